@@ -1,0 +1,183 @@
+"""A plan: the steps that lead from the problem's holdings to its targets.
+
+A plan is a complete description of what happens, not a wish.  It never says "load the LLM" or "find a peer": it says
+which blob crosses which route at which rate, which units each stage of each pipeline computes, and where requests go.
+Two daemons that read the same plan agree on every action.  Run-time freedom appears only as explicit tables and limits
+(routing weights, slots, token budgets), and the checker has read all of them.
+
+Order is law, times are predictions.  On every port (the first and the last link of a route) transfers run in the order
+in which they stand in `steps`; a transfer also waits until its source holds the blob.  An activation waits until
+every stage's blobs are resident.  A switch waits until its new pipeline is open.  The predicted instants serve SLOs,
+progress deadlines and the audit afterwards; no daemon waits for a clock.
+"""
+
+from enum import StrEnum
+from typing import NewType
+
+import attrs
+
+from specs import fields
+from specs.blobs import Blob, BlobId
+from specs.cluster import LinkId, PlaceId
+from specs.llm import LlmId
+from specs.units import Bytes, BytesPerSecond, Nanos, Tokens
+
+PipelineId = NewType("PipelineId", str)
+StepId = NewType("StepId", int)
+
+FORMAT = 1  # of plan documents; a reader refuses any other
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """A path of links from one memory to another."""
+
+    links: tuple[LinkId, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Stage:
+    """A contiguous run of units of an LLM on one device."""
+
+    place: PlaceId = fields.name()
+    first_unit: int = fields.natural()
+    end_unit: int = fields.positive()  # exclusive
+    kv_bytes: Bytes = fields.natural()  # reserved on the device while the pipeline lives
+    workspace_bytes: Bytes = fields.natural()  # activations and logits of one iteration
+
+
+@attrs.frozen(kw_only=True)
+class Pipeline:
+    """One serving instance: stages that together compute every unit in order.
+
+    Its first stage's node batches its requests.
+    """
+
+    id: PipelineId = fields.name()
+    llm: LlmId = fields.name()
+    stages: tuple[Stage, ...]
+    slots: int = fields.positive()  # live requests at once
+    request_tokens_max: Tokens = fields.positive()  # prompt and output of one request
+    iteration_tokens_max: Tokens = fields.positive()  # of all requests of one iteration
+
+
+@attrs.frozen(kw_only=True)
+class Transfer:
+    """One blob crosses one route.  The source and destination are the route's ends."""
+
+    id: StepId = fields.natural()
+    blob: BlobId = fields.name()
+    route: int = fields.natural()  # index into `Plan.routes`
+    bytes_per_second: BytesPerSecond = fields.positive()  # the sender never exceeds it
+    start_ns: Nanos = fields.natural()
+    end_ns: Nanos = fields.natural()  # the destination holds the blob
+
+
+@attrs.frozen(kw_only=True)
+class Activate:
+    """The pipeline opens: it takes requests once its blobs are resident and it has produced the right token."""
+
+    id: StepId = fields.natural()
+    pipeline: PipelineId = fields.name()
+    at_ns: Nanos = fields.natural()
+
+
+class Continuity(StrEnum):
+    """What becomes of a live request's KV when its pipeline closes."""
+
+    RECOMPUTE = "recompute"  # the new pipeline computes it again from the request's tokens
+    DRAIN = "drain"  # the old pipeline takes no new request, finishes those it has, and then closes
+
+
+@attrs.frozen(kw_only=True)
+class Switch:
+    """The old pipeline closes; its requests go on in the new one, which must be open."""
+
+    id: StepId = fields.natural()
+    old: PipelineId = fields.name()
+    new: PipelineId = fields.name()
+    continuity: Continuity
+    at_ns: Nanos = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class Release:
+    """The place gives up the blob's memory."""
+
+    id: StepId = fields.natural()
+    blob: BlobId = fields.name()
+    place: PlaceId = fields.name()
+    at_ns: Nanos = fields.natural()
+
+
+Step = Transfer | Activate | Switch | Release
+
+
+@attrs.frozen(kw_only=True)
+class RoutingWeight:
+    """A share of new requests: open pipelines of an LLM get them in proportion to their weights."""
+
+    pipeline: PipelineId = fields.name()
+    weight: int = fields.positive()
+
+
+class Claim(StrEnum):
+    """What a certificate is about."""
+
+    COMPLETION = "completion"  # every target holds its LLM
+    FIRST_COVER = "first-cover"  # the targets together hold an LLM for the first time
+    BOTTLENECK = "bottleneck"  # the slowest stage of a pipeline, per decoded token
+
+
+class Measure(StrEnum):
+    """The unit of a claim."""
+
+    TICKS = "ticks"  # transfers in a row: the depth of the order of transfers
+    NANOS = "ns"
+
+
+class Method(StrEnum):
+    """How a bound is known, in falling order of strength."""
+
+    CLOSED_FORM = "closed-form"  # named; the checker evaluates it
+    EXHAUSTED = "exhausted"  # the checker searches the whole space itself
+    NONE = "none"  # no bound is claimed: `bound` is 0
+
+
+@attrs.frozen(kw_only=True)
+class Certificate:
+    """Value, bound and how the bound is known: no plan for this problem has a smaller value than `bound`."""
+
+    claim: Claim
+    subject: str = fields.name()  # the LLM or the pipeline
+    measure: Measure
+    value: int = fields.natural()
+    bound: int = fields.natural()
+    method: Method
+    formula: str = fields.name()  # name of the closed form, see `specs.certificates`
+
+
+@attrs.frozen(kw_only=True)
+class Provenance:
+    """Who made the plan, and with what."""
+
+    planner: str = fields.name()  # "holdfast/0.1.0"
+    solvers: tuple[str, ...]  # "ortools/9.15", as far as they were used
+    seed: int = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """See the module's text."""
+
+    format: int
+    problem: str = fields.digest()
+    parent: str | None = None  # digest of the plan before it; absent for the first
+    generation: int = fields.positive()
+    provenance: Provenance
+    blobs: tuple[Blob, ...]
+    routes: tuple[Route, ...]
+    pipelines: tuple[Pipeline, ...]
+    steps: tuple[Step, ...]  # ids ascend
+    routing: tuple[RoutingWeight, ...]
+    certificates: tuple[Certificate, ...]
