@@ -21,10 +21,10 @@ u < l):
     turn u of x after t (the two corners differ in this dimension only; the source offers t, and then u = t + l);
   - at any other tick t the neighbour has its turn, so x takes t - l and keeps its newest.
 So x takes block i at tick i + l when that is not its turn, and otherwise earlier, at the turn before i + l: every block
-once, and all by tick i + l.  Now let the source repeat block b - 1 for ever, that is, read every block above b - 1 as
-b - 1.  The others do not change, b - 1 comes no later, and after tick b + l - 2 every corner's newest is b - 1 and
-blocks i <= b - 2 are everywhere: b - 1 + l ticks.  An offer is useless exactly when it equals the neighbour's newest;
-it is not sent.
+once, and all by tick i + l.  Now read every block above b - 1 as b - 1, which is what the source offers in the end, and
+stop after tick b + l - 2, that is after b - 1 + l ticks.  By then blocks i <= b - 2 are everywhere, and so is b - 1:
+every corner's newest is u - l with u >= b + l - 1.  Still nothing is taken twice: at its own turn t <= b + l - 2 a
+corner's newest is t - l <= b - 2 and it takes a higher block; at another tick it takes t - l <= b - 2 as before.
 
 Twins (2^l < n < 2^(l+1)).  The nodes left over join corners 1, 2, .. as twins: enough, as there are 2^l - 1 corners
 besides the source.  A corner still offers and takes at most one block per tick, and one twin does each:
@@ -37,7 +37,8 @@ Debt: a twin never holds more than one block that the other lacks.  For the rece
 the next block, and the sender takes nothing from outside.  So when the hypercube has finished, after b - 1 + l ticks,
 each twin owes the other at most one block, and one more tick, in which both pay, ends it: b + l = b - 1 + ceil(log2 n).
 
-Example, n = 6, b = 3 (so l = 2); corners 0 = {0}, 1 = {1, 4}, 2 = {2, 5}, 3 = {3}; `0>1:a` moves block a from node 0 to 1.
+Example, n = 6, b = 3 (so l = 2); corners 0 = {0}, 1 = {1, 4}, 2 = {2, 5}, 3 = {3};
+`0>1:a` moves block a from node 0 to node 1.
 
     tick  dimension  between corners     between twins
     0     0          0>1:a
@@ -135,7 +136,7 @@ def _pipeline(members: Sequence[int], order: Sequence[int]) -> Iterator[Send]:
                 yield Send(tick=tick, source=corner.receiver, destination=corner.sender, block=block)
                 corner.receiver_only = None
             sender, place = offers[index ^ across]
-            if place is not None and place != corner.newest:
+            if place is not None:
                 yield Send(tick=tick, source=sender, destination=corner.receiver, block=order[place])
                 corner.accept(place)
     for corner in corners:

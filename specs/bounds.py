@@ -31,19 +31,14 @@ def multicast_ticks_bound(nodes: int, sources: int, blocks: int) -> int:
 
         T >= b + ceil(sum over t >= 0 of max(0, 1 - s 2^t / R)).
 
-    The sum may run over all t, also past T: let L be the number of ticks that fall short.  Then s 2^(L-1) < R, so
-    s (2^(L-1) - 1) < R copies arrive in the first L - 1 ticks, fewer than even one block needs: T >= L.
+    The sum may run over all t, for none that counts lies past T: in the end all N = R + s nodes are holders, so
+    s 2^T >= N > R, and ticks t >= T do not fall short.
     0 when there are no receivers.  Raises ValueError unless 1 <= sources <= nodes and blocks >= 1.
     """
     receivers = _receivers(nodes, sources, blocks)
     if receivers == 0:
         return 0
-    shortfall = 0
-    senders = sources
-    while senders < receivers:
-        shortfall += receivers - senders
-        senders *= 2
-    return blocks + _ceil_div(shortfall, receivers)
+    return blocks + _ceil_div(_shortfall(receivers, sources), receivers)
 
 
 def first_cover_ticks_bound(nodes: int, sources: int, blocks: int) -> int:
@@ -68,7 +63,8 @@ def multicast_time_bound_ns(receivers: int, sources: int, block_bytes: Sequence[
     through one port.  The result is the largest, over k, of
 
     - demand against capacity: R S bytes must be received, and at time t at most min(R, s 2^floor(t / z)) ports
-      receive (DOUBLING): the least T at which the integral of this step function reaches R S;
+      receive (DOUBLING).  So  T >= S + z (sum over i >= 0 of max(0, 1 - s 2^i / R)); the sum may run over all i
+      because s 2^floor(T / z) >= R + s;
     - whole ticks: blocks all shrunk to z need `multicast_ticks_bound(R + s, s, k)` times z.  (When all take equally
       long, starting each copy as early as its order allows makes every start a multiple of z.)
     - the last block: some block reaches its first receiver only at F >= the first cover of the k blocks, see
@@ -84,6 +80,7 @@ def multicast_time_bound_ns(receivers: int, sources: int, block_bytes: Sequence[
     nodes = receivers + sources
     ports = min(sources, receivers)
     doublings = multicast_ticks_bound(nodes, sources, 1)
+    shortfall = _shortfall(receivers, sources)
     bound_ns = 0
     cover_bytes_times_ports = 0
     for count, smallest, total in _largest_blocks(block_bytes):
@@ -92,7 +89,7 @@ def multicast_time_bound_ns(receivers: int, sources: int, block_bytes: Sequence[
         last_block = cover_bytes_times_ports + (doublings - 1) * smallest * ports
         bound_ns = max(
             bound_ns,
-            _demand_ns(receivers, sources, smallest, total, bytes_per_second),
+            _ns(receivers * total + shortfall * smallest, receivers, bytes_per_second),
             _ns(ticks * smallest, 1, bytes_per_second),
             _ns(last_block, ports, bytes_per_second),
         )
@@ -120,17 +117,14 @@ def first_cover_time_bound_ns(receivers: int, sources: int, block_bytes: Sequenc
     )
 
 
-def _demand_ns(receivers: int, sources: int, smallest: int, total: int, bytes_per_second: int) -> int:
-    """Least T at which the integral of min(receivers, sources 2^floor(t / smallest)) reaches receivers * total."""
-    wanted = receivers * total
-    elapsed = 0
+def _shortfall(receivers: int, sources: int) -> int:
+    """Sum over t >= 0 of max(0, receivers - sources 2^t)."""
+    shortfall = 0
     senders = sources
-    while senders < receivers and wanted > senders * smallest:
-        wanted -= senders * smallest
-        elapsed += smallest
+    while senders < receivers:
+        shortfall += receivers - senders
         senders *= 2
-    ports = min(senders, receivers)
-    return _ns(elapsed * ports + wanted, ports, bytes_per_second)
+    return shortfall
 
 
 def _largest_blocks(block_bytes: Sequence[int]) -> Iterator[tuple[int, int, int]]:

@@ -174,6 +174,7 @@ def test_time_bounds_never_exceed_the_optimum(receivers, sources, sizes):
         (2, 2, (5, 2, 2), 9, 5),  # one of two sources must carry the 5
         (2, 2, (4, 4, 4), 12, 8),
         (4, 1, (4, 4, 4, 4), 24, 16),
+        (4, 1, (3, 3, 3, 2, 2), 17, 13),  # the source is busy for 13, and the last block doubles twice more
     ],
 )
 def test_time_bounds_by_hand(receivers, sources, sizes, multicast_ns, cover_ns):
