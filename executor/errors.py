@@ -1,0 +1,45 @@
+"""The exceptions of this package.
+
+    ExecutorError              base; never raised itself
+    +-- TransportError         what the caller asked of a transport cannot be done; nothing was changed
+    |   +-- UnknownPeer        no peer of that name was introduced
+    |   +-- FrameTooLarge      a message over the limit
+    |   +-- TransferInUse      a transfer of that id is under way
+    |   +-- BadSegments        segments that overlap, are out of order or leave the destination
+    |   +-- TransportClosed    asked after `close`
+    +-- MalformedFrame         bytes from another node that are not the frame they should be
+
+A peer that is lost and a blob that arrives corrupt are expected outcomes: they are events of `transport.interface`.
+"""
+
+
+class ExecutorError(Exception):
+    """Input that this node cannot take."""
+
+
+class TransportError(ExecutorError):
+    """What the caller asked cannot be done; nothing was changed."""
+
+
+class UnknownPeer(TransportError):
+    """No peer of that name was introduced."""
+
+
+class FrameTooLarge(TransportError):
+    """A message over the limit that both ends keep."""
+
+
+class TransferInUse(TransportError):
+    """A transfer of that id is under way, in the same direction."""
+
+
+class BadSegments(TransportError):
+    """Segments that overlap, are out of order, leave the destination or carry no BLAKE3 digest."""
+
+
+class TransportClosed(TransportError):
+    """The transport was closed before."""
+
+
+class MalformedFrame(ExecutorError):
+    """Bytes from another node that are not the frame they should be: what was found and what is wanted."""
