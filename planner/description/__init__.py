@@ -1,0 +1,1 @@
+"""What a person writes and Holdfast understands: YAML descriptions and Hugging Face checkpoints become nouns."""

@@ -1,0 +1,29 @@
+"""The exceptions of this package.
+
+    PlannerError             base; never raised itself
+    +-- BadDescription       a description that cannot be understood: every fault found, each with its place
+    +-- BadCheckpoint        a checkpoint directory that is not what it should be: which file, what, what instead
+    +-- BadQuantity          a text that is not the quantity it should be: what, and what instead
+
+Infeasible and undecided are expected outcomes, not exceptions.
+"""
+
+
+class PlannerError(Exception):
+    """Input that cannot be taken."""
+
+
+class BadDescription(PlannerError):
+    """A description with faults; each is one sentence that begins with `file:line:column:`."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class BadCheckpoint(PlannerError):
+    """A checkpoint that cannot be read, in one sentence."""
+
+
+class BadQuantity(PlannerError):
+    """A quantity that cannot be understood, in one sentence without its place."""
