@@ -82,7 +82,7 @@ FAMILIES = tuple(_FAMILIES)
 
 
 def make_tokenizer(directory: Path) -> transformers.PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer of VOCABULARY_SIZE tokens on a short text and save it; any string round-trips."""
+    """Train a byte-level BPE tokenizer of VOCABULARY_SIZE tokens and save it; any string round-trips."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
