@@ -5,6 +5,7 @@ position shows at once as another token.  A checkpoint is a directory as `save_p
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -45,7 +46,7 @@ _SHAPE = {
     "pad_token_id": 2,
 }
 
-_GEMMA = {"head_dim": 16, "initializer_range": 0.12}
+_GEMMA: dict[str, object] = {"head_dim": 16, "initializer_range": 0.12}
 
 # The configuration class and what differs from _SHAPE; None removes an entry.
 _FAMILIES: dict[str, tuple[type[transformers.PreTrainedConfig], dict[str, object]]] = {
@@ -94,7 +95,7 @@ def make_tokenizer(directory: Path) -> transformers.PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(_TEXT * 2, trainer)
     assert tokenizer.get_vocab_size() == VOCABULARY_SIZE
-    fast = transformers.PreTrainedTokenizerFast(
+    fast = transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # untyped there
         tokenizer_object=tokenizer,
         bos_token=BEGIN,
         eos_token=END,
@@ -110,7 +111,8 @@ def make_config(family: str, *, tied: bool = False, **shape: object) -> transfor
     """Give the small configuration of a family; `shape` overrides its entries."""
     config_class, differences = _FAMILIES[family]
     entries = {"initializer_range": 0.1} | _SHAPE | differences | {"tie_word_embeddings": tied} | shape
-    return config_class(**{key: value for key, value in entries.items() if value is not None})
+    present: dict[str, Any] = {key: value for key, value in entries.items() if value is not None}
+    return config_class(**present)
 
 
 def make_checkpoint(
@@ -128,7 +130,9 @@ def make_checkpoint(
     config = make_config(family, tied=tied, **shape)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        llm = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        llm = transformers.AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # untyped there
+            config, dtype=torch.float32
+        )
         with torch.no_grad():
             for parameter in llm.parameters():
                 if parameter.dim() == 1:  # norms and biases begin equal: a swapped one would not be seen

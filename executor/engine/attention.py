@@ -159,9 +159,15 @@ class _Kernel:
     softcap: float | None
 
     def __call__(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, *, causal: bool = False
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        causal: bool = False,
     ) -> torch.Tensor:
-        """[b, kv heads x groups or kv heads, n, d] against [b, kv heads, s, d]; the mask broadcasts to [b, heads, n, s]."""
+        """Attend from [b, heads, n, d] to [b, kv heads, s, d]; the mask broadcasts to [b, heads, n, s]."""
         if self.softcap is None:
             return functional.scaled_dot_product_attention(
                 query,

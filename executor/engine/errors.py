@@ -1,9 +1,9 @@
 """The exceptions of the engine: bad input, each with one sentence that says what, where and what instead.
 
-    EngineError              base; never raised itself
-    +-- UnsupportedLlm       a checkpoint whose configuration the engine cannot cut into stages
-    +-- WrongTensor          a tensor that does not belong to the LLM, or not in this shape, dtype or place
-    +-- RequestRefused       a request that can never be computed within the limits of the pipeline
+EngineError              base; never raised itself
++-- UnsupportedLlm       a checkpoint whose configuration the engine cannot cut into stages
++-- WrongTensor          a tensor that does not belong to the LLM, or not in this shape, dtype or place
++-- RequestRefused       a request that can never be computed within the limits of the pipeline
 """
 
 

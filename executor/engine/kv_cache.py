@@ -27,8 +27,10 @@ class SlotCache:
         self.keys = {layer: torch.zeros(shape, dtype=dtype, device=device) for layer in layers}
         self.values = {layer: torch.zeros(shape, dtype=dtype, device=device) for layer in layers}
 
-    def write(self, layer: int, slots: torch.Tensor, positions: torch.Tensor, kv: tuple[torch.Tensor, torch.Tensor]) -> None:
-        """Put the keys and values [1, kv heads, T, head dimension] of T tokens into their slots [T] and positions [T]."""
+    def write(
+        self, layer: int, slots: torch.Tensor, positions: torch.Tensor, kv: tuple[torch.Tensor, torch.Tensor]
+    ) -> None:
+        """Put keys and values [1, kv heads, T, head dimension] of T tokens into their slots [T] and positions [T]."""
         self.keys[layer][slots, :, positions] = kv[0][0].transpose(0, 1)
         self.values[layer][slots, :, positions] = kv[1][0].transpose(0, 1)
 

@@ -84,8 +84,8 @@ class Skeleton:
         )
         if converter is not None:
             raise UnsupportedLlm(
-                f"{type(self.llm).__name__}: `{tensor_name}` is merged with other tensors on loading, so it cannot be a "
-                "view; only checkpoints whose tensors are the parameters are supported"
+                f"{type(self.llm).__name__}: `{tensor_name}` is merged with other tensors on loading, so it "
+                "cannot be a view; only checkpoints whose tensors are the parameters are supported"
             )
         if name not in self._parameters:
             raise WrongTensor(f"{type(self.llm).__name__} has no parameter for the tensor `{tensor_name}`")
@@ -118,15 +118,18 @@ def _without_weights(
     """Build the causal LM on the meta device, then make the buffers real that no checkpoint holds."""
     attention.register()
     with torch.device("meta"):
-        llm = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
-    llm.eval()
+        llm: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]  # transformers' own
+            config, dtype=dtype, attn_implementation=attention.NAME
+        )
+    llm.train(mode=False)
     for module in llm.modules():
-        transient = [name for name in module._non_persistent_buffers_set if module._buffers[name] is not None]  # noqa: SLF001
-        for name in transient:
-            module._buffers[name] = torch.empty_like(module._buffers[name], device=device)  # noqa: SLF001
+        transient = module._non_persistent_buffers_set  # noqa: SLF001  torch has no public name for them
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if name in transient:
+                setattr(module, name, torch.empty_like(buffer, device=device))
         if transient:
             # The same function fills them when `from_pretrained` has built the LLM on the meta device.
-            llm._init_weights(module)  # noqa: SLF001
+            llm._init_weights(module)  # type: ignore[no-untyped-call]  # noqa: SLF001  transformers' own
     return llm
 
 

@@ -24,9 +24,7 @@ class Stage:
     embedding of so long a context would depend on the other requests of the batch.
     """
 
-    def __init__(
-        self, skeleton: Skeleton, *, first_unit: int, end_unit: int, slots: int, context_tokens: int
-    ) -> None:
+    def __init__(self, skeleton: Skeleton, *, first_unit: int, end_unit: int, slots: int, context_tokens: int) -> None:
         assert 0 <= first_unit < end_unit <= skeleton.layers + 2, (first_unit, end_unit)
         _check_rotary(skeleton, context_tokens)
         self.skeleton = skeleton
@@ -95,9 +93,7 @@ class _Entry(nn.Module):
         return hidden
 
 
-def _cut(
-    skeleton: Skeleton, layers: range, *, has_embedding: bool, has_head: bool
-) -> tuple[nn.Module, nn.Module]:
+def _cut(skeleton: Skeleton, layers: range, *, has_embedding: bool, has_head: bool) -> tuple[nn.Module, nn.Module]:
     """Give the causal LM and its base LLM, sharing every module with the skeleton but those of other stages."""
     layout = skeleton.layout
     llm, base = _shadow(skeleton.llm), _shadow(skeleton.base)

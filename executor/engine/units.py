@@ -53,7 +53,9 @@ def layout_of(llm: transformers.PreTrainedModel) -> Layout:
     children = dict(base.named_children())
     lists = [name for name in plan if isinstance(children.get(name), nn.ModuleList)]
     if len(lists) != 1:
-        raise UnsupportedLlm(f"{architecture} cannot be cut into stages: its base_model_pp_plan has no single layer list")
+        raise UnsupportedLlm(
+            f"{architecture} cannot be cut into stages: its base_model_pp_plan has no single layer list"
+        )
     names = list(plan)
     split = names.index(lists[0])
     layout = Layout(
@@ -63,7 +65,9 @@ def layout_of(llm: transformers.PreTrainedModel) -> Layout:
         layers=tuple(name for name, _ in children[lists[0]].named_children()),
         after=tuple(names[split + 1 :]),
     )
-    stray = sorted(name for name, child in children.items() if name not in plan and any(True for _ in child.parameters()))
+    stray = sorted(
+        name for name, child in children.items() if name not in plan and any(True for _ in child.parameters())
+    )
     if stray:
         raise UnsupportedLlm(f"{architecture} cannot be cut into stages: its base_model_pp_plan leaves out {stray}")
     return layout
