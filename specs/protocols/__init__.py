@@ -1,0 +1,1 @@
+"""How nodes may behave: one pure step function per protocol, explored exhaustively for small clusters."""

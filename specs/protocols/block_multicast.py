@@ -1,0 +1,313 @@
+"""Block multicast with early opening of pipelines: what one node does, whatever happens.
+
+Theory of operation
+===================
+
+`step(plan, state, event) -> (state, actions)` is pure.  The daemon runs it, the simulated cluster of the tests runs it,
+and the explorer runs it.  It works in three movements:
+
+1. *Learn.*  The event's row in `learn.LEARN` adds facts to the state.  An event that does not fit changes nothing.
+2. *Act.*  The rules of `_RULES` look at the state and nothing else.  Each does what is due and notes that it did, so
+   that nothing is done twice.  They are repeated until none has anything to do.
+3. *Tell.*  What each peer should know is a function of the state (`reports`).  Who should know something else than
+   before is told at once; on every Tick everyone is told everything.
+
+Why lost, late and repeated messages do no harm.  There is one message, the report, and it says how things are, never
+what to do.  Its facts are of the kind that once true stays true (arrived, built, opened, closed, lost), so that hearing
+them twice or in another order gives the same state, and what was lost comes again with the next Tick.  The one
+exception is `ready`, a buffer that waits: hearing it late makes a sender offer a blob that nobody waits for, which the
+transport refuses before any byte moves.
+
+Transfers.  On each port transfers run in the plan's order.  The receiver moves first: the first transfer on its port
+that is not over gets its buffer (Receive), and the sender is told `ready`.  The sender sends the first transfer on its
+port that is not over, once it holds the blob and the buffer is ready.  So each port carries one blob at a time at both
+ends, by construction.  No cycle of waits can form, because all ports follow one order: of the transfers that are not
+over, the first in the plan is the first on both its ports, and what brings its blob stands before it.
+A transfer that fails is tried again: the receiver gives it its buffer again, and the next report allows the next Send.
+A transfer that has failed `tries_max` times at one end counts the node at the other end as lost.
+
+Loss.  That a peer is lost is decided outside, by silence or a stalled transfer, or here, by failures.  It is for ever
+within a generation, and mutual: a node that hears that it counts as lost answers in kind, so that the two never wait
+for each other.  Whoever counts a node as lost ignores its reports.  Transfers to it are over.  Transfers from it are
+abandoned if under way (and count if they arrive all the same), and over otherwise.  A node that can get a copy no more
+tells the receivers of its transfers from that copy `cannot`, with the node at which the chain began, and they do the
+same.  So every transfer ends, and `lacks` names each missing copy and the node to blame.
+
+Pipelines.  A member builds its stage when it holds the stage's blobs, and tells the leader, the node of the first
+stage.  When all members have, the leader proves the pipeline with a prompt whose right answer is known; if the answer
+is right it opens.  Only the leader opens or closes.  A pipeline that was closed, opened or not, never opens again.
+The leader closes it when two of its members have lost each other, a member can never build its stage, the answer was
+wrong, or a switch of the plan names it as old and the new pipeline is open.  Draining, it closes for good when its
+last request is finished.  Members free their stages when they hear it, or when they lose the leader.
+
+Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
+was activated before the release and needs it is freed or will never be built.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from specs.cluster import NodeId
+from specs.plan import Continuity, PipelineId, StepId
+from specs.protocols.events import (
+    Abandon,
+    Action,
+    BuildStage,
+    Close,
+    Event,
+    FreeStage,
+    Open,
+    Prove,
+    Receive,
+    Release,
+    Send,
+    Tell,
+    Tick,
+)
+from specs.protocols.facts import (
+    doomed_because,
+    hopeless_because,
+    is_lost,
+    is_received,
+    is_sent,
+    is_unable,
+)
+from specs.protocols.learn import LEARN
+from specs.protocols.nouns import Cannot, Copy, Ending, NodePlan, NodeState, Part, Passage, Ready, Report
+
+Outcome = tuple[NodeState, tuple[Action, ...]]
+
+
+def begin(plan: NodePlan) -> Outcome:
+    """Adopt a plan: the first state, and what is due at once."""
+    state, actions = _act(plan, NodeState(held=frozenset(plan.held)))
+    return state, (*actions, *_tell(plan, {}, state))
+
+
+def step(plan: NodePlan, state: NodeState, event: Event) -> Outcome:
+    """Take one event.  See the module's text."""
+    told = reports(plan, state)
+    learnt = LEARN[type(event)](plan, state, event)
+    after, actions = _act(plan, learnt)
+    if isinstance(event, Tick):
+        told = {}
+    return after, (*actions, *_tell(plan, told, after))
+
+
+# --- act: what is due, by rules that look at the state only ----------------------------------------------------------
+
+
+def _receive(plan: NodePlan, state: NodeState) -> Outcome:
+    """On each receive port, the first transfer that is not over gets its buffer, or is abandoned if it is doomed."""
+    for port in plan.receives:
+        current = next((passage for passage in port if not is_received(plan, state, passage)), None)
+        if current is None:
+            continue
+        if current.step not in state.receiving:
+            return attrs.evolve(state, receiving=state.receiving | {current.step}), (Receive(current.step),)
+        if current.step not in state.abandoned and doomed_because(plan, state, current) is not None:
+            return _abandon(state, current)
+    return state, ()
+
+
+def _send(plan: NodePlan, state: NodeState) -> Outcome:
+    """On each send port that is idle, the first transfer that is not over is sent, once held and granted."""
+    for port in plan.sends:
+        head = next((passage for passage in port if not is_sent(plan, state, passage)), None)
+        running = next((passage for passage in port if passage.step in state.sending), None)
+        if running is not None:
+            if running.step not in state.abandoned and is_lost(state, running.receiver):
+                return _abandon(state, running)
+        elif head is not None and head.source in state.held and _is_granted(plan, state, head):
+            changed = attrs.evolve(state, sending=state.sending | {head.step}, granted=state.granted - {head.step})
+            return changed, (Send(head.step),)
+    return state, ()
+
+
+def _is_granted(plan: NodePlan, state: NodeState, passage: Passage) -> bool:
+    """Tell whether the receiver's buffer is ready; for a local copy this node sees it itself."""
+    return passage.step in (state.receiving if passage.receiver == plan.node else state.granted)
+
+
+def _abandon(state: NodeState, passage: Passage) -> Outcome:
+    return attrs.evolve(state, abandoned=state.abandoned | {passage.step}), (Abandon(passage.step),)
+
+
+def _build(plan: NodePlan, state: NodeState) -> Outcome:
+    """A stage is built once its blobs are held (EARLY)."""
+    for part in plan.parts:
+        begun = part.pipeline in state.building | state.unbuildable | state.closed
+        if part.needs and not begun and state.held.issuperset(part.needs):
+            return attrs.evolve(state, building=state.building | {part.pipeline}), (BuildStage(part.pipeline),)
+    return state, ()
+
+
+def _close(plan: NodePlan, state: NodeState) -> Outcome:
+    """The leader closes a pipeline that cannot go on, that has drained, or whose successor is open."""
+    for part in plan.parts:
+        if part.leader != plan.node or part.pipeline in state.closed:
+            continue
+        pipeline = part.pipeline
+        closed = attrs.evolve(state, closed=state.closed | {pipeline})
+        successor = _open_successor(plan, state, pipeline)
+        new = None if successor is None else successor[0]
+        ending = _spoilt_by(plan, state, part)
+        if ending is not None:
+            return closed, (Close(pipeline, new, Continuity.RECOMPUTE, ending),)
+        if pipeline in state.drained:
+            return closed, ()
+        if successor is None or pipeline in state.draining:
+            continue
+        act = Close(pipeline, new, successor[1], Ending.SUPERSEDED)
+        if successor[1] is Continuity.DRAIN and pipeline in state.opened:
+            return attrs.evolve(state, draining=state.draining | {pipeline}), (act,)
+        return closed, (act,)
+    return state, ()
+
+
+def _open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tuple[PipelineId, Continuity] | None:
+    """Find an open pipeline that a switch of the plan puts in this one's place."""
+    for switch in plan.switches:
+        if switch.old == pipeline and switch.new in state.opened - state.closed:
+            return switch.new, switch.continuity
+    return None
+
+
+def _spoilt_by(plan: NodePlan, state: NodeState, part: Part) -> Ending | None:
+    """Tell why a pipeline that this node leads cannot go on; None when it can."""
+    if any(is_lost(state, member) for member in part.members) or any(
+        rift.reporter in part.members and rift.lost in part.members for rift in state.rifts
+    ):
+        return Ending.MEMBER_LOST
+    if is_unable(plan, state, part):
+        return Ending.UNABLE
+    return next((each.ending for each in state.spoilt if each.pipeline == part.pipeline), None)
+
+
+def _prove(plan: NodePlan, state: NodeState) -> Outcome:
+    """The leader proves a pipeline once every member's stage is built."""
+    for part in plan.parts:
+        begun = part.pipeline in state.proving | state.closed
+        if part.leader == plan.node and not begun and _is_ready(plan, state, part):
+            return attrs.evolve(state, proving=state.proving | {part.pipeline}), (Prove(part.pipeline),)
+    return state, ()
+
+
+def _is_ready(plan: NodePlan, state: NodeState, part: Part) -> bool:
+    return part.pipeline in state.built and all(
+        member == plan.node or Ready(pipeline=part.pipeline, member=member) in state.ready for member in part.members
+    )
+
+
+def _open(_plan: NodePlan, state: NodeState) -> Outcome:
+    """The leader opens a pipeline that gave the right answer, unless it was closed meanwhile."""
+    for pipeline in sorted(state.proved - state.opened - state.closed):
+        return attrs.evolve(state, opened=state.opened | {pipeline}), (Open(pipeline),)
+    return state, ()
+
+
+def _free(_plan: NodePlan, state: NodeState) -> Outcome:
+    """A member frees the stage of a pipeline that has closed."""
+    for pipeline in sorted((state.built & state.closed) - state.freed):
+        return attrs.evolve(state, freed=state.freed | {pipeline}), (FreeStage(pipeline),)
+    return state, ()
+
+
+def _release(plan: NodePlan, state: NodeState) -> Outcome:
+    """A copy is given up once nothing before the release needs it any more."""
+    for release in plan.releases:
+        copy = Copy(blob=release.blob, place=release.place)
+        if release.id in state.released or _is_needed(plan, state, copy, release.id):
+            continue
+        actions = (Release(release.id, copy),) if copy in state.held else ()
+        return attrs.evolve(state, released=state.released | {release.id}, held=state.held - {copy}), actions
+    return state, ()
+
+
+def _is_needed(plan: NodePlan, state: NodeState, copy: Copy, until: StepId) -> bool:
+    """Tell whether a transfer or stage that stands before this step in the plan still uses a copy."""
+    for passage in plan.passages:
+        if passage.step < until and (
+            (passage.destination == copy and not is_received(plan, state, passage))
+            or (passage.source == copy and not is_sent(plan, state, passage))
+        ):
+            return True
+    return any(
+        part.step < until
+        and copy in part.needs
+        and (part.pipeline not in state.closed or part.pipeline in state.building - state.freed)
+        for part in plan.parts
+    )
+
+
+_RULES: tuple[Callable[[NodePlan, NodeState], Outcome], ...] = (
+    _receive,
+    _send,
+    _build,
+    _close,  # before _prove and _open: what must close does not open first
+    _prove,
+    _open,
+    _free,
+    _release,
+)
+
+
+def _act(plan: NodePlan, state: NodeState) -> Outcome:
+    """Apply the rules until none has anything to do; each application adds a fact, so this ends."""
+    actions: list[Action] = []
+    before = None
+    while before is not state:
+        before = state
+        for rule in _RULES:
+            state, due = rule(plan, state)
+            actions += due
+    return state, tuple(actions)
+
+
+# --- tell: what each peer should know --------------------------------------------------------------------------------
+
+
+def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
+    """Say what this node has to tell each peer."""
+    ready: dict[NodeId, list[StepId]] = defaultdict(list)
+    over: dict[NodeId, list[StepId]] = defaultdict(list)
+    cannot: dict[NodeId, list[Cannot]] = defaultdict(list)
+    built: dict[NodeId, list[PipelineId]] = defaultdict(list)
+    unable: dict[NodeId, list[PipelineId]] = defaultdict(list)
+    for passage in plan.passages:
+        if passage.step in state.arrived:
+            over[passage.sender].append(passage.step)
+        elif passage.step in state.receiving - state.abandoned:
+            ready[passage.sender].append(passage.step)
+        elif passage.sender == plan.node and passage.step not in state.sent:
+            because = hopeless_because(plan, state, passage.source)
+            if because is not None:
+                cannot[passage.receiver].append(Cannot(step=passage.step, because=because))
+    for part in plan.parts:
+        if part.pipeline in state.built:
+            built[part.leader].append(part.pipeline)
+        elif part.pipeline not in state.closed and is_unable(plan, state, part):
+            unable[part.leader].append(part.pipeline)
+    led = {part.pipeline for part in plan.parts if part.leader == plan.node}
+    opened, closed = tuple(sorted(led & state.opened)), tuple(sorted(led & state.closed))
+    lost = tuple(sorted(loss.node for loss in state.lost))
+    return {
+        peer: Report(
+            ready=tuple(sorted(ready[peer])),
+            over=tuple(sorted(over[peer])),
+            cannot=tuple(sorted(cannot[peer], key=lambda each: each.step)),
+            built=tuple(sorted(built[peer])),
+            unable=tuple(sorted(unable[peer])),
+            opened=opened,
+            closed=closed,
+            lost=lost,
+        )
+        for peer in plan.peers
+    }
+
+
+def _tell(plan: NodePlan, told: Mapping[NodeId, Report], state: NodeState) -> tuple[Action, ...]:
+    """Tell every peer that should know something else than it was told."""
+    return tuple(Tell(peer, report) for peer, report in reports(plan, state).items() if told.get(peer) != report)

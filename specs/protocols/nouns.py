@@ -1,0 +1,226 @@
+"""The nouns of block multicast: what a node knows of the plan and of the world, and what it tells others.
+
+All are frozen and hashable: a state is a value that can be compared, stored and explored.  What happens to a node and
+what it does is in `specs.protocols.events`; how it goes from one to the other, in `specs.protocols.block_multicast`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cached_property
+
+import attrs
+
+from specs import fields
+from specs.blobs import BlobId
+from specs.cluster import LinkId, NodeId, PlaceId
+from specs.plan import PipelineId, StepId, Switch
+from specs.plan import Release as ReleaseStep
+
+# --- the plan, as one node sees it -----------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Copy:
+    """A blob in one memory."""
+
+    blob: BlobId
+    place: PlaceId
+
+
+@attrs.frozen(kw_only=True)
+class Passage:
+    """A transfer of the plan as the nodes at its ends see it; sender and receiver are the same for a local copy."""
+
+    step: StepId
+    source: Copy
+    destination: Copy
+    sender: NodeId
+    receiver: NodeId
+    send_port: LinkId
+    receive_port: LinkId
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A pipeline that the plan activates, and what this node has to do with it."""
+
+    pipeline: PipelineId
+    step: StepId  # of its activation
+    leader: NodeId  # of the first stage: it proves, opens and closes the pipeline
+    members: tuple[NodeId, ...]  # each once, in order of their first stages
+    needs: tuple[Copy, ...]  # of this node's stages; empty for a node that is no member
+
+
+@attrs.frozen(kw_only=True)
+class NodePlan:
+    """The part of a plan that concerns one node.  Tuples are in the plan's order."""
+
+    node: NodeId
+    peers: tuple[NodeId, ...]  # all other nodes with a daemon
+    held: tuple[Copy, ...]  # at the start, on this node
+    passages: tuple[Passage, ...]  # those that this node sends or receives
+    parts: tuple[Part, ...]  # every activated pipeline
+    switches: tuple[Switch, ...]  # of all pipelines
+    releases: tuple[ReleaseStep, ...]  # of this node's places
+    tries_max: int = 5  # a transfer that fails this often counts its other end as lost
+
+    @cached_property
+    def passage(self) -> Mapping[StepId, Passage]:
+        """Find a passage by its step."""
+        return {each.step: each for each in self.passages}
+
+    @cached_property
+    def part(self) -> Mapping[PipelineId, Part]:
+        """Find a pipeline by its id."""
+        return {each.pipeline: each for each in self.parts}
+
+    @cached_property
+    def sends(self) -> tuple[tuple[Passage, ...], ...]:
+        """What this node sends, per send port."""
+        ports: dict[LinkId, list[Passage]] = {}
+        for each in self.passages:
+            if each.sender == self.node:
+                ports.setdefault(each.send_port, []).append(each)
+        return tuple(tuple(port) for port in ports.values())
+
+    @cached_property
+    def receives(self) -> tuple[tuple[Passage, ...], ...]:
+        """What this node receives, per receive port."""
+        ports: dict[LinkId, list[Passage]] = {}
+        for each in self.passages:
+            if each.receiver == self.node:
+                ports.setdefault(each.receive_port, []).append(each)
+        return tuple(tuple(port) for port in ports.values())
+
+    @cached_property
+    def arrivals(self) -> Mapping[Copy, tuple[Passage, ...]]:
+        """Find the passages that bring a copy to this node."""
+        found: dict[Copy, tuple[Passage, ...]] = {}
+        for each in self.passages:
+            if each.receiver == self.node:
+                found[each.destination] = (*found.get(each.destination, ()), each)
+        return found
+
+
+# --- what a node knows -----------------------------------------------------------------------------------------------
+
+
+class LossReason(StrEnum):
+    """Why a node counts another as lost."""
+
+    SILENT = "silent"  # nothing was heard from it for the node deadline
+    STALLED = "stalled"  # a transfer made no progress for its deadline
+    CORRUPT = "corrupt"  # it sent wrong bytes as often as a transfer is tried
+    FAILING = "failing"  # a transfer with it failed as often as a transfer is tried
+    MUTUAL = "mutual"  # it counts this node as lost
+
+
+class Ending(StrEnum):
+    """Why a pipeline closed, or will never open."""
+
+    SUPERSEDED = "superseded"  # the plan's switch: its successor is open
+    MEMBER_LOST = "member-lost"  # two of its members have lost each other
+    UNABLE = "unable"  # a member can never build its stage
+    WRONG_TOKEN = "wrong-token"  # noqa: S105 - a token of an LLM, not a secret
+
+
+@attrs.frozen(kw_only=True)
+class Loss:
+    """A node that counts as lost, for ever in this generation."""
+
+    node: NodeId = fields.name()
+    reason: LossReason
+
+
+@attrs.frozen(kw_only=True)
+class Cannot:
+    """A transfer that will never be made, and the node at which the chain of causes begins."""
+
+    step: StepId = fields.natural()
+    because: NodeId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class Lack:
+    """A copy that this node was promised and will not get, and the node at which the chain of causes begins."""
+
+    copy: Copy
+    because: NodeId
+
+
+@attrs.frozen(kw_only=True)
+class Rift:
+    """One member of a pipeline counts another as lost."""
+
+    reporter: NodeId
+    lost: NodeId
+
+
+@attrs.frozen(kw_only=True)
+class Spoilt:
+    """A pipeline that this node leads cannot be."""
+
+    pipeline: PipelineId
+    ending: Ending
+
+
+@attrs.frozen(kw_only=True)
+class Ready:
+    """A member has built its stage of a pipeline."""
+
+    pipeline: PipelineId
+    member: NodeId
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class NodeState:
+    """Everything that one node knows.  Each set only grows, except `held`, `receiving`, `granted` and `sending`."""
+
+    held: frozenset[Copy]
+    # Receiving: a step is in `receiving` from its Receive until Arrived, Corrupt or ReceiveFailed.
+    receiving: frozenset[StepId] = frozenset()
+    arrived: frozenset[StepId] = frozenset()
+    refused: frozenset[Cannot] = frozenset()  # said by the senders
+    # Sending: a step is in `sending` from its Send until SendDone or SendFailed.
+    granted: frozenset[StepId] = frozenset()  # the receiver's buffer is ready
+    sending: frozenset[StepId] = frozenset()
+    sent: frozenset[StepId] = frozenset()
+    # Both ends.
+    abandoned: frozenset[StepId] = frozenset()  # under way when the other end was lost; its end is awaited
+    failures: tuple[StepId, ...] = ()  # sorted; a step stands in it once per failure
+    lost: frozenset[Loss] = frozenset()
+    # This node's stages.
+    building: frozenset[PipelineId] = frozenset()  # BuildStage was given
+    built: frozenset[PipelineId] = frozenset()
+    unbuildable: frozenset[PipelineId] = frozenset()  # BuildStage failed
+    freed: frozenset[PipelineId] = frozenset()
+    # Pipelines that this node leads.
+    ready: frozenset[Ready] = frozenset()
+    rifts: frozenset[Rift] = frozenset()
+    spoilt: frozenset[Spoilt] = frozenset()
+    proving: frozenset[PipelineId] = frozenset()  # Prove was given
+    proved: frozenset[PipelineId] = frozenset()
+    draining: frozenset[PipelineId] = frozenset()
+    drained: frozenset[PipelineId] = frozenset()
+    # All pipelines, as far as heard: open are those that opened and have not closed.
+    opened: frozenset[PipelineId] = frozenset()
+    closed: frozenset[PipelineId] = frozenset()
+    # Releases done.
+    released: frozenset[StepId] = frozenset()
+
+
+# --- what nodes tell each other --------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Report:
+    """All that one node has to tell one peer, each time anew.  Every tuple is sorted."""
+
+    ready: tuple[StepId, ...] = ()  # transfers from the peer: their buffers wait
+    over: tuple[StepId, ...] = ()  # transfers from the peer that have arrived
+    cannot: tuple[Cannot, ...] = ()  # transfers to the peer that will never be made
+    built: tuple[PipelineId, ...] = ()  # pipelines led by the peer: this member's stage is built
+    unable: tuple[PipelineId, ...] = ()  # pipelines led by the peer: this member's stage will never be
+    opened: tuple[PipelineId, ...] = ()  # pipelines led by the teller that have ever opened
+    closed: tuple[PipelineId, ...] = ()  # pipelines led by the teller that will never take requests again
+    lost: tuple[NodeId, ...] = ()  # whom the teller counts as lost
