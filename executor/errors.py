@@ -8,6 +8,8 @@
     |   +-- BadSegments        segments that overlap, are out of order or leave the destination
     |   +-- TransportClosed    asked after `close`
     +-- MalformedFrame         bytes from another node that are not the frame they should be
+    +-- BadCheckpoint          a checkpoint on this node is not the one that was planned
+    +-- OutOfMemory            a place has less free memory than is asked for
 
 A peer that is lost and a blob that arrives corrupt are expected outcomes: they are events of `transport.interface`.
 """
@@ -43,3 +45,11 @@ class TransportClosed(TransportError):
 
 class MalformedFrame(ExecutorError):
     """Bytes from another node that are not the frame they should be: what was found and what is wanted."""
+
+
+class BadCheckpoint(ExecutorError):
+    """A checkpoint on this node that is damaged, incomplete or not the one that was planned."""
+
+
+class OutOfMemory(ExecutorError):
+    """A place has less free memory than is asked for; nothing was taken."""

@@ -1,0 +1,299 @@
+"""What daemons say to each other about requests, activations and small files; strict both ways.
+
+A message is a header, canonical JSON of one of the classes below, and raw bytes behind it (a tensor, a file).  The
+plan's digest is part of the transport's realm, so a message of another plan never gets here.
+"""
+
+import struct
+
+import attrs
+import torch
+
+from executor.engine.batch import Batch, Row
+from executor.engine.batcher import Entry, Iteration
+from executor.engine.request import Request, RequestId, SamplingParams
+from executor.engine.sampler import Sampled
+from executor.errors import MalformedFrame
+from specs import codec, fields
+from specs.errors import MalformedDocument
+from specs.llm import LlmId
+from specs.plan import PipelineId
+
+_HEADER_LENGTH = struct.Struct("<I")
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """How to choose a request's tokens; floats travel as `float.hex` writes them, exact to the last bit."""
+
+    temperature: str
+    top_p: str
+    seed: int
+    top_logprobs: int | None = None
+
+    @classmethod
+    def of(cls, params: SamplingParams) -> "Choice":
+        """Write sampling parameters for the wire."""
+        return cls(
+            temperature=params.temperature.hex(),
+            top_p=params.top_p.hex(),
+            seed=params.seed,
+            top_logprobs=params.top_logprobs,
+        )
+
+    def params(self) -> SamplingParams:
+        """Read them back."""
+        return SamplingParams(
+            temperature=_float(self.temperature),
+            top_p=_float(self.top_p),
+            seed=self.seed,
+            top_logprobs=self.top_logprobs,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Alternative:
+    """A token with its log-probability."""
+
+    token: int = fields.natural()
+    logprob: str
+
+
+@attrs.frozen(kw_only=True)
+class Chosen:
+    """A sampled token."""
+
+    token: int = fields.natural()
+    logprob: str | None = None
+    top: tuple[Alternative, ...] = ()
+
+    @classmethod
+    def of(cls, sampled: Sampled) -> "Chosen":
+        """Write a sampled token for the wire."""
+        return cls(
+            token=sampled.token,
+            logprob=None if sampled.logprob is None else sampled.logprob.hex(),
+            top=tuple(Alternative(token=token, logprob=value.hex()) for token, value in sampled.top),
+        )
+
+    def sampled(self) -> Sampled:
+        """Read it back."""
+        return Sampled(
+            token=self.token,
+            logprob=None if self.logprob is None else _float(self.logprob),
+            top=tuple((each.token, _float(each.logprob)) for each in self.top),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Submit:
+    """Front to leader: serve this request in this pipeline.  `request` is new for every attempt."""
+
+    pipeline: PipelineId = fields.name()
+    request: str = fields.name()
+    tokens: tuple[int, ...]
+    prompt_tokens: int = fields.positive()
+    max_tokens: int = fields.positive()
+    end_tokens: tuple[int, ...]
+    choice: Choice
+
+    @classmethod
+    def of(cls, pipeline: PipelineId, request: Request) -> "Submit":
+        """Write a request for the wire."""
+        return cls(
+            pipeline=pipeline,
+            request=request.id,
+            tokens=request.tokens,
+            prompt_tokens=request.prompt_tokens,
+            max_tokens=request.max_tokens,
+            end_tokens=tuple(sorted(request.end_tokens)),
+            choice=Choice.of(request.sampling),
+        )
+
+    def read(self) -> Request:
+        """Read the request."""
+        return Request(
+            id=RequestId(self.request),
+            tokens=self.tokens,
+            prompt_tokens=self.prompt_tokens,
+            max_tokens=self.max_tokens,
+            end_tokens=frozenset(self.end_tokens),
+            sampling=self.choice.params(),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Cancel:
+    """Front to leader: nobody waits for this request any more."""
+
+    pipeline: PipelineId = fields.name()
+    request: str = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class Token:
+    """Leader to front: one more token of a request."""
+
+    request: str = fields.name()
+    index: int = fields.natural()  # counted from the end of the prompt
+    chosen: Chosen
+    finish: str | None = None  # "stop" or "length" with the last
+
+
+@attrs.frozen(kw_only=True)
+class Returned:
+    """Leader to front: the pipeline does not serve this request (any more); serve it elsewhere."""
+
+    request: str = fields.name()
+    refusal: str | None = None  # why no other pipeline of the plan would take it either
+
+
+@attrs.frozen(kw_only=True)
+class WireEntry:
+    """One request's part of an iteration, without its tokens."""
+
+    slot: int = fields.natural()
+    start: int = fields.natural()
+    tokens: int = fields.positive()
+    wants_logits: bool
+    index: int = fields.natural()
+    choice: Choice | None = None  # where logits are wanted
+
+
+@attrs.frozen(kw_only=True)
+class Forward:
+    """Stage to stage: compute this iteration; the hidden states [T, width] follow as raw bytes."""
+
+    pipeline: PipelineId = fields.name()
+    stage: int = fields.natural()  # that computes now
+    iteration: int = fields.natural()
+    width: int = fields.positive()
+    entries: tuple[WireEntry, ...]
+
+    @classmethod
+    def of(cls, pipeline: PipelineId, stage: int, iteration: Iteration, width: int) -> "Forward":
+        """Describe an iteration for the stages after the first."""
+        return cls(
+            pipeline=pipeline,
+            stage=stage,
+            iteration=iteration.id,
+            width=width,
+            entries=tuple(_wire_entry(entry) for entry in iteration.entries),
+        )
+
+    def batch(self) -> Batch:
+        """Read the rows."""
+        return Batch(
+            rows=tuple(
+                Row(slot=entry.slot, start=entry.start, tokens=entry.tokens, wants_logits=entry.wants_logits)
+                for entry in self.entries
+            )
+        )
+
+    def choices(self) -> tuple[list[SamplingParams], list[int]]:
+        """Read how to sample the rows that want logits."""
+        wanted = [entry for entry in self.entries if entry.choice is not None]
+        return [entry.choice.params() for entry in wanted if entry.choice], [entry.index for entry in wanted]
+
+
+@attrs.frozen(kw_only=True)
+class SampledTokens:
+    """Last stage to leader: the tokens of an iteration."""
+
+    pipeline: PipelineId = fields.name()
+    iteration: int = fields.natural()
+    tokens: tuple[Chosen, ...]
+
+
+@attrs.frozen(kw_only=True)
+class AskFile:
+    """Ask a holder of the checkpoint for one of its small files."""
+
+    llm: LlmId = fields.name()
+    digest: str = fields.digest()
+
+
+@attrs.frozen(kw_only=True)
+class FileIs:
+    """Its content follows as raw bytes."""
+
+    llm: LlmId = fields.name()
+    digest: str = fields.digest()
+
+
+@attrs.frozen(kw_only=True)
+class AskCanary:
+    """Ask a holder of the LLM for a prompt and its right tokens."""
+
+    llm: LlmId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class CanaryIs:
+    """A prompt and the tokens that `transformers` generates after it."""
+
+    llm: LlmId = fields.name()
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+Message = Submit | Cancel | Token | Returned | Forward | SampledTokens | AskFile | FileIs | AskCanary | CanaryIs
+
+
+@attrs.frozen(kw_only=True)
+class _Envelope:
+    message: Message
+
+
+def write(message: Message, body: memoryview | bytes = b"") -> list[bytes | memoryview]:
+    """Write a message and its raw bytes as the buffers of one frame."""
+    header = codec.encode(_Envelope(message=message))
+    return [_HEADER_LENGTH.pack(len(header)), header, body]
+
+
+def read(frame: memoryview) -> tuple[Message, memoryview]:
+    """Read a frame.  Raises MalformedFrame."""
+    if len(frame) < _HEADER_LENGTH.size:
+        raise MalformedFrame(f"a message of {len(frame)} bytes has no header")
+    (length,) = _HEADER_LENGTH.unpack_from(frame)
+    end = _HEADER_LENGTH.size + length
+    if end > len(frame):
+        raise MalformedFrame(f"a message of {len(frame)} bytes announces a header of {length}")
+    try:
+        envelope = codec.decode(_Envelope, bytes(frame[_HEADER_LENGTH.size : end]))
+    except MalformedDocument as error:
+        raise MalformedFrame(f"a message between daemons: {error}") from error
+    return envelope.message, frame[end:]
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """View the bytes of a tensor, moved to the host when it is not there."""
+    flat: memoryview = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return flat
+
+
+def hidden_states(body: memoryview, tokens: int, width: int, dtype: torch.dtype) -> torch.Tensor:
+    """Read hidden states [tokens, width] from raw bytes.  Raises MalformedFrame when their number is wrong."""
+    wanted = tokens * width * dtype.itemsize
+    if len(body) != wanted:
+        raise MalformedFrame(f"hidden states of {tokens} tokens have {wanted} bytes; {len(body)} came")
+    return torch.frombuffer(body, dtype=dtype).view(tokens, width)
+
+
+def _wire_entry(entry: Entry) -> WireEntry:
+    row = entry.row
+    return WireEntry(
+        slot=row.slot,
+        start=row.start,
+        tokens=row.tokens,
+        wants_logits=row.wants_logits,
+        index=entry.index,
+        choice=Choice.of(entry.sampling) if row.wants_logits else None,
+    )
+
+
+def _float(text: str) -> float:
+    try:
+        return float.fromhex(text)
+    except (ValueError, OverflowError):
+        raise MalformedFrame(f"{text!r:.40} is not a number as float.hex writes it") from None
