@@ -1,0 +1,1 @@
+"""What must be true of every plan: one module per subject, all rules in `specs.invariants.table`."""

@@ -1,0 +1,133 @@
+"""What follows from a problem and a plan and is needed by several rules: derived once, when first asked for.
+
+Everything but `problem` and `plan` may be asked for only when the plan keeps the rule REF.
+"""
+
+from functools import cached_property
+
+import attrs
+
+from specs.blobs import Blob, BlobId, blobs_of_units
+from specs.cluster import Link, LinkId, Place, PlaceId
+from specs.llm import Llm, LlmId
+from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch
+from specs.ports import Hop, hops, ticks
+from specs.problem import Problem
+from specs.timing import links_by_id
+from specs.units import Bytes, Nanos
+
+BlobAt = tuple[BlobId, PlaceId]
+
+
+@attrs.define
+class Facts:
+    """A problem, a plan, and what follows from them."""
+
+    problem: Problem = attrs.field(on_setattr=attrs.setters.frozen)
+    plan: Plan = attrs.field(on_setattr=attrs.setters.frozen)
+    _needs: dict[tuple[LlmId, int, int], tuple[BlobId, ...]] = attrs.field(factory=dict, init=False, repr=False)
+
+    @cached_property
+    def llms(self) -> dict[LlmId, Llm]:
+        """Each LLM by its id."""
+        return {llm.id: llm for llm in self.problem.llms}
+
+    @cached_property
+    def places(self) -> dict[PlaceId, Place]:
+        """Each place by its id."""
+        return {place.id: place for place in self.problem.cluster.places}
+
+    @cached_property
+    def links(self) -> dict[LinkId, Link]:
+        """Each link by its id."""
+        return links_by_id(self.problem.cluster)
+
+    @cached_property
+    def pipelines(self) -> dict[PipelineId, Pipeline]:
+        """Each pipeline by its id."""
+        return {pipeline.id: pipeline for pipeline in self.plan.pipelines}
+
+    @cached_property
+    def blobs(self) -> dict[BlobId, Blob]:
+        """Each blob by its id."""
+        return {blob.id: blob for blob in self.plan.blobs}
+
+    @cached_property
+    def blobs_of_llm(self) -> dict[LlmId, tuple[Blob, ...]]:
+        """The blobs of every LLM of the problem; none for one that the plan does not touch."""
+        found: dict[LlmId, list[Blob]] = {llm.id: [] for llm in self.problem.llms}
+        for blob in self.plan.blobs:
+            found[blob.llm].append(blob)
+        return {llm: tuple(blobs) for llm, blobs in found.items()}
+
+    @cached_property
+    def hops(self) -> tuple[Hop, ...]:
+        """Every transfer with its ends, ports and predecessors, in the plan's order."""
+        return hops(self.problem.cluster, self.plan)
+
+    @cached_property
+    def ticks(self) -> dict[StepId, int]:
+        """Depth of each transfer in the order of transfers."""
+        return ticks(self.hops)
+
+    @cached_property
+    def held_at_start(self) -> frozenset[BlobAt]:
+        """What the problem's holdings put where."""
+        return frozenset(
+            (blob.id, holding.place) for holding in self.problem.holdings for blob in self.blobs_of_llm[holding.llm]
+        )
+
+    @cached_property
+    def arrivals(self) -> dict[BlobAt, Hop]:
+        """The transfer that brings a blob to a place; rule FULL sees to it that there is only one."""
+        found: dict[BlobAt, Hop] = {}
+        for hop in self.hops:
+            found.setdefault((hop.transfer.blob, hop.destination), hop)
+        return found
+
+    @cached_property
+    def releases(self) -> dict[BlobAt, Release]:
+        """The release of a blob at a place; rule LAST sees to it that there is only one."""
+        found: dict[BlobAt, Release] = {}
+        for step in self.plan.steps:
+            if isinstance(step, Release):
+                found.setdefault((step.blob, step.place), step)
+        return found
+
+    @cached_property
+    def opened_ns(self) -> dict[PipelineId, Nanos]:
+        """When each pipeline that is ever activated opens."""
+        return {step.pipeline: step.at_ns for step in self.plan.steps if isinstance(step, Activate)}
+
+    @cached_property
+    def switches(self) -> tuple[Switch, ...]:
+        """Every switch in the order of time; among equal instants, in the plan's order."""
+        found = (step for step in self.plan.steps if isinstance(step, Switch))
+        return tuple(sorted(found, key=lambda step: (step.at_ns, step.id)))
+
+    @cached_property
+    def closed_by(self) -> dict[PipelineId, Switch]:
+        """The switch that closes each pipeline that does not stay open."""
+        found: dict[PipelineId, Switch] = {}
+        for switch in self.switches:
+            found.setdefault(switch.old, switch)
+        return found
+
+    def held_from_ns(self, blob: BlobId, place: PlaceId) -> Nanos | None:
+        """Say when the place holds the blob for the first time; None: never."""
+        if (blob, place) in self.held_at_start:
+            return Nanos(0)
+        hop = self.arrivals.get((blob, place))
+        return None if hop is None else hop.transfer.end_ns
+
+    def needs(self, llm: LlmId, stage: Stage) -> tuple[BlobId, ...]:
+        """Name the blobs that a stage computes with."""
+        key = (llm, stage.first_unit, stage.end_unit)
+        if key not in self._needs:
+            blobs = self.blobs_of_llm[llm]
+            self._needs[key] = blobs_of_units(self.llms[llm], blobs, stage.first_unit, stage.end_unit)
+        return self._needs[key]
+
+    def llm_bytes(self, llm: LlmId) -> Bytes:
+        """Bytes of all blobs of an LLM, with their padding."""
+        return Bytes(sum(blob.bytes for blob in self.blobs_of_llm[llm]))

@@ -1,0 +1,166 @@
+"""Rules MEM and LAST: what fits where, and what may be given up."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from specs import timing
+from specs.blobs import BlobId
+from specs.cluster import PlaceId
+from specs.invariants.facts import BlobAt, Facts
+from specs.invariants.rule import Violation
+from specs.plan import Pipeline, Release
+from specs.units import Nanos
+
+_ROOM, _END = 0, 1  # at one instant, what is new counts before what is old goes
+
+
+def memories_suffice(facts: Facts) -> Iterator[Violation]:
+    """MEM: blobs resident or reserved, KV and workspace fit in each memory at every instant.
+
+    A blob counts from the start of its transfer, a pipeline's KV and workspace from its activation, both to the
+    instant at which they are given up, that instant included.  No stage may declare less than its slots need.
+    """
+    for pipeline in facts.plan.pipelines:
+        yield from _declared_enough(facts, pipeline)
+    for place_id, changes in _changes(facts).items():
+        room = facts.places[place_id].memory_bytes
+        used = 0
+        for at_ns, _, change in sorted(changes):
+            used += change
+            if used > room:
+                yield Violation(
+                    "MEM",
+                    f"place {place_id}",
+                    f"at {at_ns} ns it needs {used} bytes, it has {room}: {used - room} too few",
+                )
+                break
+
+
+def _changes(facts: Facts) -> dict[PlaceId, list[tuple[Nanos, int, int]]]:
+    """For each place, the changes of the bytes in use: (instant, _ROOM or _END, bytes)."""
+    changes: dict[PlaceId, list[tuple[Nanos, int, int]]] = {}
+    reserved: dict[BlobAt, Nanos] = {at: hop.transfer.start_ns for at, hop in facts.arrivals.items()}
+    reserved.update((at, Nanos(0)) for at in facts.held_at_start)
+    for (blob, place), from_ns in reserved.items():
+        size = facts.blobs[blob].bytes
+        changes.setdefault(place, []).append((from_ns, _ROOM, size))
+        release = facts.releases.get((blob, place))
+        if release is not None:
+            changes[place].append((release.at_ns, _END, -size))
+    for pipeline in facts.plan.pipelines:
+        if pipeline.id not in facts.opened_ns:
+            continue
+        closed_by = facts.closed_by.get(pipeline.id)
+        for stage in pipeline.stages:
+            reserve = stage.kv_bytes + stage.workspace_bytes
+            of_place = changes.setdefault(stage.place, [])
+            of_place.append((facts.opened_ns[pipeline.id], _ROOM, reserve))
+            if closed_by is not None:
+                of_place.append((closed_by.at_ns, _END, -reserve))
+    return changes
+
+
+def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:
+    llm = facts.llms[pipeline.llm]
+    tokens = pipeline.slots * pipeline.request_tokens_max
+    for index, stage in enumerate(pipeline.stages):
+        where = f"pipeline {pipeline.id} stage {index}"
+        kv = timing.kv_bytes(llm, stage.first_unit, stage.end_unit, tokens)
+        if stage.kv_bytes < kv:
+            yield Violation(
+                "MEM", where, f"it sets aside {stage.kv_bytes} bytes of KV, {tokens} tokens of its units need {kv}"
+            )
+        workspace = timing.workspace_bytes(llm, stage.end_unit, pipeline.slots, pipeline.iteration_tokens_max)
+        if stage.workspace_bytes < workspace:
+            yield Violation(
+                "MEM",
+                where,
+                f"it sets aside {stage.workspace_bytes} bytes of workspace, an iteration needs {workspace}",
+            )
+
+
+def copies_remain(facts: Facts) -> Iterator[Violation]:
+    """LAST: a release gives up only what its place holds, what nothing there needs any more and what remains elsewhere.
+
+    A step that needs the blob must be over by its times and stand before the release in the plan.
+    """
+    releases = [step for step in facts.plan.steps if isinstance(step, Release)]
+    if not releases:
+        return
+    targets = {(target.llm, target.place) for target in facts.problem.targets}
+    users = _users(facts)
+    held_from = _held_from(facts)
+    gone: dict[BlobId, int] = {}
+    for release in sorted(releases, key=lambda step: (step.at_ns, step.id)):
+        where = f"release {release.id}"
+        if not _holds(facts, release):
+            yield Violation("LAST", where, f"{release.place} does not hold {release.blob} at {release.at_ns} ns")
+            continue
+        if (facts.blobs[release.blob].llm, release.place) in targets:
+            yield Violation(
+                "LAST", where, f"{release.place} is a target of {facts.blobs[release.blob].llm}: it must keep it"
+            )
+        for user in users.get((release.blob, release.place), ()):
+            yield from _still_used(release, user)
+        holders = bisect_right(held_from[release.blob], release.at_ns) - gone.get(release.blob, 0)
+        if holders < 2:
+            yield Violation("LAST", where, f"it gives up the last copy of {release.blob} in the cluster")
+        gone[release.blob] = gone.get(release.blob, 0) + 1
+
+
+def _holds(facts: Facts, release: Release) -> bool:
+    at = (release.blob, release.place)
+    if facts.releases[at] is not release:
+        return False
+    if at in facts.held_at_start:
+        return True
+    hop = facts.arrivals.get(at)
+    return hop is not None and hop.transfer.end_ns <= release.at_ns and hop.transfer.id < release.id
+
+
+def _held_from(facts: Facts) -> dict[BlobId, list[Nanos]]:
+    """For each blob, the instants at which places come to hold it, in ascending order."""
+    found: dict[BlobId, list[Nanos]] = {blob.id: [] for blob in facts.plan.blobs}
+    for blob, _ in facts.held_at_start:
+        found[blob].append(Nanos(0))
+    for at, hop in facts.arrivals.items():
+        if at not in facts.held_at_start:
+            found[at[0]].append(hop.transfer.end_ns)
+    for instants in found.values():
+        instants.sort()
+    return found
+
+
+_User = tuple[str, Nanos, Nanos | None, int | None]  # name, from, until (None: for ever), the step that ends the use
+
+
+def _users(facts: Facts) -> dict[BlobAt, list[_User]]:
+    """Who needs a blob at a place: transfers from it, pipelines that compute with it."""
+    users: dict[BlobAt, list[_User]] = {}
+    for hop in facts.hops:
+        step = hop.transfer
+        user = (f"transfer {step.id}", Nanos(0), step.end_ns, step.id)
+        users.setdefault((step.blob, hop.source), []).append(user)
+    for pipeline in facts.plan.pipelines:
+        if pipeline.id not in facts.opened_ns:
+            continue
+        closed_by = facts.closed_by.get(pipeline.id)
+        until, by = (None, None) if closed_by is None else (closed_by.at_ns, closed_by.id)
+        user_pipeline = (f"pipeline {pipeline.id}", facts.opened_ns[pipeline.id], until, by)
+        for stage in pipeline.stages:
+            for blob in facts.needs(pipeline.llm, stage):
+                users.setdefault((blob, stage.place), []).append(user_pipeline)
+    return users
+
+
+def _still_used(release: Release, user: _User) -> Iterator[Violation]:
+    name, from_ns, until_ns, ended_by = user
+    if release.at_ns < from_ns:  # an activation after the release: rule EARLY
+        return
+    until = "to the end" if until_ns is None else f"until {until_ns} ns"
+    if until_ns is None or release.at_ns < until_ns:
+        sentence = f"at {release.at_ns} ns it gives up {release.blob} at {release.place}; {name} needs it there {until}"
+        yield Violation("LAST", f"release {release.id}", sentence)
+    elif ended_by is not None and release.id < ended_by:
+        sentence = f"it stands before step {ended_by}, which ends the need of {name} for {release.blob}"
+        yield Violation("LAST", f"release {release.id}", sentence)

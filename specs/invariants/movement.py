@@ -1,0 +1,127 @@
+"""Rules CAUSE, PORT, LINK and FULL: what may cross which link when."""
+
+from collections.abc import Iterator
+
+from specs.cluster import LinkId
+from specs.invariants.facts import Facts
+from specs.invariants.rule import Violation
+from specs.plan import StepId, Transfer
+from specs.timing import route_latency_ns, transfer_ns
+
+_Crossing = tuple[int, int, int]  # start_ns, end_ns, bytes_per_second
+
+
+def sources_hold(facts: Facts) -> Iterator[Violation]:
+    """CAUSE: the source of a transfer holds the blob before it starts, by the plan's order and by its times.
+
+    Whether the source has given the blob up in the meantime is the business of rule LAST.
+    """
+    arrived = {hop.transfer.id: hop.transfer for hop in facts.hops}
+    for hop in facts.hops:
+        transfer = hop.transfer
+        if (transfer.blob, hop.source) in facts.held_at_start:
+            continue
+        where = f"transfer {transfer.id}"
+        if hop.after_arrival is None:
+            late = facts.arrivals.get((transfer.blob, hop.source))
+            why = "never receives it" if late is None else f"receives it only by the later step {late.transfer.id}"
+            yield Violation("CAUSE", where, f"it sends {transfer.blob} from {hop.source}, which {why}")
+        elif arrived[hop.after_arrival].end_ns > transfer.start_ns:
+            yield Violation(
+                "CAUSE",
+                where,
+                f"it starts at {transfer.start_ns} ns, but {hop.source} holds {transfer.blob} only from "
+                f"{arrived[hop.after_arrival].end_ns} ns (transfer {hop.after_arrival})",
+            )
+
+
+def ports_take_turns(facts: Facts) -> Iterator[Violation]:
+    """PORT: on the first and on the last link of a route, transfers run one at a time in the plan's order."""
+    by_id: dict[StepId, Transfer] = {hop.transfer.id: hop.transfer for hop in facts.hops}
+    for hop in facts.hops:
+        for port, before in ((hop.send_port, hop.after_send), (hop.receive_port, hop.after_receive)):
+            if before is not None and by_id[before].end_ns > hop.transfer.start_ns:
+                yield Violation(
+                    "PORT",
+                    f"transfer {hop.transfer.id}",
+                    f"it starts at {hop.transfer.start_ns} ns, but transfer {before} occupies port {port} until "
+                    f"{by_id[before].end_ns} ns: daemons would run them one after the other, later than predicted",
+                )
+
+
+def links_carry(facts: Facts) -> Iterator[Violation]:
+    """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate."""
+    latency = [route_latency_ns(facts.links, route) for route in facts.plan.routes]
+    crossings: dict[LinkId, list[_Crossing]] = {}
+    by_route: list[list[_Crossing]] = [[] for _ in facts.plan.routes]
+    for hop in facts.hops:
+        step = hop.transfer
+        by_route[step.route].append((step.start_ns, step.end_ns, step.bytes_per_second))
+        size = facts.blobs[step.blob].bytes
+        least = transfer_ns(size, step.bytes_per_second, latency[step.route])
+        if step.end_ns - step.start_ns < least:
+            yield Violation(
+                "LINK",
+                f"transfer {step.id}",
+                f"it is predicted to take {step.end_ns - step.start_ns} ns; {size} bytes at {step.bytes_per_second} "
+                f"bytes/s and {latency[step.route]} ns of latency take {least} ns",
+            )
+    for index, route in enumerate(facts.plan.routes):
+        if by_route[index]:
+            for link in route.links:
+                crossings.setdefault(link, []).extend(by_route[index])
+    for link_id, found in crossings.items():
+        capacity = facts.links[link_id].bytes_per_second
+        load, at_ns = _peak(found)
+        if load > capacity:
+            yield Violation(
+                "LINK",
+                f"link {link_id}",
+                f"at {at_ns} ns transfers cross it at {load} bytes/s, it carries {capacity}: they would be late",
+            )
+
+
+def _peak(crossings: list[_Crossing]) -> tuple[int, int]:
+    """Give the highest sum of rates at one instant, and the first instant that has it."""
+    crossings.sort()
+    load = at_ns = end_of_all = 0
+    for start_ns, end_ns, rate in crossings:
+        if start_ns < end_of_all:
+            return _peak_of_overlapping(crossings)
+        end_of_all = max(end_of_all, end_ns)
+        if rate > load:
+            load, at_ns = rate, start_ns
+    return load, at_ns
+
+
+def _peak_of_overlapping(crossings: list[_Crossing]) -> tuple[int, int]:
+    # At one instant, what ends is subtracted before what begins is added: its negative rate sorts first.
+    changes = [(start_ns, rate) for start_ns, end_ns, rate in crossings if start_ns < end_ns]
+    changes += [(end_ns, -rate) for start_ns, end_ns, rate in crossings if start_ns < end_ns]
+    changes.sort()
+    load = highest = highest_at_ns = 0
+    for at_ns, change in changes:
+        load += change
+        if load > highest:
+            highest, highest_at_ns = load, at_ns
+    return highest, highest_at_ns
+
+
+def targets_are_filled(facts: Facts) -> Iterator[Violation]:
+    """FULL: every target ends with all blobs of its LLM; no place receives a blob twice or one that it holds."""
+    for target in facts.problem.targets:
+        for blob in facts.blobs_of_llm[target.llm]:
+            if facts.held_from_ns(blob.id, target.place) is None:
+                yield Violation(
+                    "FULL", f"place {target.place}", f"it never receives {blob.id}: {target.llm} would be incomplete"
+                )
+    for hop in facts.hops:
+        at = (hop.transfer.blob, hop.destination)
+        where = f"transfer {hop.transfer.id}"
+        if at in facts.held_at_start:
+            yield Violation("FULL", where, f"it sends {at[0]} to {at[1]}, which holds it from the start")
+        elif facts.arrivals[at] is not hop:
+            first = facts.arrivals[at].transfer.id
+            yield Violation(
+                "FULL", where, f"it sends {at[0]} to {at[1]}, which receives it by transfer {first} already"
+            )

@@ -1,0 +1,203 @@
+"""Rules REF and FOR: the plan speaks about this problem, and about nothing else.
+
+These two read plans that nothing is known of yet, so they look everything up before they use it.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import assert_never
+
+from specs import codec
+from specs.blobs import Blob, packed_bytes
+from specs.cluster import PlaceKind
+from specs.invariants.facts import Facts
+from specs.invariants.rule import Violation
+from specs.llm import Llm
+from specs.plan import FORMAT, Activate, Claim, Pipeline, Release, Route, Step, Switch, Transfer
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def _broken(where: str, sentence: str) -> Violation:
+    return Violation("REF", where, sentence)
+
+
+def names_exist(facts: Facts) -> Iterator[Violation]:
+    """REF: names, indexes and sizes of the plan agree with the problem."""
+    plan = facts.plan
+    if plan.format != FORMAT:
+        yield _broken("plan", f"its format is {plan.format}; this checker reads format {FORMAT}")
+    if plan.parent is not None and _DIGEST.fullmatch(plan.parent) is None:
+        yield _broken("plan", f"its parent is {plan.parent!r:.80}, which is not a digest")
+    yield from _blobs(facts)
+    for index, route in enumerate(plan.routes):
+        yield from _route(facts, index, route)
+    yield from _repeated("pipeline", [pipeline.id for pipeline in plan.pipelines])
+    for pipeline in plan.pipelines:
+        yield from _pipeline(facts, pipeline)
+    yield from _steps(facts)
+    yield from _names_in_tables(facts)
+
+
+def problem_is_the_same(facts: Facts) -> Iterator[Violation]:
+    """FOR: the plan names the digest of the problem."""
+    found = codec.digest(facts.problem)
+    if facts.plan.problem != found:
+        yield Violation(
+            "FOR",
+            "plan",
+            f"it is for problem {facts.plan.problem[:12]}.., this is problem {found[:12]}..: what it moves and "
+            "assumes was computed for another cluster or demand",
+        )
+
+
+def _repeated(what: str, names: list[str]) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield _broken(f"{what} {name}", "it is described twice, so its name says nothing")
+        seen.add(name)
+
+
+def _blobs(facts: Facts) -> Iterator[Violation]:
+    plan, problem = facts.plan, facts.problem
+    yield from _repeated("blob", [blob.id for blob in plan.blobs])
+    by_llm: dict[str, list[Blob]] = {}
+    for blob in plan.blobs:
+        by_llm.setdefault(blob.llm, []).append(blob)
+        if blob.llm not in facts.llms:
+            yield _broken(f"blob {blob.id}", f"its LLM {blob.llm} is not in the problem")
+    touched = {holding.llm for holding in problem.holdings} | {target.llm for target in problem.targets}
+    touched |= {pipeline.llm for pipeline in plan.pipelines}
+    for llm in problem.llms:
+        if llm.id in by_llm or llm.id in touched:
+            yield from _blobs_of_llm(llm, by_llm.get(llm.id, []))
+
+
+def _blobs_of_llm(llm: Llm, blobs: list[Blob]) -> Iterator[Violation]:
+    end = 0
+    for blob in sorted(blobs, key=lambda blob: (blob.first_tensor, blob.end_tensor)):
+        where = f"blob {blob.id}"
+        if not blob.first_tensor < blob.end_tensor <= len(llm.tensors):
+            yield _broken(
+                where,
+                f"its tensors are {blob.first_tensor} to {blob.end_tensor} (exclusive) of {llm.id}, "
+                f"which has {len(llm.tensors)}",
+            )
+            continue
+        size = packed_bytes(llm, blob.first_tensor, blob.end_tensor)
+        if blob.bytes != size:
+            yield _broken(where, f"it says {blob.bytes} bytes, its tensors pack into {size}: it could not be laid out")
+        if blob.first_tensor < end:
+            yield _broken(
+                where, f"its tensors begin at {blob.first_tensor}, but those before {end} are in another blob"
+            )
+        if blob.first_tensor > end:
+            yield _broken(
+                where, f"tensors {end} to {blob.first_tensor} (exclusive) of {llm.id} are in no blob before it"
+            )
+        end = max(end, blob.end_tensor)
+    if end < len(llm.tensors):
+        yield _broken(
+            f"LLM {llm.id}", f"its tensors from {end} to {len(llm.tensors)} (exclusive) are in no blob and never travel"
+        )
+
+
+def _route(facts: Facts, index: int, route: Route) -> Iterator[Violation]:
+    where = f"route {index}"
+    unknown = sorted({link for link in route.links if link not in facts.links})
+    if unknown or not route.links:
+        yield _broken(where, f"link {unknown[0]!r:.80} is not in the cluster" if unknown else "it has no links")
+        return
+    links = [facts.links[link] for link in route.links]
+    for near, far in pairwise(links):
+        if near.destination != far.source:
+            yield _broken(where, f"link {near.id} ends at {near.destination}, the next one begins at {far.source}")
+        elif facts.places[far.source].kind is not PlaceKind.SWITCH:
+            yield _broken(where, f"it passes through {far.source}, a memory in which no room is set aside for it")
+    source, destination = facts.places[links[0].source], facts.places[links[-1].destination]
+    for end in (source, destination):
+        if end.kind is PlaceKind.SWITCH:
+            yield _broken(where, f"it ends at {end.id}, a switch, where no bytes can rest")
+    if source.id == destination.id:
+        yield _broken(where, f"it leads from {source.id} to itself")
+    if len(set(route.links)) < len(route.links):
+        yield _broken(where, "it crosses one link twice")
+
+
+def _pipeline(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:
+    where = f"pipeline {pipeline.id}"
+    for index, stage in enumerate(pipeline.stages):
+        place = facts.places.get(stage.place)
+        if place is None or place.kind is not PlaceKind.DEVICE:
+            yield _broken(
+                f"{where} stage {index}", f"{stage.place} is not a device of the cluster: nothing computes it"
+            )
+    llm = facts.llms.get(pipeline.llm)
+    if llm is None:
+        yield _broken(where, f"its LLM {pipeline.llm} is not in the problem")
+        return
+    if pipeline.request_tokens_max > llm.context_tokens:
+        found = pipeline.request_tokens_max
+        yield _broken(where, f"it takes requests of {found} tokens, the context of {llm.id} holds {llm.context_tokens}")
+    for index, stage in enumerate(pipeline.stages):
+        if not stage.first_unit < stage.end_unit <= len(llm.units):
+            yield _broken(
+                f"{where} stage {index}",
+                f"its units are {stage.first_unit} to {stage.end_unit} (exclusive) of {llm.id}, "
+                f"which has {len(llm.units)}",
+            )
+
+
+def _steps(facts: Facts) -> Iterator[Violation]:
+    for before, step in pairwise(facts.plan.steps):
+        if step.id <= before.id:
+            yield _broken(
+                f"step {step.id}", f"it stands after step {before.id}; ids must ascend, as they are the order"
+            )
+    activated: set[str] = set()
+    for step in facts.plan.steps:
+        where = f"{type(step).__name__.lower()} {step.id}"
+        for sentence in _unknown_in(facts, step):
+            yield _broken(where, sentence)
+        if isinstance(step, Activate):
+            if step.pipeline in activated:
+                yield _broken(where, f"pipeline {step.pipeline} is activated a second time")
+            activated.add(step.pipeline)
+
+
+def _unknown_in(facts: Facts, step: Step) -> Iterator[str]:
+    match step:
+        case Transfer():
+            if step.blob not in facts.blobs:
+                yield f"the plan describes no blob {step.blob}"
+            if step.route >= len(facts.plan.routes):
+                yield f"route {step.route} is not one of {len(facts.plan.routes)}"
+        case Activate():
+            if step.pipeline not in facts.pipelines:
+                yield f"the plan describes no pipeline {step.pipeline}"
+        case Switch():
+            for pipeline in sorted({step.old, step.new} - facts.pipelines.keys()):
+                yield f"the plan describes no pipeline {pipeline}"
+        case Release():
+            if step.blob not in facts.blobs:
+                yield f"the plan describes no blob {step.blob}"
+            if step.place not in facts.places:
+                yield f"{step.place} is not a place of the cluster"
+        case _:
+            assert_never(step)
+
+
+def _names_in_tables(facts: Facts) -> Iterator[Violation]:
+    for row in facts.plan.routing:
+        if row.pipeline not in facts.pipelines:
+            yield _broken("routing", f"the plan describes no pipeline {row.pipeline}")
+    wanted = {target.llm for target in facts.problem.targets}
+    for index, certificate in enumerate(facts.plan.certificates):
+        where = f"certificate {index}"
+        if certificate.claim is Claim.BOTTLENECK:
+            if certificate.subject not in facts.pipelines:
+                yield _broken(where, f"the plan describes no pipeline {certificate.subject}")
+        elif certificate.subject not in wanted:
+            yield _broken(where, f"it claims the {certificate.claim} of {certificate.subject}, which no target wants")

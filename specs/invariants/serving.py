@@ -1,0 +1,97 @@
+"""Rules LAYER, EARLY and SERVE: what computes, from when, and for whom."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from specs.cluster import PlaceId
+from specs.invariants.facts import Facts
+from specs.invariants.rule import Violation
+from specs.plan import Pipeline, Switch
+
+
+def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
+    """LAYER: the stages of a pipeline compute every unit once and in order."""
+    for pipeline in facts.plan.pipelines:
+        units = len(facts.llms[pipeline.llm].units)
+        computed = 0
+        for index, stage in enumerate(pipeline.stages):
+            where = f"pipeline {pipeline.id} stage {index}"
+            if stage.first_unit > computed:
+                sentence = f"it starts at unit {stage.first_unit}; units from {computed} of {pipeline.llm} never run"
+                yield Violation("LAYER", where, sentence)
+            if stage.first_unit < computed:
+                sentence = f"it starts at unit {stage.first_unit}; units before {computed} have run already"
+                yield Violation("LAYER", where, sentence)
+            computed = stage.end_unit
+        if computed < units:
+            sentence = f"its stages end at unit {computed} of {units}; it would produce no token"
+            yield Violation("LAYER", f"pipeline {pipeline.id}", sentence)
+
+
+def blobs_come_first(facts: Facts) -> Iterator[Violation]:
+    """EARLY: a pipeline opens only when each stage's place holds the stage's blobs.
+
+    Whether they stay as long as it is open is the business of rule LAST.
+    """
+    for pipeline in facts.plan.pipelines:
+        at_ns = facts.opened_ns.get(pipeline.id)
+        if at_ns is None:
+            continue
+        for index, stage in enumerate(pipeline.stages):
+            where = f"pipeline {pipeline.id} stage {index}"
+            for blob in facts.needs(pipeline.llm, stage):
+                held_ns = facts.held_from_ns(blob, stage.place)
+                if held_ns is None:
+                    yield Violation("EARLY", where, f"{stage.place} never holds {blob}, which its units need")
+                elif held_ns > at_ns:
+                    sentence = f"it opens at {at_ns} ns, but {stage.place} holds {blob} only from {held_ns} ns"
+                    yield Violation("EARLY", where, sentence)
+                release = facts.releases.get((blob, stage.place))
+                if release is not None and release.at_ns < at_ns:
+                    sentence = f"it opens at {at_ns} ns, but {stage.place} gives up {blob} at {release.at_ns} ns"
+                    yield Violation("EARLY", where, sentence)
+
+
+def requests_find_a_pipeline(facts: Facts) -> Iterator[Violation]:
+    """SERVE: pipelines open once and have one weight, switches join open ones, targets end with one of their own."""
+    weights = Counter(row.pipeline for row in facts.plan.routing)
+    for pipeline in facts.plan.pipelines:
+        where = f"pipeline {pipeline.id}"
+        if pipeline.id not in facts.opened_ns:
+            yield Violation("SERVE", where, "no step activates it: what it reserves would never serve")
+        if weights[pipeline.id] != 1:
+            yield Violation("SERVE", where, f"it has {weights[pipeline.id]} routing weights; exactly one is wanted")
+    for switch in facts.switches:
+        yield from _switch(facts, switch)
+    local = {
+        (pipeline.llm, _only_place(pipeline)) for pipeline in facts.plan.pipelines if _open_at_end(facts, pipeline)
+    }
+    for target in facts.problem.targets:
+        if (target.llm, target.place) not in local:
+            sentence = f"no pipeline with all units of {target.llm} on it is open at the end"
+            yield Violation("SERVE", f"place {target.place}", sentence)
+
+
+def _switch(facts: Facts, switch: Switch) -> Iterator[Violation]:
+    where = f"switch {switch.id}"
+    if switch.old == switch.new:
+        yield Violation("SERVE", where, f"it leads from {switch.old} to itself, so that its requests would be lost")
+    for pipeline in (switch.old, switch.new):
+        opened_ns = facts.opened_ns.get(pipeline)
+        if opened_ns is None or opened_ns > switch.at_ns:
+            yield Violation("SERVE", where, f"pipeline {pipeline} is not open yet at {switch.at_ns} ns")
+        closed_by = facts.closed_by.get(pipeline)
+        if closed_by is not None and (closed_by.at_ns, closed_by.id) < (switch.at_ns, switch.id):
+            yield Violation("SERVE", where, f"pipeline {pipeline} was closed by switch {closed_by.id} already")
+    old, new = facts.pipelines[switch.old].llm, facts.pipelines[switch.new].llm
+    if old != new:
+        yield Violation("SERVE", where, f"it hands requests for {old} to a pipeline of {new}")
+
+
+def _only_place(pipeline: Pipeline) -> PlaceId | None:
+    places = {stage.place for stage in pipeline.stages}
+    return places.pop() if len(places) == 1 else None
+
+
+def _open_at_end(facts: Facts, pipeline: Pipeline) -> bool:
+    return pipeline.id in facts.opened_ns and pipeline.id not in facts.closed_by

@@ -1,0 +1,52 @@
+"""The table of all rules, in the order in which a report lists them."""
+
+from specs.invariants.claims import claims_are_true
+from specs.invariants.memory import copies_remain, memories_suffice
+from specs.invariants.movement import links_carry, ports_take_turns, sources_hold, targets_are_filled
+from specs.invariants.reference import names_exist, problem_is_the_same
+from specs.invariants.rule import Invariant
+from specs.invariants.serving import blobs_come_first, requests_find_a_pipeline, units_are_computed_once
+
+# Without these two the others would look up names that do not exist.
+GROUNDS = (
+    Invariant("REF", "Every name, index and size in the plan agrees with its problem, once.", names_exist),
+    Invariant("FOR", "The plan is for exactly this problem, named by its digest.", problem_is_the_same),
+)
+
+INVARIANTS = (
+    *GROUNDS,
+    Invariant("CAUSE", "A transfer starts only after its source holds the blob.", sources_hold),
+    Invariant("PORT", "On each port transfers run one at a time, in the plan's order.", ports_take_turns),
+    Invariant(
+        "LINK",
+        "At every instant the rates on each link sum to at most its capacity, and no transfer is faster than its rate.",
+        links_carry,
+    ),
+    Invariant(
+        "MEM",
+        "At every instant blobs resident or reserved, KV and workspace fit in each memory; "
+        "no stage declares less than it needs.",
+        memories_suffice,
+    ),
+    Invariant(
+        "FULL",
+        "Every target ends with every blob of its LLM; no place receives a blob twice or one that it holds.",
+        targets_are_filled,
+    ),
+    Invariant("LAYER", "Every unit of a pipeline is computed exactly once, in order.", units_are_computed_once),
+    Invariant(
+        "EARLY", "A pipeline opens only when its stages' blobs have arrived and are still there.", blobs_come_first
+    ),
+    Invariant(
+        "SERVE",
+        "Every pipeline opens once and has one weight; requests go to open pipelines of their LLM only; "
+        "every target ends with an open pipeline of its own.",
+        requests_find_a_pipeline,
+    ),
+    Invariant(
+        "LAST",
+        "No release removes what its place does not hold, what is still needed there, or the last copy in the cluster.",
+        copies_remain,
+    ),
+    Invariant("BOUND", "Every claim of optimality is derived again from the problem and the plan.", claims_are_true),
+)

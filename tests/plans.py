@@ -1,0 +1,245 @@
+"""Plans that keep every invariant, small enough to read, and one plan per invariant that breaks exactly it."""
+
+from collections.abc import Callable
+
+import attrs
+
+from specs import codec
+from specs.blobs import Blob, packed_bytes
+from specs.certificates import certify
+from specs.cluster import Link, Place, PlaceKind
+from specs.invariants.facts import Facts
+from specs.llm import Llm
+from specs.plan import (
+    FORMAT,
+    Activate,
+    Claim,
+    Continuity,
+    Measure,
+    Pipeline,
+    Plan,
+    Provenance,
+    Release,
+    Route,
+    RoutingWeight,
+    Stage,
+    Step,
+    Switch,
+    Transfer,
+)
+from specs.problem import Problem
+from specs.timing import kv_bytes, links_by_id, route_latency_ns, transfer_ns, workspace_bytes
+from tests.builders import GIGABYTE, a_cluster, a_problem, an_llm
+
+SLOTS, REQUEST_TOKENS, ITERATION_TOKENS = 4, 64, 32
+
+
+def gpu(node: int) -> str:
+    return f"n{node}/gpu0"
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def blobs_of(llm: Llm, count: int) -> tuple[Blob, ...]:
+    """Cut an LLM of `an_llm` into `count` blobs of about as many tensors."""
+    borders = [len(llm.tensors) * index // count for index in range(count + 1)]
+    return tuple(
+        Blob(
+            id=f"{llm.id}/{index}",
+            llm=llm.id,
+            first_tensor=first,
+            end_tensor=end,
+            bytes=packed_bytes(llm, first, end),
+        )
+        for index, (first, end) in enumerate(zip(borders, borders[1:], strict=False))
+    )
+
+
+def a_stage(llm: Llm, place: str, first_unit: int, end_unit: int) -> Stage:
+    return Stage(
+        place=place,
+        first_unit=first_unit,
+        end_unit=end_unit,
+        kv_bytes=kv_bytes(llm, first_unit, end_unit, SLOTS * REQUEST_TOKENS),
+        workspace_bytes=workspace_bytes(llm, end_unit, SLOTS, ITERATION_TOKENS),
+    )
+
+
+def a_pipeline(name: str, llm: Llm, *runs: tuple[str, int, int]) -> Pipeline:
+    return Pipeline(
+        id=name,
+        llm=llm.id,
+        stages=tuple(a_stage(llm, *run) for run in runs),
+        slots=SLOTS,
+        request_tokens_max=REQUEST_TOKENS,
+        iteration_tokens_max=ITERATION_TOKENS,
+    )
+
+
+def local(llm: Llm, place: str) -> Pipeline:
+    return a_pipeline(f"{llm.id}@{place}", llm, (place, 0, len(llm.units)))
+
+
+def a_route(source: str, destination: str) -> Route:
+    """The only route of `a_cluster` between two devices."""
+    near, far = (place.replace("gpu", "nic") for place in (source, destination))
+    return Route(links=(f"{source}>{near}", f"{near}>leaf", f"leaf>{far}", f"{far}>{destination}"))
+
+
+@attrs.define
+class Draft:
+    """Lays steps one after another, each transfer as early as its ports and its blob allow."""
+
+    problem: Problem
+    blobs: tuple[Blob, ...]
+    rate: int = GIGABYTE
+    routes: list[Route] = attrs.field(factory=list)
+    steps: list[Step] = attrs.field(factory=list)
+    pipelines: list[Pipeline] = attrs.field(factory=list)
+    free: dict[str, int] = attrs.field(factory=dict)
+    held: dict[tuple[str, str], int] = attrs.field(factory=dict)
+
+    def move(self, blob: Blob, source: str, destination: str, *, not_before: int = 0) -> int:
+        route = a_route(source, destination)
+        if route not in self.routes:
+            self.routes.append(route)
+        ports = (route.links[0], route.links[-1])
+        waits = (not_before, self.held.get((blob.id, source), 0), *(self.free.get(port, 0) for port in ports))
+        start = max(waits)
+        latency = route_latency_ns(links_by_id(self.problem.cluster), route)
+        end = start + transfer_ns(blob.bytes, self.rate, latency)
+        self.free |= dict.fromkeys(ports, end)
+        self.held[blob.id, destination] = end
+        index = self.routes.index(route)
+        self.steps.append(
+            Transfer(
+                id=len(self.steps), blob=blob.id, route=index, bytes_per_second=self.rate, start_ns=start, end_ns=end
+            )
+        )
+        return end
+
+    def open(self, pipeline: Pipeline, at_ns: int) -> int:
+        self.pipelines.append(pipeline)
+        self.steps.append(Activate(id=len(self.steps), pipeline=pipeline.id, at_ns=at_ns))
+        return at_ns
+
+    def switch(self, old: Pipeline, new: Pipeline, at_ns: int, continuity: Continuity = Continuity.RECOMPUTE) -> None:
+        self.steps.append(Switch(id=len(self.steps), old=old.id, new=new.id, continuity=continuity, at_ns=at_ns))
+
+    def release(self, blob: Blob, place: str, at_ns: int) -> None:
+        self.steps.append(Release(id=len(self.steps), blob=blob.id, place=place, at_ns=at_ns))
+
+    def plan(self) -> Plan:
+        return certified(
+            self.problem,
+            Plan(
+                format=FORMAT,
+                problem=codec.digest(self.problem),
+                generation=1,
+                provenance=Provenance(planner="hand/1", solvers=(), seed=0),
+                blobs=self.blobs,
+                routes=tuple(self.routes),
+                pipelines=tuple(self.pipelines),
+                steps=tuple(self.steps),
+                routing=tuple(RoutingWeight(pipeline=pipeline.id, weight=1) for pipeline in self.pipelines),
+                certificates=(),
+            ),
+        )
+
+
+FORMULAS_OF_EVERY_LLM = (
+    (Claim.COMPLETION, Measure.TICKS, "one-port-multicast-ticks"),
+    (Claim.COMPLETION, Measure.NANOS, "one-port-multicast-ns"),
+    (Claim.COMPLETION, Measure.NANOS, "port-bytes-ns"),
+    (Claim.FIRST_COVER, Measure.TICKS, "one-port-cover-ticks"),
+    (Claim.FIRST_COVER, Measure.NANOS, "one-port-cover-ns"),
+    (Claim.FIRST_COVER, Measure.NANOS, "port-bytes-cover-ns"),
+)
+
+
+def certified(problem: Problem, plan: Plan) -> Plan:
+    """The plan with true certificates of every sort, in place of those that it has."""
+    facts = Facts(problem, plan)
+    rows = [
+        certify(facts, claim, llm, measure, formula)
+        for llm in dict.fromkeys(target.llm for target in problem.targets)
+        for claim, measure, formula in FORMULAS_OF_EVERY_LLM
+    ]
+    rows += [
+        certify(facts, Claim.BOTTLENECK, pipeline.id, Measure.NANOS, "pipeline-bottleneck")
+        for pipeline in plan.pipelines
+    ]
+    return attrs.evolve(plan, certificates=tuple(rows))
+
+
+# --- good plans ------------------------------------------------------------------------------------------------------
+
+
+def a_chain(nodes: int = 4, blobs: int = 3, *, problem: Problem | None = None) -> tuple[Problem, Plan]:
+    """Node 0 holds the LLM; every blob goes from node to node; each node opens when it is complete."""
+    problem = problem or a_problem(nodes)
+    (llm,) = problem.llms
+    draft = Draft(problem, blobs_of(llm, blobs))
+    draft.open(local(llm, gpu(0)), 0)
+    for blob in draft.blobs:
+        for node in range(1, nodes):
+            draft.move(blob, gpu(node - 1), gpu(node))
+    for node in range(1, nodes):
+        draft.open(local(llm, gpu(node)), max(draft.held[blob.id, gpu(node)] for blob in draft.blobs))
+    return problem, draft.plan()
+
+
+def a_rescue() -> tuple[Problem, Plan]:
+    """Two receivers get one half each, serve together, exchange halves, then each serves alone."""
+    problem = a_problem(3)
+    (llm,) = problem.llms
+    draft = Draft(problem, blobs_of(llm, 2))
+    first, second = draft.blobs
+    border = next(index for index, unit in enumerate(llm.units) if min(unit.tensors) >= first.end_tensor)
+    draft.open(local(llm, gpu(0)), 0)
+    draft.move(first, gpu(0), gpu(1))
+    together = draft.move(second, gpu(0), gpu(2))
+    pair = a_pipeline("pair", llm, (gpu(1), 0, border), (gpu(2), border, len(llm.units)))
+    draft.open(pair, together)
+    done = max(draft.move(first, gpu(1), gpu(2)), draft.move(second, gpu(2), gpu(1)))
+    draft.open(local(llm, gpu(1)), done)
+    draft.open(local(llm, gpu(2)), done)
+    draft.switch(pair, draft.pipelines[-2], done)
+    return problem, draft.plan()
+
+
+def a_relocation() -> tuple[Problem, Plan]:
+    """Node 0 hands its only copy over to node 1: it drains, closes and gives its memory up.  Two LLMs, one tied."""
+    moved, stays = an_llm(name="moved"), an_llm(3, tied=True, name="stays")
+    base = a_problem(3, llm=moved)
+    problem = attrs.evolve(
+        base,
+        llms=(moved, stays),
+        workloads=(base.workloads[0], attrs.evolve(base.workloads[0], llm=stays.id)),
+        holdings=(*base.holdings, attrs.evolve(base.holdings[0], llm=stays.id, place=gpu(2))),
+        targets=(
+            attrs.evolve(base.targets[0], place=gpu(1)),
+            attrs.evolve(base.targets[0], llm=stays.id, place=gpu(2)),
+            attrs.evolve(base.targets[0], llm=stays.id, place=gpu(0)),
+        ),
+    )
+    draft = Draft(problem, (*blobs_of(moved, 2), *blobs_of(stays, 2)))
+    old, new = local(moved, gpu(0)), local(moved, gpu(1))
+    draft.open(old, 0)
+    draft.open(local(stays, gpu(2)), 0)
+    done = max([draft.move(blob, gpu(0), gpu(1)) for blob in draft.blobs[:2]])
+    draft.open(new, done)
+    draft.switch(old, new, done, Continuity.DRAIN)
+    for blob in draft.blobs[:2]:
+        draft.release(blob, gpu(0), done)
+    done = max([draft.move(blob, gpu(2), gpu(0), not_before=done + 1) for blob in draft.blobs[2:]])
+    draft.open(local(stays, gpu(0)), done)
+    return problem, draft.plan()
+
+
+GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
+    "chain": a_chain,
+    "rescue": a_rescue,
+    "relocation": a_relocation,
+}
