@@ -1,0 +1,182 @@
+"""The sections `llms:` and `profile:` of a description: what is served, held, wanted, promised and measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from planner.description.checkpoint import Progress, read_llm
+from planner.description.document import Item, optional
+from planner.description.hardware import parse_name
+from planner.description.name_ranges import expand
+from planner.description.quantities import parse_count, parse_duration, parse_flops, parse_per_hour, parse_rate
+from planner.errors import BadCheckpoint
+from specs.cluster import Cluster, DeviceKindName, PlaceId, PlaceKind
+from specs.codec import nearest
+from specs.llm import Llm, LlmId
+from specs.problem import Holding, Target
+from specs.profile import DeviceRate, Profile
+from specs.units import BytesPerSecond, FlopsPerSecond, Nanos, Tokens
+from specs.workload import Slo, Workload
+
+ProgressOf = Callable[[LlmId], Progress | None]  # who is told while an LLM's checkpoint is hashed
+
+_DTYPES = ("F32", "BF16", "F16")
+_NO_DURATION = Nanos(1)
+
+
+@attrs.frozen(kw_only=True)
+class Demand:
+    """What is said about one LLM."""
+
+    llm: Llm
+    workload: Workload
+    slo: Slo | None
+    holdings: tuple[Holding, ...]
+    targets: tuple[Target, ...]
+
+
+def read_llm_entry(
+    entry: tuple[Item, Item], cluster: Cluster, directory: Path, progress_of: ProgressOf
+) -> Demand | None:
+    """Read one entry under `llms:`; paths are relative to `directory`.  None, with a fault recorded, if unusable."""
+    key, item = entry
+    llm_id = LlmId(key.read(parse_name, "unnamed"))
+    fields = item.fields(required=("checkpoint", "workload", "held"), optional=("slo", "wanted"))
+    if "workload" not in fields or "checkpoint" not in fields:
+        return None
+    places = _PlaceReader(cluster)
+    held = places.read(fields.get("held"))
+    wanted = [(each, place) for each, place in places.read(fields.get("wanted")) if places.is_device(each, place)]
+    workload = _read_workload(llm_id, fields["workload"])
+    slo = _read_slo(llm_id, fields["slo"]) if "slo" in fields else None
+    checkpoint = fields["checkpoint"].text()
+    if not checkpoint:
+        return None
+    try:
+        llm = read_llm(directory / checkpoint, llm_id, progress_of(llm_id))
+    except BadCheckpoint as error:
+        fields["checkpoint"].fault(str(error))
+        return None
+    if workload.request_tokens_max > llm.context_tokens:
+        found = f"requests have up to {workload.request_tokens_max} tokens"
+        fields["workload"].fault(f"{found}, but the context of {llm_id} holds {llm.context_tokens}")
+    return Demand(
+        llm=llm,
+        workload=workload,
+        slo=slo,
+        holdings=tuple(Holding(llm=llm_id, place=place) for _, place in held),
+        targets=tuple(Target(llm=llm_id, place=place) for _, place in wanted),
+    )
+
+
+def read_profile(item: Item | None, kinds: tuple[DeviceKindName, ...]) -> Profile:
+    """Read measured rates, at most one row per device kind and dtype."""
+    rates: dict[tuple[str, str], DeviceRate] = {}
+    for row in item.members() if item else ():
+        wanted = ("device", "dtype", "compute", "memory", "overhead", "source")
+        fields = row.fields(required=wanted)
+        if set(wanted) - fields.keys():
+            continue
+        device, dtype = DeviceKindName(fields["device"].text()), fields["dtype"].text()
+        if device not in kinds:
+            fields["device"].fault(f"the device kind {device!r:.40} is not known; {nearest(device, kinds)}")
+            continue
+        if dtype not in _DTYPES:
+            fields["dtype"].fault(f"the dtype {dtype!r:.40} is not known; write one of {', '.join(_DTYPES)}")
+        if (device, dtype) in rates:
+            row.fault(f"the rates of {device} with {dtype} are given twice")
+        rates[device, dtype] = DeviceRate(
+            device=device,
+            dtype=dtype or _DTYPES[0],
+            flops_per_second=fields["compute"].read(parse_flops, FlopsPerSecond(1)),
+            memory_bytes_per_second=fields["memory"].read(parse_rate, BytesPerSecond(1)),
+            overhead_ns_per_unit=fields["overhead"].read(parse_duration, _NO_DURATION),
+            source=fields["source"].text(),
+        )
+    return Profile(rates=tuple(rates.values()))
+
+
+def _read_workload(llm_id: LlmId, item: Item) -> Workload:
+    fields = item.fields(required=("requests", "prompt", "output", "longest", "live"))
+
+    def tokens(key: str) -> Tokens:
+        return Tokens(optional(fields, key, parse_count) or 1)
+
+    workload = Workload(
+        llm=llm_id,
+        requests_per_hour=optional(fields, "requests", parse_per_hour) or 0,
+        prompt_tokens_mean=tokens("prompt"),
+        output_tokens_mean=tokens("output"),
+        request_tokens_max=tokens("longest"),
+        live_requests_max=tokens("live"),
+    )
+    mean = workload.prompt_tokens_mean + workload.output_tokens_mean
+    if "longest" in fields and workload.request_tokens_max < mean:
+        stated = f"the longest request has {workload.request_tokens_max} tokens, prompt and output together"
+        fields["longest"].fault(f"{stated}, fewer than the {mean} of a mean request")
+    return workload
+
+
+def _read_slo(llm_id: LlmId, item: Item) -> Slo | None:
+    fields = item.fields(required=("percentile", "ttft", "tpot"))
+    percentile = optional(fields, "percentile", parse_count) or 50
+    if not 50 <= percentile <= 99:
+        fields["percentile"].fault(f"the percentile is {percentile}; write one from 50 to 99")
+        return None
+    durations = [optional(fields, key, parse_duration) or _NO_DURATION for key in ("ttft", "tpot")]
+    return Slo(llm=llm_id, percentile=percentile, ttft_ns_max=durations[0], tpot_ns_max=durations[1])
+
+
+class _PlaceReader:
+    """Reads places by their names, or by the name of a node with exactly one device."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._kinds = {place.id: place.kind for place in cluster.places}
+        self._nodes: dict[str, list[PlaceId]] = {node.id: [] for node in cluster.nodes}
+        for place in cluster.places:
+            if place.node is not None and place.kind is PlaceKind.DEVICE:
+                self._nodes[place.node].append(place.id)
+
+    def read(self, item: Item | None) -> list[tuple[Item, PlaceId]]:
+        """List the places with the item that names each; a place named twice is a fault."""
+        found: dict[PlaceId, Item] = {}
+        for each in item.members() if item else ():
+            for name in each.read(expand, ()):
+                place = self._find(each, name)
+                if place in found:
+                    each.fault(f"{place} is named twice")
+                elif place is not None:
+                    found[place] = each
+        return [(each, place) for place, each in found.items()]
+
+    def is_device(self, item: Item, place: PlaceId) -> bool:
+        """Whether the place computes; a fault if not."""
+        if self._kinds[place] is not PlaceKind.DEVICE:
+            item.fault(f"{place} is a {self._kinds[place]}, which computes nothing; an LLM is wanted on devices")
+            return False
+        return True
+
+    def _find(self, item: Item, name: str) -> PlaceId | None:
+        if name in self._nodes:
+            devices = self._nodes[name]
+            if len(devices) > 1:
+                item.fault(f"{name} has {len(devices)} devices; say which, for example {devices[0]}")
+                return None
+            return devices[0]
+        place = PlaceId(name)
+        if place not in self._kinds:
+            node = name.partition("/")[0]
+            beside = [place for place in self._kinds if place.startswith(f"{node}/")] if node in self._nodes else []
+            item.fault(f"there is no node or memory {name!r:.60}; {_nearest(name, beside or list(self._nodes))}")
+            return None
+        if self._kinds[place] is PlaceKind.SWITCH:
+            item.fault(f"{name} is a switch, which has no memory")
+            return None
+        return place
+
+
+def _nearest(name: str, known: list[str] | list[PlaceId]) -> str:
+    """As `nearest`, but a thousand nodes are not listed."""
+    said = nearest(name, known)
+    return said if len(said) <= 200 else f"known are {known[0]}, {known[1]} and {len(known) - 2} others"
