@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from specs.blobs import TENSOR_ALIGNMENT_BYTES
+from specs.units import align_up
 
 VOCABULARY_SIZE = 384
 END = "<|end|>"
@@ -144,3 +148,21 @@ def make_checkpoint(
     llm.save_pretrained(directory, max_shard_size=shard_bytes)
     make_tokenizer(directory)
     return directory
+
+
+def packed_tensors(directory: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Read a checkpoint into one buffer of bytes, tensors aligned to 64; give it, and each tensor as a view into it."""
+    loaded: dict[str, torch.Tensor] = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        loaded |= load_file(file)
+    offsets = []
+    end = 0
+    for tensor in loaded.values():
+        offsets.append(end)
+        end = align_up(end + tensor.nbytes, TENSOR_ALIGNMENT_BYTES)
+    buffer = torch.zeros(end, dtype=torch.uint8)
+    views = {}
+    for (name, tensor), offset in zip(loaded.items(), offsets, strict=True):
+        views[name] = buffer[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        views[name].copy_(tensor)
+    return buffer, views
