@@ -54,9 +54,9 @@ class BlobDesk:
     def __init__(self, *, emit: OnEvent, hello: Callable[[str, Offer], Hello], threads_each_way: int) -> None:
         self._emit = emit
         self._hello = hello
-        self._threads_each_way = threads_each_way
         self._pool = ThreadPoolExecutor(2 * threads_each_way, thread_name_prefix="blob")
         self._may_send = asyncio.Semaphore(threads_each_way)
+        self.may_receive = asyncio.Semaphore(threads_each_way)  # held from the judgement of an offer to its end
         self._outgoing: dict[_Key, _Running] = {}
         self._incoming: dict[_Key, _Running] = {}
         self._expected: dict[_Key, ExpectedBlob] = {}
@@ -103,8 +103,6 @@ class BlobDesk:
             return Verdict.REFUSE, f"{where} {known}."
         if len(blob.destination) != offer.size_bytes:
             return Verdict.REFUSE, f"{where} is {offer.size_bytes} bytes, wanted {len(blob.destination)}."
-        if len(self._incoming) == self._threads_each_way:
-            return Verdict.REFUSE, f"{where}: {self._threads_each_way} blobs are being received, which is the limit."
         return Verdict.WELCOME, ""
 
     async def receive(self, sock: socket.socket, peer: str, offer: Offer) -> None:

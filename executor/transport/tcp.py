@@ -35,7 +35,9 @@ class TcpLimits:
 
     messages: MessageLimits = MessageLimits()
     hello_ns: Nanos = Nanos(5_000_000_000)  # for either side to connect and say who it is
-    blobs_each_way: int = 32  # that move at once, a thread each; more wait (sending) or are refused (receiving)
+    blobs_each_way: int = (
+        32  # that move at once, a thread each; more wait, and their senders' patience is the progress deadline
+    )
 
 
 class TcpTransport:
@@ -192,29 +194,40 @@ class TcpTransport:
             except (OSError, MalformedFrame) as error:
                 _log.warning("%s: hung up on %s: %s", self._node, address, error)
                 return
-            verdict, sentence = self._judge(hello)
-            handshake.answer(sock, verdict, sentence)
-            if verdict is not Verdict.WELCOME:
-                if sentence:
-                    _log.warning("%s: refused %s: %s", self._node, address, sentence)
+            stranger = self._why_stranger(hello)
+            if stranger:
+                self._turn_away(sock, address, Verdict.STRANGER, stranger)
             elif hello.offer is not None:
-                task = asyncio.current_task()
-                assert task is not None
-                self._tasks.discard(task)  # the desk ends it
-                await self._desk.receive(sock, hello.sender, hello.offer)
+                await self._take_blob(sock, address, hello.sender, hello.offer)
             else:
+                handshake.answer(sock, Verdict.WELCOME)
                 await self._take_messages(sock, hello.sender)
 
-    def _judge(self, hello: Hello) -> tuple[Verdict, str]:
+    def _turn_away(self, sock: socket.socket, address: str, verdict: Verdict, sentence: str) -> None:
+        _log.warning("%s: refused %s: %s", self._node, address, sentence)
+        handshake.answer(sock, verdict, sentence)
+
+    async def _take_blob(self, sock: socket.socket, address: str, name: str, offer: Offer) -> None:
+        async with self._desk.may_receive:
+            verdict, sentence = self._desk.judge(name, offer)
+            if verdict is Verdict.REFUSE:
+                self._turn_away(sock, address, verdict, sentence)
+                return
+            handshake.answer(sock, verdict)
+            if verdict is Verdict.WELCOME:
+                task = asyncio.current_task()
+                assert task is not None
+                self._tasks.discard(task)  # from here on the desk ends it
+                await self._desk.receive(sock, name, offer)
+
+    def _why_stranger(self, hello: Hello) -> str | None:
         if hello.realm != self._realm:
-            return Verdict.STRANGER, f"{hello.sender!r} is of realm {hello.realm!r}, this is {self._realm!r}."
+            return f"{hello.sender!r} is of realm {hello.realm!r}, this is {self._realm!r}."
         if hello.receiver != self._node:
-            return Verdict.STRANGER, f"{hello.sender!r} wants {hello.receiver!r}, this is {self._node!r}."
+            return f"{hello.sender!r} wants {hello.receiver!r}, this is {self._node!r}."
         if hello.sender not in self._peers:
-            return Verdict.STRANGER, f"{hello.sender!r} was not introduced to {self._node!r}."
-        if hello.offer is not None:
-            return self._desk.judge(hello.sender, hello.offer)
-        return Verdict.WELCOME, ""
+            return f"{hello.sender!r} was not introduced to {self._node!r}."
+        return None
 
     async def _take_messages(self, sock: socket.socket, name: str) -> None:
         if name in self._callers:

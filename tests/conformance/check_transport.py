@@ -4,6 +4,7 @@ A check gets a `World` that is empty; the module that tests an implementation pr
 `CHECKS` in a fresh one.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Coroutine
 from typing import Protocol, TypeVar
@@ -75,7 +76,7 @@ def segments_of(data: bytearray, cuts: tuple[int, ...]) -> tuple[Segment, ...]:
             size_bytes=Bytes(end - start),
             blake3_hex=blake3.blake3(memoryview(data)[start:end]).hexdigest(),
         )
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in itertools.pairwise(cuts)
     )
 
 

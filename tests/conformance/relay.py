@@ -21,6 +21,11 @@ class Harm:
         self.killed: set[str] = set()
         self.flips: dict[str, int] = {}  # by transfer: the offset of the byte to be flipped
 
+    async def hold_up(self, ends: set[str]) -> None:
+        """Wait for ever if one of them is stopped: in these worlds nobody resumes it."""
+        if ends & self.stopped:
+            await asyncio.Event().wait()
+
 
 @attrs.define(eq=False)
 class _Call:
@@ -80,8 +85,7 @@ class Relay:
             call = _Call(ends={body["from"], body["to"]}, transfer=body.get("transfer"), sockets=(caller, callee))
             if self.node_port is None or call.ends & self._harm.killed:
                 return
-            while call.ends & self._harm.stopped:
-                await asyncio.sleep(0.01)
+            await self._harm.hold_up(call.ends)
             callee.setblocking(False)
             await loop.sock_connect(callee, ("127.0.0.1", self.node_port))
             await loop.sock_sendall(callee, hello)
@@ -94,8 +98,7 @@ class Relay:
     async def _pump(self, call: _Call, source: socket.socket, target: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while piece := bytearray(await loop.sock_recv(source, PIECE_BYTES)):
-            while call.ends & self._harm.stopped:
-                await asyncio.sleep(0.01)
+            await self._harm.hold_up(call.ends)
             if source is call.sockets[0]:
                 self._flip(call, piece)
             await loop.sock_sendall(target, piece)
