@@ -5,6 +5,7 @@ of byte tokens (see `decoding`) is read again, once, when it ends.
 """
 
 import codecs
+from collections.abc import Callable
 from typing import Protocol
 
 from executor.text.decoding import Decoding, Manner
@@ -22,7 +23,11 @@ class Detokenizer(Protocol):
 
 def make_detokenizer(decoding: Decoding) -> Detokenizer:
     """Give the detokenizer for a tokenizer's way of decoding."""
-    kinds = {Manner.BYTES: _ByteDetokenizer, Manner.PIECES: _PieceDetokenizer, Manner.WHOLE: _WholeDetokenizer}
+    kinds: dict[Manner, Callable[[Decoding], Detokenizer]] = {
+        Manner.BYTES: _ByteDetokenizer,
+        Manner.PIECES: _PieceDetokenizer,
+        Manner.WHOLE: _WholeDetokenizer,
+    }
     return kinds[decoding.manner](decoding)
 
 
