@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers import conversion_mapping, core_model_loading
 
-from executor.engine import attention, units
+from executor.engine import attention, linear, units
 from executor.engine.errors import UnsupportedLlm, WrongTensor
 
 
@@ -122,6 +122,7 @@ def _without_weights(
             config, dtype=dtype, attn_implementation=attention.NAME
         )
     llm.train(mode=False)
+    linear.prefer_onednn(llm, dtype=dtype, device=device)
     for module in llm.modules():
         transient = module._non_persistent_buffers_set  # noqa: SLF001  torch has no public name for them
         for name, buffer in list(module.named_buffers(recurse=False)):
