@@ -85,10 +85,11 @@ def _read_switches(item: Item | None, found: _Found) -> tuple[str, ...]:
         described = dict.fromkeys((ONLY_SWITCH,))
     found.places += [Place(id=PlaceId(name), kind=PlaceKind.SWITCH, memory_bytes=Bytes(0)) for name in described]
     above: dict[str, dict[str, Item]] = {}
-    for name, value in described.items():
-        above[name] = dict(_read_uplinks(name, value, tuple(described), found)) if value else {}
-    for name, uplinks in above.items():
-        for target, uplink in uplinks.items():
+    for name, described_by in described.items():
+        uplinks = _read_uplinks(name, described_by, tuple(described), found) if described_by else ()
+        above[name] = dict(uplinks)
+    for name, targets in above.items():
+        for target, uplink in targets.items():
             if _reaches(above, target, name):
                 uplink.fault(f"the uplinks from {name} over {target} lead back to {name}; uplinks lead up, to a spine")
     return tuple(described)

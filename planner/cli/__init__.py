@@ -1,0 +1,1 @@
+"""The commands of `holdfast`: one module each, listed in `planner.cli.app`."""

@@ -1,0 +1,69 @@
+"""`holdfast describe`: print what was understood of a description, as tables, a tree and a picture."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from planner.cli.describe_tables import demand_tables, fit_table, group_tables, node_tree
+from planner.cli.exits import GOOD, INFEASIBLE
+from planner.description import checkpoint
+from planner.description.fit import conflict, fits
+from planner.description.node_groups import group_nodes
+from planner.description.picture import draw
+from planner.description.reading import read_problem
+from planner.description.summary import summarise
+from specs.llm import LlmId
+from specs.problem import Problem
+
+
+def describe(
+    description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of tables.")] = False,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the place graph.")] = None,
+) -> None:
+    """Print what is understood of a description: nodes, memories, links, LLMs, and whether they fit."""
+    problem = _read_with_progress(description)
+    found = fits(problem)
+    if picture is not None:
+        picture.write_text(draw(problem), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(summarise(problem, found), indent=2, ensure_ascii=False))
+    else:
+        _print_tables(problem)
+    missing = [fit for fit in found if fit.missing_bytes > 0]
+    if missing and not as_json:
+        for each in map(conflict, missing[:8]):
+            typer.echo(f"{each.rule} at {each.where}: {each.sentence}")
+        if len(missing) > 8:
+            typer.echo(f"... and at {len(missing) - 8} other places")
+    raise typer.Exit(INFEASIBLE if missing else GOOD)
+
+
+def _read_with_progress(description: Path) -> Problem:
+    """Read the problem; a bar on the error stream shows the hashing of checkpoints, and leaves nothing behind."""
+    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def progress_of(llm: LlmId) -> checkpoint.Progress:
+            task = bars.add_task(llm)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        return read_problem(description, progress_of)
+
+
+def _print_tables(problem: Problem) -> None:
+    console = Console(highlight=False, markup=False)
+    groups = group_nodes(problem)
+    console.print(node_tree(problem, groups))
+    for table in (*group_tables(problem, groups), *demand_tables(problem)):
+        console.print()
+        console.print(table)
+    if problem.llms:
+        console.print()
+        console.print(fit_table(problem))
