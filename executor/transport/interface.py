@@ -63,9 +63,15 @@ class OutgoingBlob:
 
     peer: str
     transfer_id: str
-    buffer: memoryview
+    buffer: memoryview  # of single bytes, contiguous
     bytes_per_second: BytesPerSecond | None  # None: as fast as the path takes it
     progress_deadline_ns: Nanos
+
+    def __attrs_post_init__(self) -> None:
+        view = self.buffer
+        assert (view.itemsize, view.ndim, view.c_contiguous) == (1, 1, True), "a blob is a run of bytes"
+        assert self.bytes_per_second is None or self.bytes_per_second > 0
+        assert self.progress_deadline_ns > 0
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +83,9 @@ class ExpectedBlob:
     destination: memoryview  # writable; its length is the blob's
     segments: tuple[Segment, ...]  # in order of offset, without overlap
     progress_deadline_ns: Nanos
+
+    def __attrs_post_init__(self) -> None:
+        assert self.progress_deadline_ns > 0
 
 
 class FailureKind(enum.Enum):

@@ -1,15 +1,11 @@
 """What every transport promises, as checks that run on any of them.
 
-A check gets a `World` that is empty; the module that tests an implementation provides the worlds and runs each of
+A check gets a `World` with no node in it; the module that tests an implementation provides the worlds and runs each of
 `CHECKS` in a fresh one.
 """
 
-import itertools
-import random
 from collections.abc import Callable, Coroutine
-from typing import Protocol, TypeVar
 
-import blake3
 import pytest
 
 from executor.errors import BadSegments, FrameTooLarge, TransferInUse, TransportClosed, UnknownPeer
@@ -17,94 +13,15 @@ from executor.transport.interface import (
     BlobArrived,
     BlobFailed,
     BlobSent,
-    Event,
     ExpectedBlob,
     FailureKind,
     MessageReceived,
-    OutgoingBlob,
     PeerLost,
     Segment,
-    Transport,
 )
-from specs.units import NANOS_PER_SECOND, Bytes, BytesPerSecond, Nanos
-
-E = TypeVar("E")
-
-MEBI = 1 << 20
-DEADLINE_NS = Nanos(2 * NANOS_PER_SECOND)
-
-
-class World(Protocol):
-    """Nodes that can reach each other, what happened to each, and the power to do them harm."""
-
-    frame_bytes: Bytes  # the limit of a message
-
-    async def node(self, name: str) -> Transport:
-        """Start a node that knows, and is known to, every other: those of CHECK_NODES."""
-
-    def events(self, name: str) -> list[Event]:
-        """Every event of that node."""
-
-    async def until(self, name: str, kind: type[E], count: int = 1) -> list[E]:
-        """Wait until so many events of a kind have come; return all of that kind.  Fails after a generous while."""
-
-    async def settle(self, duration_ns: int) -> None:
-        """Let time pass."""
-
-    def corrupt(self, transfer_id: str, offset_bytes: Bytes) -> None:
-        """Flip one byte of the next attempt of a transfer."""
-
-    async def kill(self, name: str) -> None:
-        """As SIGKILL."""
-
-    def stop(self, name: str) -> None:
-        """As SIGSTOP."""
-
-
-NODE_NAMES = ("a", "b", "c")
-
-
-def noise(size: int, seed: int = 0) -> bytearray:
-    return bytearray(random.Random(seed).randbytes(size))
-
-
-def segments_of(data: bytearray, cuts: tuple[int, ...]) -> tuple[Segment, ...]:
-    """Segments between successive cuts."""
-    return tuple(
-        Segment(
-            offset_bytes=Bytes(start),
-            size_bytes=Bytes(end - start),
-            blake3_hex=blake3.blake3(memoryview(data)[start:end]).hexdigest(),
-        )
-        for start, end in itertools.pairwise(cuts)
-    )
-
-
-def expect(node: Transport, peer: str, data: bytearray, transfer: str = "t", cuts: tuple[int, ...] = ()) -> bytearray:
-    """Expect a blob like this; return where it will be."""
-    destination = bytearray(len(data))
-    node.expect_blob(
-        ExpectedBlob(
-            peer=peer,
-            transfer_id=transfer,
-            destination=memoryview(destination),
-            segments=segments_of(data, cuts or (0, len(data))),
-            progress_deadline_ns=DEADLINE_NS,
-        )
-    )
-    return destination
-
-
-def send(node: Transport, peer: str, data: bytearray, transfer: str = "t", rate: int | None = None) -> None:
-    node.send_blob(
-        OutgoingBlob(
-            peer=peer,
-            transfer_id=transfer,
-            buffer=memoryview(data),
-            bytes_per_second=None if rate is None else BytesPerSecond(rate),
-            progress_deadline_ns=DEADLINE_NS,
-        )
-    )
+from specs.units import NANOS_PER_SECOND, Bytes
+from tests.conformance.transport_faults import FAULT_CHECKS
+from tests.conformance.world import DEADLINE_NS, MEBI, NODE_NAMES, World, expect, noise, send
 
 
 async def messages_arrive_whole_and_in_order(world: World) -> None:
@@ -375,84 +292,6 @@ async def abandoned_transfers_end(world: World) -> None:
     assert place == data
 
 
-async def a_killed_receiver_is_noticed(world: World) -> None:
-    a, b = await world.node("a"), await world.node("b")
-    data = noise(8 * MEBI)
-    expect(b, "a", data)
-    a.send_message("b", [b"x"])
-    await world.until("b", MessageReceived)
-    send(a, "b", data, rate=4 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
-    await world.kill("b")
-    failed = (await world.until("a", BlobFailed))[0]
-    assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.PATH_LOST, "t", "b")
-    assert 0 < failed.moved_bytes < len(data)
-    assert f"after {failed.moved_bytes} of {len(data)} bytes" in failed.sentence
-    assert [lost.peer for lost in await world.until("a", PeerLost)] == ["b"]
-    send(a, "b", data)
-    assert (await world.until("a", BlobFailed, 2))[1].kind is FailureKind.UNREACHABLE
-
-
-async def a_killed_sender_is_noticed(world: World) -> None:
-    a, b = await world.node("a"), await world.node("b")
-    data = noise(8 * MEBI)
-    expect(b, "a", data)
-    a.send_message("b", [b"x"])
-    send(a, "b", data, rate=4 * MEBI)
-    await world.until("b", MessageReceived)
-    await world.settle(NANOS_PER_SECOND // 4)
-    await world.kill("a")
-    failed = (await world.until("b", BlobFailed))[0]
-    assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.PATH_LOST, "t", "a")
-    assert 0 < failed.moved_bytes < len(data)
-    assert [lost.peer for lost in await world.until("b", PeerLost)] == ["a"]
-
-
-async def a_stopped_receiver_is_noticed(world: World) -> None:
-    a, b = await world.node("a"), await world.node("b")
-    data = noise(24 * MEBI)
-    expect(b, "a", data)
-    send(a, "b", data, rate=16 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
-    world.stop("b")
-    failed = (await world.until("a", BlobFailed))[0]
-    assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.STALLED, "t", "b")
-    assert f"no byte moved for {DEADLINE_NS} ns" in failed.sentence
-
-
-async def a_stopped_sender_is_noticed(world: World) -> None:
-    a, b = await world.node("a"), await world.node("b")
-    data = noise(8 * MEBI)
-    expect(b, "a", data)
-    send(a, "b", data, rate=4 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
-    world.stop("a")
-    failed = (await world.until("b", BlobFailed))[0]
-    assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.STALLED, "t", "a")
-    assert 0 < failed.moved_bytes < len(data)
-
-
-async def a_receiver_that_is_stopped_from_the_start_is_noticed(world: World) -> None:
-    a = await world.node("a")
-    await world.node("b")
-    world.stop("b")
-    send(a, "b", noise(1000))
-    failed = (await world.until("a", BlobFailed))[0]
-    assert (failed.kind, failed.moved_bytes) == (FailureKind.STALLED, 0)
-
-
-async def a_silent_peer_is_lost(world: World) -> None:
-    a, b = await world.node("a"), await world.node("b")
-    a.send_message("b", [b"x"])
-    b.send_message("a", [b"x"])
-    await world.until("a", MessageReceived)
-    await world.until("b", MessageReceived)
-    world.stop("b")
-    lost = (await world.until("a", PeerLost))[0]
-    assert lost.peer == "b"
-    assert "answered nothing" in lost.sentence
-
-
 async def a_node_closes_twice_and_is_silent_then(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(8 * MEBI)
@@ -499,11 +338,6 @@ CHECKS: tuple[Check, ...] = (
     bad_segments_are_refused,
     a_transfer_in_use_is_not_begun_again,
     abandoned_transfers_end,
-    a_killed_receiver_is_noticed,
-    a_killed_sender_is_noticed,
-    a_stopped_receiver_is_noticed,
-    a_stopped_sender_is_noticed,
-    a_receiver_that_is_stopped_from_the_start_is_noticed,
-    a_silent_peer_is_lost,
     a_node_closes_twice_and_is_silent_then,
+    *FAULT_CHECKS,
 )

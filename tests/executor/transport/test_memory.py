@@ -8,7 +8,8 @@ import pytest
 from executor.transport.interface import BlobArrived, BlobFailed, Event, FailureKind, MessageReceived, Peer, PeerLost
 from executor.transport.memory import MemoryLimits, MemoryNetwork, MemoryTransport
 from specs.units import NANOS_PER_SECOND, Bytes, Nanos
-from tests.conformance.check_transport import CHECKS, NODE_NAMES, Check, expect, noise, send
+from tests.conformance.check_transport import CHECKS, Check
+from tests.conformance.world import NODE_NAMES, expect, noise, send
 
 E = TypeVar("E")
 
