@@ -1,0 +1,392 @@
+"""A second opinion on plans: act a plan out, instant by instant, and say what goes wrong.
+
+Written for small plans and for reading, apart from `specs.invariants`: nothing is sorted, indexed or swept, everything
+that could matter is looked at again at every instant.  Shared with the checker are only the nouns, the problem's
+digest and the number-theoretic bounds of `specs.bounds`; their arguments are worked out here.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
+
+from specs import bounds, codec
+from specs.cluster import Link, PlaceKind
+from specs.plan import Activate, Certificate, Claim, Measure, Method, Pipeline, Plan, Release, Switch, Transfer
+from specs.problem import Problem
+from specs.timing import device_rate
+
+SECOND = 10**9
+
+
+def faults(problem: Problem, plan: Plan) -> list[str]:
+    """Everything that goes wrong, in words; none for a good plan."""
+    try:
+        found = list(_paper_faults(problem, plan))
+        if not found:
+            show = Show(problem, plan)
+            found = [*show.acted_in_order(), *show.acted_by_the_clock(), *show.at_the_end()] or list(show.claims())
+    except (KeyError, IndexError, StopIteration) as missing:
+        return [f"something is not there: {missing!r}"]
+    return found
+
+
+def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
+    """What can be seen without acting the plan out."""
+    if plan.format != 1 or plan.problem != codec.digest(problem):
+        yield "another format or problem"
+    if plan.parent is not None and (len(plan.parent) != 64 or set(plan.parent) - set("0123456789abcdef")):
+        yield "a parent that is no digest"
+    for ids in ([blob.id for blob in plan.blobs], [pipeline.id for pipeline in plan.pipelines]):
+        if len(ids) != len(set(ids)):
+            yield "a name used twice"
+    if any(plan.steps[index].id >= plan.steps[index + 1].id for index in range(len(plan.steps) - 1)):
+        yield "ids out of order"
+    llms = {llm.id: llm for llm in problem.llms}
+    places = {place.id: place for place in problem.cluster.places}
+    links = {link.id: link for link in problem.cluster.links}
+    for blob in plan.blobs:
+        end = 0
+        for tensor in llms[blob.llm].tensors[blob.first_tensor : blob.end_tensor]:
+            while end % 64:
+                end += 1
+            end += tensor.bytes
+        if blob.bytes != end:
+            yield f"{blob.id} has another size"
+    touched = {wish.llm for wish in (*problem.holdings, *problem.targets, *plan.blobs, *plan.pipelines)}
+    for name in touched:
+        covered = [
+            index for blob in plan.blobs if blob.llm == name for index in range(blob.first_tensor, blob.end_tensor)
+        ]
+        empty = any(blob.llm == name and blob.first_tensor >= blob.end_tensor for blob in plan.blobs)
+        if empty or sorted(covered) != list(range(len(llms[name].tensors))):
+            yield f"the blobs of {name} are not a partition of its tensors"
+    for route in plan.routes:
+        walk = [links[route.links[0]].source]
+        for link in route.links:
+            if links[link].source != walk[-1]:
+                yield "a broken route"
+            walk.append(links[link].destination)
+        kinds = [places[place].kind is PlaceKind.SWITCH for place in walk]
+        if (
+            kinds[0]
+            or kinds[-1]
+            or not all(kinds[1:-1])
+            or walk[0] == walk[-1]
+            or len(set(route.links)) < len(route.links)
+        ):
+            yield "a route that is no path from one memory over switches to another"
+    for pipeline in plan.pipelines:
+        if pipeline.request_tokens_max > llms[pipeline.llm].context_tokens:
+            yield "requests longer than the context"
+        if [unit for stage in pipeline.stages for unit in range(stage.first_unit, stage.end_unit)] != list(
+            range(len(llms[pipeline.llm].units))
+        ) or any(stage.first_unit >= stage.end_unit for stage in pipeline.stages):
+            yield "units not computed once and in order"
+        yield from _reserve_faults(llms[pipeline.llm], pipeline)
+        if any(places[stage.place].kind is not PlaceKind.DEVICE for stage in pipeline.stages):
+            yield "a stage on something that is no device"
+        if [row.pipeline for row in plan.routing].count(pipeline.id) != 1:
+            yield f"{pipeline.id} has not one routing weight"
+        if [step.pipeline for step in plan.steps if isinstance(step, Activate)].count(pipeline.id) != 1:
+            yield f"{pipeline.id} is not activated once"
+    known = {pipeline.id for pipeline in plan.pipelines}
+    if {row.pipeline for row in plan.routing} - known:
+        yield "weights of nothing"
+
+
+def _reserve_faults(llm, pipeline: Pipeline) -> Iterator[str]:
+    for stage in pipeline.stages:
+        tokens = pipeline.slots * pipeline.request_tokens_max
+        kv = sum(unit.kv_bytes_per_token * tokens for unit in llm.units[stage.first_unit : stage.end_unit])
+        workspace = 16 * llm.hidden_bytes_per_token * pipeline.iteration_tokens_max
+        if stage.end_unit == len(llm.units):
+            workspace += 4 * llm.vocabulary_size * pipeline.slots
+        if stage.kv_bytes < kv or stage.workspace_bytes < workspace:
+            yield f"a stage of {pipeline.id} reserves too little"
+
+
+class Show:
+    """One problem and one plan, in the forms that acting needs."""
+
+    def __init__(self, problem: Problem, plan: Plan) -> None:
+        self.problem, self.plan = problem, plan
+        self.llms = {llm.id: llm for llm in problem.llms}
+        self.links: dict[str, Link] = {link.id: link for link in problem.cluster.links}
+        self.blobs = {blob.id: blob for blob in plan.blobs}
+        self.pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
+        self.transfers = [step for step in plan.steps if isinstance(step, Transfer)]
+        self.activates = [step for step in plan.steps if isinstance(step, Activate)]
+        self.switches = [step for step in plan.steps if isinstance(step, Switch)]
+        self.releases = [step for step in plan.steps if isinstance(step, Release)]
+        self.initial = {
+            (blob.id, held.place) for held in problem.holdings for blob in plan.blobs if blob.llm == held.llm
+        }
+        for step in self.activates:
+            _ = self.pipelines[step.pipeline]
+
+    def path(self, step: Transfer) -> list[Link]:
+        return [self.links[link] for link in self.plan.routes[step.route].links]
+
+    def ends(self, step: Transfer) -> tuple[str, str]:
+        return self.path(step)[0].source, self.path(step)[-1].destination
+
+    def needs(self, pipeline: Pipeline) -> set[tuple[str, str]]:
+        llm = self.llms[pipeline.llm]
+        return {
+            (blob.id, stage.place)
+            for stage in pipeline.stages
+            for unit in llm.units[stage.first_unit : stage.end_unit]
+            for tensor in unit.tensors
+            for blob in self.plan.blobs
+            if blob.llm == llm.id and blob.first_tensor <= tensor < blob.end_tensor
+        }
+
+    def acted_in_order(self) -> Iterator[str]:
+        """Act the steps in the plan's order without a clock: this is what daemons go by."""
+        held, closed = set(self.initial), set()
+        for step in self.plan.steps:
+            match step:
+                case Transfer():
+                    source, destination = self.ends(step)
+                    if (step.blob, source) not in held:
+                        yield f"step {step.id}: {source} has no {step.blob}"
+                    if (step.blob, destination) in held:
+                        yield f"step {step.id}: {destination} has {step.blob}"
+                    held.add((step.blob, destination))
+                case Switch():
+                    closed.add(step.old)
+                case Release():
+                    if (step.blob, step.place) not in held:
+                        yield f"step {step.id}: {step.place} has no {step.blob}"
+                    for pipeline in self.plan.pipelines:
+                        if (step.blob, step.place) in self.needs(pipeline) and pipeline.id not in closed:
+                            yield f"step {step.id}: {pipeline.id} still computes with {step.blob}"
+                    held.discard((step.blob, step.place))
+        received = [(step.blob, self.ends(step)[1]) for step in self.transfers]
+        if len(received) != len(set(received)) or set(received) & self.initial:
+            yield "something is received twice"
+
+    def acted_by_the_clock(self) -> Iterator[str]:
+        """Act by the predicted instants; at one instant, arrivals come first and releases last."""
+        for step in self.transfers:
+            latency = sum(link.latency_ns for link in self.path(step))
+            if (step.end_ns - step.start_ns - latency) * step.bytes_per_second < self.blobs[step.blob].bytes * SECOND:
+                yield f"transfer {step.id} is faster than its rate"
+        instants = {0, *(step.start_ns for step in self.transfers), *(step.end_ns for step in self.transfers)}
+        instants |= {step.at_ns for step in (*self.activates, *self.switches, *self.releases)}
+        held, opened, closed = set(self.initial), set(), set()
+        for now in sorted(instants):
+            held |= {(step.blob, self.ends(step)[1]) for step in self.transfers if step.end_ns == now}
+            yield from self._starts(now, held)
+            for step in self.activates:
+                if step.at_ns == now:
+                    opened.add(step.pipeline)
+                    if not self.needs(self.pipelines[step.pipeline]) <= held:
+                        yield f"{step.pipeline} opens without all blobs"
+            for switch in self.switches:
+                if switch.at_ns == now:
+                    if not {switch.old, switch.new} <= opened - closed or switch.old == switch.new:
+                        yield f"switch {switch.id} between pipelines that are not open"
+                    if self.pipelines[switch.old].llm != self.pipelines[switch.new].llm:
+                        yield f"switch {switch.id} between two LLMs"
+                    closed.add(switch.old)
+            yield from self._releases(now, held, opened - closed)
+            yield from self._loads(now)
+
+    def _starts(self, now: int, held: set[tuple[str, str]]) -> Iterator[str]:
+        for index, step in enumerate(self.transfers):
+            if step.start_ns == now:
+                if (step.blob, self.ends(step)[0]) not in held:
+                    yield f"transfer {step.id} starts without its blob"
+                for before in self.transfers[:index]:
+                    ours, theirs = self.path(step), self.path(before)
+                    if (ours[0] is theirs[0] or ours[-1] is theirs[-1]) and before.end_ns > now:
+                        yield f"transfer {step.id} starts before {before.id} has left its port"
+
+    def _releases(self, now: int, held: set[tuple[str, str]], serving: set[str]) -> Iterator[str]:
+        for step in self.releases:
+            if step.at_ns == now:
+                at = (step.blob, step.place)
+                if at not in held:
+                    yield f"release {step.id} of what is not there"
+                held.discard(at)
+                if not any(blob == step.blob for blob, _ in held):
+                    yield f"release {step.id} of the last copy"
+                if any(at in self.needs(self.pipelines[name]) for name in serving):
+                    yield f"release {step.id} of what a pipeline needs"
+                for other in self.transfers:
+                    if (other.blob, self.ends(other)[0]) == at and other.start_ns <= now < other.end_ns:
+                        yield f"release {step.id} of what transfer {other.id} sends"
+
+    def _loads(self, now: int) -> Iterator[str]:
+        running = [step for step in self.transfers if step.start_ns <= now < step.end_ns]
+        for link in self.links.values():
+            if sum(step.bytes_per_second for step in running if link in self.path(step)) > link.bytes_per_second:
+                yield f"{link.id} is overloaded at {now}"
+        for place in self.problem.cluster.places:
+            room = place.memory_bytes
+            for blob in self.plan.blobs:
+                begun = any(
+                    step.blob == blob.id and self.ends(step)[1] == place.id and step.start_ns <= now
+                    for step in self.transfers
+                )
+                gone = any(
+                    step.blob == blob.id and step.place == place.id and step.at_ns < now for step in self.releases
+                )
+                if (begun or (blob.id, place.id) in self.initial) and not gone:
+                    room -= blob.bytes
+            for pipeline in self.plan.pipelines:
+                begun = any(step.pipeline == pipeline.id and step.at_ns <= now for step in self.activates)
+                gone = any(step.old == pipeline.id and step.at_ns < now for step in self.switches)
+                for stage in pipeline.stages:
+                    if stage.place == place.id and begun and not gone:
+                        room -= stage.kv_bytes + stage.workspace_bytes
+            if room < 0:
+                yield f"{place.id} lacks {-room} bytes at {now}"
+
+    def at_the_end(self) -> Iterator[str]:
+        """Look at what is left when everything is over."""
+        held = self.initial | {(step.blob, self.ends(step)[1]) for step in self.transfers}
+        held -= {(step.blob, step.place) for step in self.releases}
+        closed = {step.old for step in self.switches}
+        for target in self.problem.targets:
+            if not {(blob.id, target.place) for blob in self.plan.blobs if blob.llm == target.llm} <= held:
+                yield f"{target.place} ends without all of {target.llm}"
+            if not any(
+                pipeline.llm == target.llm
+                and pipeline.stages
+                and all(stage.place == target.place for stage in pipeline.stages)
+                and pipeline.id not in closed
+                for pipeline in self.plan.pipelines
+            ):
+                yield f"{target.place} ends without a pipeline of its own"
+
+    # --- claims ------------------------------------------------------------------------------------------------------
+
+    def claims(self) -> Iterator[str]:
+        """Compare every certificate with what was seen."""
+        wanted = {target.llm for target in self.problem.targets}
+        for llm in wanted:
+            for claim in (Claim.COMPLETION, Claim.FIRST_COVER):
+                if not any(each.claim is claim and each.subject == llm for each in self.plan.certificates):
+                    yield f"no {claim} of {llm}"
+        for each in self.plan.certificates:
+            if each.claim is Claim.BOTTLENECK:
+                yield from self._bottleneck(each)
+            elif each.subject not in wanted:
+                yield "a claim about nothing"
+            else:
+                yield from self._multicast(each)
+
+    def _judge(self, each: Certificate, value: int, formulas: dict[str, int]) -> Iterator[str]:
+        if each.value != value or each.bound > value:
+            yield f"{each} but the value is {value}"
+        if each.method is Method.NONE:
+            if each.bound or each.formula != "none":
+                yield f"{each}: a bound by nothing"
+        elif each.method is not Method.CLOSED_FORM or each.formula not in formulas:
+            yield f"{each}: unknown method or formula"
+        elif each.bound > formulas[each.formula]:
+            yield f"{each}: only {formulas[each.formula]} is proved"
+
+    def _depths(self) -> dict[int, int]:
+        depth: dict[int, int] = {}
+        for index, step in enumerate(self.transfers):
+            waits = [0]
+            for before in self.transfers[:index]:
+                ours, theirs = self.path(step), self.path(before)
+                brings = (before.blob, self.ends(before)[1]) == (step.blob, self.ends(step)[0])
+                if ours[0] is theirs[0] or ours[-1] is theirs[-1] or brings:
+                    waits.append(depth[before.id])
+            depth[step.id] = 1 + max(waits)
+        return depth
+
+    def _multicast(self, each: Certificate) -> Iterator[str]:
+        blobs = [blob for blob in self.plan.blobs if blob.llm == each.subject]
+        sources = {held.place for held in self.problem.holdings if held.llm == each.subject}
+        targets = {target.place for target in self.problem.targets if target.llm == each.subject}
+        depth = self._depths()
+        end = {step.id: step.end_ns if each.measure is Measure.NANOS else depth[step.id] for step in self.transfers}
+        mine = [step for step in self.transfers if self.blobs[step.blob].llm == each.subject]
+        value = max([end[step.id] for step in mine], default=0)
+        if each.claim is Claim.FIRST_COVER:
+            value = 0
+            for blob in blobs:
+                if not any((blob.id, place) in self.initial for place in targets):
+                    value = max(value, min(end[s.id] for s in mine if s.blob == blob.id and self.ends(s)[1] in targets))
+        yield from self._judge(each, value, self._formulas(each, blobs, sources, targets))
+
+    def _formulas(self, each: Certificate, blobs, sources: set[str], targets: set[str]) -> dict[str, int]:
+        receivers, sizes = targets - sources, [blob.bytes for blob in blobs]
+        cover = each.claim is Claim.FIRST_COVER
+        if each.measure is Measure.TICKS:
+            name = "one-port-cover-ticks" if cover else "one-port-multicast-ticks"
+            bound = bounds.first_cover_ticks_bound if cover else bounds.multicast_ticks_bound
+            return {
+                name: 0 if cover and targets & sources else bound(len(receivers | sources), len(sources), len(blobs))
+            }
+        names = ("one-port-cover-ns", "port-bytes-cover-ns") if cover else ("one-port-multicast-ns", "port-bytes-ns")
+        if not receivers or (cover and targets & sources):
+            return dict.fromkeys(names, 0)
+        widths = list(self._routes())
+        widest = max(width for _, _, width in widths)
+        send = {end: max([w for s, _, w in widths if s == end], default=0) for end in {s for s, _, _ in widths}}
+        receive = {end: max([w for _, d, w in widths if d == end], default=0) for end in {d for _, d, _ in widths}}
+        timed = bounds.first_cover_time_bound_ns if cover else bounds.multicast_time_bound_ns
+        total = Fraction(sum(sizes) * SECOND)
+        by_bytes = [total / sum(send[place] for place in sources), total / sum(receive[place] for place in receivers)]
+        if not cover:
+            by_bytes += [total / receive[place] for place in receivers]
+            by_bytes.append(len(receivers) * total / sum(send.values()))
+        return {
+            names[0]: timed(len(receivers), len(sources), sizes, widest),
+            names[1]: floor(max(by_bytes)),
+        }
+
+    def _routes(self) -> Iterator[tuple[str, str, int]]:
+        """Every path from memory over switches to another memory: its ends and its width.  For one port per memory."""
+        memory = {place.id: place.kind is not PlaceKind.SWITCH for place in self.problem.cluster.places}
+        paths = [[link] for link in self.links.values() if memory[link.source]]
+        while paths:
+            path = paths.pop()
+            end = path[-1].destination
+            if memory[end]:
+                if end != path[0].source:
+                    yield path[0].source, end, min(link.bytes_per_second for link in path)
+            else:
+                paths += [[*path, link] for link in self.links.values() if link.source == end and link not in path]
+
+    def _bottleneck(self, each: Certificate) -> Iterator[str]:
+        pipeline = self.pipelines[each.subject]
+        llm = self.llms[pipeline.llm]
+        (workload,) = [row for row in self.problem.workloads if row.llm == llm.id]
+        context = pipeline.slots * (workload.prompt_tokens_mean + ceil(Fraction(workload.output_tokens_mean, 2)))
+        rates = {
+            place.id: device_rate(self.problem, place, llm.dtype)
+            for place in self.problem.cluster.places
+            if place.kind is PlaceKind.DEVICE
+        }
+
+        def time_ns(units, flops_rate: int, bytes_rate: int, overhead: int) -> int:
+            flops = sum(u.flops_per_token * pipeline.slots + u.flops_per_token_of_context * context for u in units)
+            read = sum(llm.tensors[index].bytes for index in {index for u in units for index in u.tensors})
+            read += sum(u.kv_bytes_per_token * context for u in units)
+            longer = max(Fraction(flops * SECOND, flops_rate), Fraction(read * SECOND, bytes_rate))
+            return ceil(longer) + overhead * len(units)
+
+        def on(place: str, units) -> int:
+            rate = rates[place]
+            return time_ns(units, rate.flops_per_second, rate.memory_bytes_per_second, rate.overhead_ns_per_unit)
+
+        value = max(on(stage.place, llm.units[stage.first_unit : stage.end_unit]) for stage in pipeline.stages)
+        best = (
+            max(rate.flops_per_second for rate in rates.values()),
+            max(rate.memory_bytes_per_second for rate in rates.values()),
+            min(rate.overhead_ns_per_unit for rate in rates.values()),
+        )
+        mean = ceil(Fraction(time_ns(llm.units, *best), len(pipeline.stages)))
+        bound = max(mean, *(time_ns([unit], *best) for unit in llm.units))
+        formulas = {"pipeline-bottleneck": bound} if each.measure is Measure.NANOS else {}
+        if each.measure is not Measure.NANOS:
+            yield "a bottleneck in ticks"
+        yield from self._judge(each, value, formulas)

@@ -1,0 +1,70 @@
+"""Ten thousand small changes of good plans: the checker and the simulation must agree on every one."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from random import Random
+
+import pytest
+
+from specs.checker import Rejected, verify
+from specs.invariants.table import INVARIANTS
+from specs.plan import Plan
+from specs.problem import Problem
+from tests.plans import BREAKS, GOOD, certified
+from tests.properties.mutations import MUTATIONS
+from tests.properties.simulation import faults
+
+MUTANTS = 10_000
+BATCHES = 10
+
+
+def mutant(dice: Random, problem: Problem, plan: Plan) -> Plan:
+    """Apply one to three changes; half of the time give the result true certificates, so that other rules decide."""
+    for _ in range(dice.choice([1, 1, 1, 2, 3])):
+        if plan.steps and plan.blobs and plan.pipelines and plan.routing and plan.certificates and plan.routes:
+            plan = dice.choice(MUTATIONS)(dice, problem, plan)
+    if dice.random() < 0.6:
+        try:
+            return certified(problem, plan)
+        except (KeyError, IndexError, StopIteration, RuntimeError, ValueError):
+            return plan  # it names something unknown, or a blob arrives nowhere: there is nothing to certify
+    return plan
+
+
+def _mutants(batch: int) -> Iterator[tuple[Problem, Plan]]:
+    dice = Random(f"mutants {batch}")
+    bases = [make() for make in GOOD.values()]
+    while True:
+        problem, plan = dice.choice(bases)
+        changed = mutant(dice, problem, plan)
+        if changed != plan:
+            yield problem, changed
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_the_checker_and_the_simulation_agree(batch):
+    accepted = 0
+    alone: Counter[str] = Counter()  # mutants that exactly one rule stops: without it they would pass
+    for problem, plan in islice(_mutants(batch), MUTANTS // BATCHES):
+        verdict, seen = verify(problem, plan), faults(problem, plan)
+        assert isinstance(verdict, Rejected) == bool(seen), f"{verdict!s:.500}; simulation: {seen[:5]}; {plan}"
+        if isinstance(verdict, Rejected):
+            rules = {violation.rule for violation in verdict.violations}
+            alone.update(rules if len(rules) == 1 else ())
+        else:
+            accepted += 1
+    print(f"{accepted} of {MUTANTS // BATCHES} mutants are good plans; stopped by one rule alone: {dict(alone)}")
+    # Both verdicts occur often and every rule matters, or one side of the agreement would not be tested.
+    assert accepted > MUTANTS // BATCHES // 20
+    assert set(alone) == {rule.id for rule in INVARIANTS}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_simulation_likes_good_plans(name):
+    assert faults(*GOOD[name]()) == []
+
+
+@pytest.mark.parametrize("rule", BREAKS)
+def test_the_simulation_sees_every_broken_rule(rule):
+    assert faults(*BREAKS[rule]())
