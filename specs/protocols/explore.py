@@ -2,8 +2,9 @@
 
 A protocol is given by its first states and its successors.  `ALWAYS` properties must hold in every reachable state,
 `SOMETIMES` properties in at least one (so that a protocol that does nothing does not pass), and from every reachable
-state a good state must be reachable by moves that are no faults (so that nothing gets stuck).  Breadth first, the trace
-to a broken property is as short as any.  The number of states is part of the result: a test asserts it, so that no
+state a good state must be reachable by moves that are no faults (so that nothing gets stuck).  Where moreover no run of
+such moves goes on for ever, every run that meets no further fault ends, and ends well.  Breadth first, the trace to a
+broken property is as short as any.  The number of states is part of the result: a test asserts it, so that no
 change of meaning goes unseen.  (The form is stateright's: properties, exact counts, discoveries.)
 """
 
@@ -42,19 +43,20 @@ class Trace(Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class Found(Generic[S]):
-    """What an exploration found.  `broken` and `stuck` are None when nothing is wrong."""
+    """What an exploration found.  `broken`, `stuck` and `endless` are None when nothing is wrong."""
 
     states: int
     moves: int
     broken: Trace[S] | None  # an ALWAYS property that does not hold: then nothing further was explored
     stuck: Trace[S] | None  # a state from which no good state is reachable without faults
+    endless: Trace[S] | None  # a state to which a run without faults may come back
     witnesses: Mapping[str, Trace[S]]  # of SOMETIMES properties
     unwitnessed: tuple[str, ...]
 
     @property
     def is_right(self) -> bool:
         """Tell whether everything asked for holds."""
-        return self.broken is None and self.stuck is None and not self.unwitnessed
+        return self.broken is None and self.stuck is None and self.endless is None and not self.unwitnessed
 
 
 class TooManyStates(Exception):
@@ -123,12 +125,16 @@ def explore(
         if len(seen.states) > states_max:
             raise TooManyStates(f"more than {states_max} states are reachable")
         current += 1
-    stuck = None if broken is not None else _first_stuck(seen, [good(state) for state in seen.states])
+    stuck = endless = None
+    if broken is None:
+        stuck = _first_stuck(seen, [good(state) for state in seen.states])
+        endless = _first_endless(seen)
     return Found(
         states=len(seen.states),
         moves=moves,
         broken=broken,
         stuck=None if stuck is None else seen.trace(stuck, "no good state is reachable"),
+        endless=None if endless is None else seen.trace(endless, "a run without faults may come back here"),
         witnesses=witnesses,
         unwitnessed=tuple(about for about in sometimes if about not in witnesses),
     )
@@ -147,3 +153,30 @@ def _first_stuck(seen: _Seen[S], is_good: Sequence[bool]) -> int | None:
                 hopeful[start] = True
                 frontier.append(start)
     return next((number for number, each in enumerate(hopeful) if not each), None)
+
+
+def _first_endless(seen: _Seen[S]) -> int | None:
+    """Find the first state on, or between, cycles of moves without faults: what is left once all ends are cut off."""
+    cyclic = _without_ends(seen.calm_to, seen.calm_from, [True] * len(seen.states))
+    cyclic = _without_ends(seen.calm_from, seen.calm_to, cyclic)
+    return next((number for number, each in enumerate(cyclic) if each), None)
+
+
+def _without_ends(starts: Sequence[int], ends: Sequence[int], alive: list[bool]) -> list[bool]:
+    """Strike out every state that no move from a state that is left leads to, again and again (Kahn, 1962)."""
+    after: list[list[int]] = [[] for _ in alive]
+    entries = [0] * len(alive)
+    for start, end in zip(starts, ends, strict=True):
+        if alive[start] and alive[end]:
+            after[start].append(end)
+            entries[end] += 1
+    left = list(alive)
+    frontier = [number for number, each in enumerate(alive) if each and entries[number] == 0]
+    while frontier:
+        number = frontier.pop()
+        left[number] = False
+        for end in after[number]:
+            entries[end] -= 1
+            if entries[end] == 0:
+                frontier.append(end)
+    return left

@@ -59,6 +59,28 @@ def test_a_good_state_that_is_never_reached_leaves_everything_stuck():
     assert found.unwitnessed == ("nine",)
 
 
+def test_a_calm_cycle_is_endless_but_a_cycle_through_a_fault_is_not():
+    def successors(state, is_fault):
+        yield Move("on", min(state + 1, 4)) if state < 4 else Move("back", 2, is_fault)
+        if state == 3:
+            yield Move("leave", 9)
+
+    def found(*, is_fault):
+        return explore(
+            [0],
+            lambda state: () if state == 9 else successors(state, is_fault),
+            always={},
+            sometimes={},
+            good=lambda n: n == 9,
+        )
+
+    endless = found(is_fault=False)
+    assert endless.stuck is None
+    assert endless.endless.labels == ("on", "on")
+    assert not endless.is_right
+    assert found(is_fault=True).endless is None
+
+
 def test_refuses_to_explore_for_ever():
     with pytest.raises(TooManyStates, match="more than 50 states"):
         explore([0], counter(10**9), always={}, sometimes={}, good=lambda n: True, states_max=50)

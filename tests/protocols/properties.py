@@ -1,0 +1,149 @@
+"""What should be true of a cluster of nodes: at every action, in every state, and in the end."""
+
+from collections.abc import Callable
+from functools import partial
+
+from specs.protocols import events as ev
+from specs.protocols.facts import is_lost, is_settled, lacks
+from specs.protocols.nouns import Copy, Ending, NodeState, Part
+from tests.protocols.world import World
+
+
+def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeState | None) -> set[str]:
+    """Ids of the ALWAYS properties that an action of a node breaks."""
+    plan = cluster.plans[node]
+    broken = set()
+    initial = {copy for each in cluster.plans for copy in each.held}
+    right = initial | {cluster.passages[step].destination for step in world.arrivals}
+    match action:
+        case ev.Send(step):
+            passage = cluster.passages[step]
+            state, receiver = world.nodes[node], world.nodes[cluster.index[passage.receiver]]
+            on_port = [e for e in plan.passages if e.sender == plan.node and e.send_port == passage.send_port]
+            busy = [e for e in on_port if e.step in state.sending and e.step != step]
+            if busy or (before is not None and step in before.sending):
+                broken.add("ONE-SEND")
+            if passage.source not in right:
+                broken.add("CAUSE")
+            if any(e.step < step and e.step not in state.sent for e in on_port) and not state.lost | state.refused:
+                broken.add("ORDER")
+            untroubled = world.faults == cluster.faults
+            if untroubled and step not in receiver.receiving | receiver.arrived:
+                broken.add("GRANT")
+        case ev.Receive(step):
+            passage = cluster.passages[step]
+            state = world.nodes[node]
+            on_port = [e for e in plan.passages if e.receiver == plan.node and e.receive_port == passage.receive_port]
+            if any(e.step in state.receiving and e.step != step for e in on_port):
+                broken.add("ONE-RECEIVE")
+            if step in state.arrived:
+                broken.add("TWICE")
+        case ev.BuildStage(pipeline):
+            if not right.issuperset(plan.part[pipeline].needs):
+                broken.add("EARLY")
+        case ev.Open(pipeline):
+            members = [cluster.index[name] for name in plan.part[pipeline].members]
+            if any(pipeline not in world.nodes[each].built for each in members):
+                broken.add("EARLY")
+            if pipeline not in world.right:
+                broken.add("PROVED")
+            if pipeline in world.ended:
+                broken.add("NEVER-AGAIN")
+        case ev.Close(_, successor, _, Ending.SUPERSEDED):
+            if successor not in world.nodes[cluster.leaders[successor]].opened:
+                broken.add("SERVE")
+        case ev.Release(_, copy):
+            busy = {step for state in world.nodes for step in state.sending}
+            if any(cluster.passages[step].source == copy for step in busy):
+                broken.add("RELEASE")
+    return broken
+
+
+def always(cluster) -> dict[str, Callable[[World], bool]]:
+    """Properties of every state; those named by an id are broken by an action, see `breaches`."""
+    ids = (
+        "CAUSE", "EARLY", "GRANT", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE", "SERVE",
+        "TWICE",
+    )  # fmt: skip
+    rules: dict[str, Callable[[World], bool]] = {
+        name: (lambda world, name=name: name not in world.breaches) for name in ids
+    }
+    rules["a blob is held only from the start or by a right arrival"] = partial(_held_by_right, cluster)
+    rules["nobody is lost without a death, a suspicion or many failures"] = partial(_lost_with_reason, cluster)
+    rules["lacks are blamed on a node that is lost"] = partial(_blame_is_due, cluster)
+    return rules
+
+
+def _held_by_right(cluster, world: World) -> bool:
+    return all(
+        state.held.issubset(
+            {*plan.held, *(cluster.passages[step].destination for step in world.arrivals if step in plan.passage)}
+        )
+        for plan, state in zip(cluster.plans, world.nodes, strict=True)
+    )
+
+
+def _lost_with_reason(cluster, world: World) -> bool:
+    def spent(*kinds):
+        return sum(getattr(cluster.faults, kind) - getattr(world.faults, kind) for kind in kinds)
+
+    return (
+        spent("deaths", "suspicions") > 0
+        or spent("breaks", "corruptions", "lates", "repeats") >= cluster.plans[0].tries_max
+        or not any(state.lost for state in world.nodes)
+    )
+
+
+def _blame_is_due(cluster, world: World) -> bool:
+    troubled = {loss.node for state in world.nodes for loss in state.lost}
+    return all(
+        lack.because in troubled
+        for plan, state in zip(cluster.plans, world.nodes, strict=True)
+        for lack in lacks(plan, state)
+    )
+
+
+def is_complete(cluster, world: World) -> bool:
+    return not world.dead and all(
+        step in world.nodes[cluster.index[passage.receiver]].arrived for step, passage in cluster.passages.items()
+    )
+
+
+def blame(cluster, world: World, copy: Copy) -> str | None:
+    """Who is to blame that a copy is not where it was promised, worked out from all nodes at once; None: arrived."""
+    home = next((p for p in cluster.passages.values() if p.destination == copy), None)
+    if home is None or home.step in world.arrivals:
+        return None
+    sender, receiver = cluster.index[home.sender], cluster.index[home.receiver]
+    apart = is_lost(world.nodes[sender], home.receiver) or is_lost(world.nodes[receiver], home.sender)
+    if sender in world.dead or apart:
+        return home.sender
+    return blame(cluster, world, home.source) or "nobody"
+
+
+def is_good(cluster, world: World) -> bool:
+    """Nothing is under way, and every node that lives is complete or names exactly what it lacks."""
+    if world.network or world.acks:
+        return False
+    for node, (plan, state) in enumerate(zip(cluster.plans, world.nodes, strict=True)):
+        if node in world.dead:
+            continue
+        expected = {(copy, blame(cluster, world, copy)) for copy in plan.arrivals}
+        said = {(lack.copy, lack.because) for lack in lacks(plan, state)}
+        if not is_settled(plan, state) or said != {each for each in expected if each[1] is not None}:
+            return False
+        if not all(_pipeline_is_good(cluster, world, node, part) for part in plan.parts):
+            return False
+    return True
+
+
+def _pipeline_is_good(cluster, world: World, node: int, part: Part) -> bool:
+    state, leader = world.nodes[node], world.nodes[cluster.leaders[part.pipeline]]
+    is_known = cluster.leaders[part.pipeline] not in world.dead and not is_lost(state, part.leader)
+    if is_known and (part.pipeline in leader.closed) != (part.pipeline in state.closed):
+        return False
+    if is_known and (part.pipeline in leader.opened) != (part.pipeline in state.opened):
+        return False
+    if part.pipeline in state.closed:
+        return part.pipeline in state.freed or part.pipeline not in state.building
+    return part.pipeline in state.opened and part.pipeline in world.right
