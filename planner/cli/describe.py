@@ -20,6 +20,8 @@ from planner.description.summary import summarise
 from specs.llm import LlmId
 from specs.problem import Problem
 
+_FILE_WIDTH = 180
+
 
 def describe(
     description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
@@ -58,7 +60,8 @@ def _read_with_progress(description: Path) -> Problem:
 
 
 def _print_tables(problem: Problem) -> None:
-    console = Console(highlight=False, markup=False)
+    # Without a terminal, tables are as wide as they need to be, and the same everywhere.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
     groups = group_nodes(problem)
     console.print(node_tree(problem, groups))
     for table in (*group_tables(problem, groups), *demand_tables(problem)):

@@ -15,6 +15,7 @@ _MARGIN, _BETWEEN = 28, 34
 _SWITCH_WIDTH, _SWITCH_HEIGHT, _SWITCH_GAP = 118, 30, 20
 _LEVEL = 96  # from one row of switches to the next
 _HEADER = 76
+_LEGEND_ROW, _LEGEND_LETTERS = 24, 60
 
 
 @attrs.frozen(kw_only=True)
@@ -36,15 +37,16 @@ def draw(problem: Problem) -> str:
     groups = tuple(sorted(groups, key=lambda group: racks.index(group.rack)))
     up = uplinks(cluster)
     layout = _lay_out(groups, [place.id for place in cluster.places if place.node is None], up)
-    elements = [rectangle(Box(0, 0, layout.width, layout.height), "paper", 0)]
+    height = layout.height + len(_legend_rows(problem)) * _LEGEND_ROW
+    elements = [rectangle(Box(0, 0, layout.width, height), "paper", 0)]
     elements += _header(problem)
     elements += _wires(layout, up)
     elements += _racks(layout)
     for card, box in layout.cards:
         elements += draw_card(card, box.x, box.y)
     elements += _switches(layout)
-    elements += _legend(problem, layout.height - 20)
-    return document(layout.width, layout.height, f"Place graph of {cluster.name}", elements)
+    elements += _legend(problem, layout.height)
+    return document(layout.width, height, f"Place graph of {cluster.name}", elements)
 
 
 def _lay_out(groups: tuple[NodeGroup, ...], switches: list[str], up: tuple[Link, ...]) -> _Layout:
@@ -60,7 +62,7 @@ def _lay_out(groups: tuple[NodeGroup, ...], switches: list[str], up: tuple[Link,
     width = max(x - _BETWEEN + _MARGIN, wide + 2 * _MARGIN, 560)
     shift = (width - (x - _BETWEEN + _MARGIN)) // 2
     placed = tuple((card, attrs.evolve(box, x=box.x + shift)) for card, box in cards)
-    height = max((box.bottom for _, box in placed), default=top) + 70
+    height = max((box.bottom for _, box in placed), default=top) + 48
     boxes = _place_switches(levels, placed, up, width)
     return _Layout(cards=placed, switches=boxes, width=width, height=height)
 
@@ -128,7 +130,7 @@ def _header(problem: Problem) -> Iterator[str]:
     yield words(
         _MARGIN,
         54,
-        f"nodes: {len(cluster.nodes):,}   devices: {len(devices):,}   device memory: {memory}",
+        f"nodes: {len(cluster.nodes):,} · devices: {len(devices):,} · device memory: {memory}",
         "subtitle",
     )
 
@@ -166,15 +168,23 @@ def _switches(layout: _Layout) -> Iterator[str]:
         yield words(box.center, box.y + 19, name, "", "middle")
 
 
-def _legend(problem: Problem, y: int) -> Iterator[str]:
-    x = _MARGIN
+def _legend_rows(problem: Problem) -> list[tuple[str, str]]:
+    """What the colours of places mean, one row for each LLM and colour."""
+    rows = []
     for llm in problem.llms:
         for kind, said, places in (
             ("held", "holds", [held.place for held in problem.holdings if held.llm == llm.id]),
             ("wanted", "is to hold", [target.place for target in problem.targets if target.llm == llm.id]),
         ):
             if places:
-                text = f"{said} {llm.id}: {say_names(places)}"
-                yield rectangle(Box(x, y - 11, 16, 14), kind)
-                yield words(x + 22, y, text)
-                x += 40 + 7 * len(text)
+                names = say_names(places)
+                shown = names if len(names) <= _LEGEND_LETTERS else f"{len(places):,} places"
+                rows.append((kind, f"{said} {llm.id}: {shown}"))
+    return rows
+
+
+def _legend(problem: Problem, top: int) -> Iterator[str]:
+    for index, (kind, text) in enumerate(_legend_rows(problem)):
+        y = top + index * _LEGEND_ROW
+        yield rectangle(Box(_MARGIN, y, 16, 14), kind)
+        yield words(_MARGIN + 24, y + 11, text)

@@ -66,10 +66,12 @@ def draw_card(card: Card, x: int, y: int) -> Iterator[str]:
         for shift in (8, 4):
             yield rectangle(Box(x + shift, y + shift, card.width, card.height), "behind", 8)
     yield rectangle(Box(x, y, card.width, card.height), "card", 8)
-    yield words(x + _PAD, y + 20, _title(card.group), "name")
-    count = len(card.group.nodes)
-    yield words(x + _PAD, y + 36, f"each of {count:,} nodes" if count > 1 else "one node", "small")
     boxes = {name: attrs.evolve(box, x=box.x + x, y=box.y + y) for name, box in card.boxes.items()}
+    for name in _named(card.group, "nic"):
+        yield path(((boxes[name].center, y), (boxes[name].center, boxes[name].y)), "wire")
+    yield words(x + _PAD, y + 20, _title(card.group), "name on-card")
+    count = len(card.group.nodes)
+    yield words(x + _PAD, y + 36, f"each of {count:,} nodes" if count > 1 else "one node", "small on-card")
     yield from _draw_links(card.group, boxes, x + _PAD)
     for place in card.group.places:
         yield from _draw_place(place, boxes[place.name])
@@ -132,7 +134,7 @@ def _draw_link(link: GroupLink, boxes: dict[str, Box], rate: str, label_x: int) 
 
 
 def _draw_side_link(link: GroupLink, boxes: dict[str, Box], rate: str) -> Iterator[str]:
-    """Host memory is on every PCIe switch over a line below them; the SSD is below the host, or beside the processor."""
+    """Host memory is on every PCIe switch over a line below them; the SSD is below it, or beside the processor."""
     if "ssd" in (link.source, link.destination):
         ssd = boxes["ssd"]
         other = boxes[link.destination if link.source == "ssd" else link.source]

@@ -11,8 +11,8 @@ text { font-family: "DejaVu Sans", Verdana, sans-serif; font-size: 11px; fill: #
 .subtitle { fill: #51606f; font-size: 12px; }
 .name { font-size: 13px; font-weight: bold; }
 .small { font-size: 9px; fill: #3c4a58; }
-.rate { font-size: 10px; fill: #51606f; paint-order: stroke; stroke: #ffffff; stroke-width: 4px; }
-.on-card { stroke: #f7f9fb; }
+.rate { font-size: 10px; fill: #51606f; paint-order: stroke; stroke: #ffffff; stroke-width: 8px; }
+.on-card { stroke: #f7f9fb; stroke-width: 6px; paint-order: stroke; }
 .paper { fill: #ffffff; }
 .card { fill: #f7f9fb; stroke: #aab7c4; }
 .behind { fill: #eef2f6; stroke: #c4ced8; }

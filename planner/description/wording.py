@@ -44,13 +44,18 @@ def say_duration(nanos: int) -> str:
 
 
 def say_names(names: Iterable[str]) -> str:
-    """Say names in order, with runs of numbers as ranges: gpu[0-7], node[1-4]/cpu0."""
+    """Say names in order, with runs of numbers as ranges: gpu[0-7], node[1-4]/gpu[0-1]."""
+    return ", ".join(_in_runs(_in_runs(names, only_last=True), only_last=False))
+
+
+def _in_runs(names: Iterable[str], *, only_last: bool) -> list[str]:
+    """Join names that follow one another in one number; with `only_last`, in their last."""
     runs: list[_Run] = []
     for name in names:
         parts = _NUMBERS.split(name)
-        if not (runs and runs[-1].take(parts)):
+        if not (runs and runs[-1].take(parts, only_last=only_last)):
             runs.append(_Run(parts))
-    return ", ".join(run.say() for run in runs)
+    return [run.say() for run in runs]
 
 
 class _Run:
@@ -60,13 +65,17 @@ class _Run:
         self._first = self._last = parts
         self._counted: int | None = None  # the part that counts; absent while the run has one name
 
-    def take(self, parts: list[str]) -> bool:
+    def take(self, parts: list[str], *, only_last: bool) -> bool:
         """Take the next name if it continues the run."""
         if len(parts) != len(self._last):
             return False
         changed = [index for index, part in enumerate(parts) if part != self._last[index]]
         if len(changed) != 1 or changed[0] % 2 == 0 or self._counted not in (None, changed[0]):
             return False
+        if only_last and changed[0] != len(parts) - 2:
+            return False
+        if parts[changed[0] - 1].endswith("[") or parts[changed[0] + 1].startswith("]"):
+            return False  # the end of a range that is said already
         before, after = self._last[changed[0]], parts[changed[0]]
         width = len(before) if before.startswith("0") else 0
         if after != f"{int(before) + 1:0{width}}":
