@@ -6,6 +6,7 @@ copied to the device once it is whole; the landing memory stays, because the nod
 
 from collections.abc import Mapping
 
+import blake3
 import torch
 
 from executor.errors import OutOfMemory
@@ -37,6 +38,11 @@ class Store:
         self._used: dict[PlaceId, int] = dict.fromkeys(memory_bytes, 0)
         self._landing: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
         self._resident: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
+
+    @property
+    def places(self) -> tuple[PlaceId, ...]:
+        """Name the memories of this node."""
+        return tuple(self._memory_bytes)
 
     def used_bytes(self, place: PlaceId) -> int:
         """Give the sum of what is reserved at a place."""
@@ -83,6 +89,17 @@ class Store:
             tensor.name: memory[offset : offset + tensor.bytes].view(DTYPES[tensor.dtype]).view(tensor.shape)
             for tensor, offset in packed(llm, blob)
         }
+
+    def copy_to(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...], destination: memoryview) -> bool:
+        """Copy a resident blob into memory of a later plan; False when it is not here, or its bytes are others."""
+        if not self.holds(blob.id, place) or len(self.contents(blob.id, place)) != len(destination):
+            return False
+        destination[:] = self.contents(blob.id, place)
+        return all(
+            blake3.blake3(destination[each.offset_bytes : each.offset_bytes + each.size_bytes]).hexdigest()
+            == each.blake3_hex
+            for each in wanted
+        )
 
     def release(self, blob: Blob, place: PlaceId) -> None:
         """Give up the blob's memory; harmless when it is not there."""

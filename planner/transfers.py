@@ -124,8 +124,7 @@ class _Lanes:
         self._free: dict[LinkId, list[Nanos]] = {}
         for link, rate in fastest.items():
             capacity: int = routes.links[link].bytes_per_second
-            lanes = 1 if link in ports else capacity // rate
-            self._free[link] = [Nanos(0)] * min(lanes, _LANES_MAX)
+            self._free[link] = [Nanos(0)] * (1 if link in ports else min(capacity // rate, _LANES_MAX))
 
     def book(self, path: Route, earliest: Nanos, duration: Nanos) -> Nanos:
         """Take one lane of each link of the path for the duration; return the start."""

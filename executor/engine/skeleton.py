@@ -134,6 +134,11 @@ def _without_weights(
     return llm
 
 
+def end_tokens_of(checkpoint_dir: Path) -> frozenset[int]:
+    """Tokens that end a generation, for the checkpoint whose configuration lies in this directory."""
+    return _end_tokens(checkpoint_dir, transformers.AutoConfig.from_pretrained(checkpoint_dir))
+
+
 def _end_tokens(checkpoint_dir: Path, config: transformers.PreTrainedConfig) -> frozenset[int]:
     """Tokens that end a generation, as `generate` reads them: generation_config.json before config.json."""
     ids: int | Iterable[int] | None = config.eos_token_id

@@ -29,7 +29,7 @@ def describe(
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the place graph.")] = None,
 ) -> None:
     """Print what is understood of a description: nodes, memories, links, LLMs, and whether they fit."""
-    problem = _read_with_progress(description)
+    problem = read_with_progress(description)
     found = fits(problem)
     if picture is not None:
         picture.write_text(draw(problem), encoding="utf-8")
@@ -46,7 +46,7 @@ def describe(
     raise typer.Exit(INFEASIBLE if missing else GOOD)
 
 
-def _read_with_progress(description: Path) -> Problem:
+def read_with_progress(description: Path) -> Problem:
     """Read the problem; a bar on the error stream shows the hashing of checkpoints, and leaves nothing behind."""
     columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(file=sys.stderr)

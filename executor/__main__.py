@@ -1,0 +1,111 @@
+"""`holdfastd`: the daemon of one node.  The only place that reads the command line."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from executor.api.app import make_app
+from executor.api.server import serve
+from executor.daemon import Daemon
+from specs.cluster import NodeId
+from specs.llm import LlmId
+
+_BAD_INPUT = 2
+_BUG = 70  # EX_SOFTWARE of sysexits.h
+
+_log = logging.getLogger("holdfastd")
+
+
+def _run(
+    node: Annotated[str, typer.Option(help="This node's name in the cluster description.")],
+    http: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where people and clients connect.")],
+    state: Annotated[Path, typer.Option(metavar="DIR", help="Journal and small files of this node; made if missing.")],
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LLM=DIR", help="A checkpoint on this node's disk; may be given again."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads that compute.")] = 1,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    """Run the daemon of one node until it is told to stop (Ctrl-C or SIGTERM).
+
+    It waits for a plan: PUT the document {"problem": ..., "plan": ...} to /plan.  The daemon verifies it again,
+    carries it out, and serves the OpenAI API at /v1.  See /status, /health, /metrics, /journal and /schema.
+    """
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        raise typer.BadParameter(f"{log_level!r} is no level; debug, info, warning or error", param_hint="--log-level")
+    logging.basicConfig(level=level, format=f"%(asctime)s {node} %(levelname)s %(name)s: %(message)s")
+    torch.set_num_threads(threads)
+    host, port = _address(http)
+    daemon_of = (NodeId(node), dict(_checkpoint(each) for each in checkpoint or []), state)
+    try:
+        code = asyncio.run(_serve(daemon_of, host, port))
+    except OSError as error:
+        typer.echo(f"holdfastd: {http}: {error.strerror or error}", err=True)
+        raise typer.Exit(_BAD_INPUT) from None
+    raise typer.Exit(code)
+
+
+async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, port: int) -> int:
+    """Serve until a signal comes or something breaks; give the exit code."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    def on_bug(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        _log.critical("%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+        end(_BUG)
+
+    loop.set_exception_handler(on_bug)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, 0)
+    daemon = Daemon(*daemon_of)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(daemon.close)
+        address = await stack.enter_async_context(serve(make_app(daemon), host, port))
+        typer.echo(f"holdfastd {daemon.node}: listening at {address.url}")
+        sys.stdout.flush()
+        return await ended
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"{text!r} is no HOST:PORT, for example 127.0.0.1:8000", param_hint="--http")
+    return host.strip("[]"), int(port)
+
+
+def _checkpoint(text: str) -> tuple[LlmId, Path]:
+    llm, _, directory = text.partition("=")
+    path = Path(directory)
+    if not llm or not directory or not path.is_dir():
+        raise typer.BadParameter(f"{text!r} is no LLM=DIR with an existing directory", param_hint="--checkpoint")
+    return LlmId(llm), path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `holdfastd` with these arguments, or the process's own; return the exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(_run)
+    try:
+        app(args=list(argv) if argv is not None else None, prog_name="holdfastd")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else _BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

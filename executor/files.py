@@ -1,0 +1,125 @@
+"""The small files and the canary of each LLM: what every node needs besides blobs.
+
+A node that holds the checkpoint has them; the others ask it, again and again, until they have come.  Files are checked
+against the digests in the problem before they are written.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from executor.checkpoint import check_file
+from executor.errors import BadCheckpoint, MalformedFrame
+from executor.pipelines.leader import Canary
+from executor.pipelines.post import Post
+from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
+from specs.cluster import NodeId
+from specs.llm import File, Llm, LlmId
+from specs.problem import Problem
+
+
+class Files:
+    """Configuration, tokenizer and canary of the LLMs of one problem, on one node."""
+
+    def __init__(self, problem: Problem, directory: Path, post: Post) -> None:
+        self._llms = {llm.id: llm for llm in problem.llms}
+        self._directory = directory
+        self._post = post
+        self._missing: dict[LlmId, dict[str, File]] = {}
+        self._complete: dict[LlmId, asyncio.Event] = {}
+        self._canaries: dict[LlmId, asyncio.Future[Canary]] = {}
+        node_of = {place.id: place.node for place in problem.cluster.places}
+        self._holders: dict[LlmId, list[NodeId]] = {llm.id: [] for llm in problem.llms}
+        for holding in problem.holdings:
+            node = node_of[holding.place]
+            if node is not None and node not in self._holders[holding.llm]:
+                self._holders[holding.llm].append(node)
+        for llm in problem.llms:
+            self._look(llm)
+
+    def directory(self, llm: LlmId) -> Path:
+        """Name the directory of an LLM's files on this node."""
+        return self._directory / hashlib.sha256(llm.encode()).hexdigest()[:16]
+
+    def has_files(self, llm: LlmId) -> bool:
+        """Tell whether all files of an LLM are here."""
+        return self._complete[llm].is_set()
+
+    async def wait_for_files(self, llm: LlmId) -> Path:
+        """Wait until all files of an LLM are here; give their directory."""
+        await self._complete[llm].wait()
+        return self.directory(llm)
+
+    async def wait_for_canary(self, llm: LlmId) -> Canary:
+        """Wait until the canary of an LLM is known."""
+        return await asyncio.shield(self._canaries[llm])
+
+    def set_canary(self, llm: LlmId, canary: Canary) -> None:
+        """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us."""
+        known = self._canaries.get(llm)
+        if known is not None and not known.done():
+            known.set_result(canary)
+
+    def put(self, llm: LlmId, contents: Mapping[str, bytes]) -> None:
+        """Take files, by digest, from this node's own checkpoint or from a peer.  Raises BadCheckpoint."""
+        for digest, content in contents.items():
+            file = self._missing[llm].get(digest)
+            if file is None:
+                continue
+            check_file(content, file, f"{file.name} of {llm}")
+            (self.directory(llm) / file.name).write_bytes(content)
+            del self._missing[llm][digest]
+        if not self._missing[llm]:
+            self._complete[llm].set()
+
+    def put_answer(self, answer: FileIs, content: bytes) -> None:
+        """Take a peer's answer.  Raises MalformedFrame for a file that is not the one that was asked for."""
+        if answer.llm in self._missing:
+            try:
+                self.put(answer.llm, {answer.digest: content})
+            except BadCheckpoint as error:
+                raise MalformedFrame(str(error)) from error
+
+    def ask(self, lost: frozenset[NodeId], turn: int) -> None:
+        """Ask for what is missing; each turn another holder that is not lost."""
+        for llm, holders in self._holders.items():
+            live = [holder for holder in holders if holder not in lost]
+            if not live:
+                continue
+            holder = live[turn % len(live)]
+            for digest in self._missing[llm]:
+                self._post.send(holder, AskFile(llm=llm, digest=digest))
+            if not self._canaries[llm].done():
+                self._post.send(holder, AskCanary(llm=llm))
+
+    def answer_file(self, peer: NodeId, ask: AskFile) -> None:
+        """Send a file that this node has; no answer when it has not."""
+        llm = self._llms.get(ask.llm)
+        file = next((each for each in llm.files if each.digest == ask.digest), None) if llm else None
+        if llm is not None and file is not None and file.digest not in self._missing[llm.id]:
+            content = (self.directory(llm.id) / file.name).read_bytes()
+            self._post.send(peer, FileIs(llm=llm.id, digest=file.digest), content)
+
+    def answer_canary(self, peer: NodeId, ask: AskCanary) -> None:
+        """Send a canary that this node knows."""
+        known = self._canaries.get(ask.llm)
+        if known is not None and known.done():
+            canary = known.result()
+            self._post.send(peer, CanaryIs(llm=ask.llm, prompt=canary.prompt, tokens=canary.tokens))
+
+    def _look(self, llm: Llm) -> None:
+        """Find out which files are here already, from an earlier plan."""
+        self._complete[llm.id] = asyncio.Event()
+        self._canaries[llm.id] = asyncio.get_running_loop().create_future()
+        self._missing[llm.id] = {}
+        directory = self.directory(llm.id)
+        directory.mkdir(parents=True, exist_ok=True)
+        for file in llm.files:
+            path = directory / file.name
+            try:
+                check_file(path.read_bytes(), file, str(path))
+            except (OSError, BadCheckpoint):
+                self._missing[llm.id][file.digest] = file
+        if not self._missing[llm.id]:
+            self._complete[llm.id].set()

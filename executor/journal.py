@@ -1,0 +1,53 @@
+"""The journal on disk: appended, flushed line by line, and followed by whoever asks."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from specs.cluster import NodeId
+from specs.journal import Record, What, write_line
+from specs.units import Nanos
+
+
+class Journal:
+    """Writes one file per life of a daemon; an older file is never touched.  Close it in the end."""
+
+    def __init__(self, directory: Path, node: NodeId) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / f"{time.time_ns()}.jsonl"
+        self._node = node
+        self._file = self.path.open("x", encoding="utf-8")
+        self._lines: list[str] = []
+        self._more = asyncio.Event()
+
+    def write(self, generation: int, what: What) -> None:
+        """Append what happened, now."""
+        record = Record(
+            sequence=len(self._lines),
+            at_unix_ns=Nanos(time.time_ns()),
+            node=self._node,
+            generation=generation,
+            what=what,
+        )
+        line = write_line(record)
+        self._file.write(line + "\n")
+        self._file.flush()
+        self._lines.append(line)
+        self._more.set()
+
+    async def follow(self, *, since: int, follow: bool) -> AsyncGenerator[str]:
+        """Give the lines from number `since` on; with `follow`, wait for new ones for ever."""
+        position = since
+        while True:
+            while position < len(self._lines):
+                yield self._lines[position]
+                position += 1
+            if not follow:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,116 @@
+"""Traffic between this node's parts and those of others: what goes where, and what is refused.
+
+A message for this node itself is delivered on a later turn of the event loop, never from inside `send`, so that no
+part is ever called while it is busy.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+
+from executor import traffic
+from executor.errors import MalformedFrame, TransportClosed
+from executor.files import Files
+from executor.pipelines.front import Front
+from executor.pipelines.host import Host
+from executor.pipelines.leader import Canary, Leader
+from executor.traffic import Message
+from executor.transport.interface import Transport
+from specs.cluster import NodeId
+from specs.errors import MalformedDocument
+from specs.plan import PipelineId
+
+_log = logging.getLogger(__name__)
+
+# The first byte of every message: a report of the protocol, or traffic.
+REPORT = b"R"
+TRAFFIC = b"T"
+
+Spawn = Callable[[Coroutine[object, object, None]], None]
+
+
+class Mail:
+    """Sends and delivers `executor.traffic` for one node under one plan.  See `executor.pipelines.post.Post`."""
+
+    def __init__(self, node: NodeId, spawn: Spawn) -> None:
+        self._node = node
+        self._spawn = spawn
+        self._transport: Transport | None = None
+        self._lost: frozenset[NodeId] = frozenset()
+        self.files: Files
+        self.host: Host
+        self.front: Front
+        self.leaders: Mapping[PipelineId, Leader]
+
+    def connect(self, transport: Transport) -> None:
+        """Begin to send to other nodes; what was sent to them before is gone."""
+        self._transport = transport
+
+    def disconnect(self) -> None:
+        """Send nothing more to other nodes."""
+        self._transport = None
+
+    def lose(self, lost: frozenset[NodeId]) -> None:
+        """Send nothing more to these nodes, and take nothing from them."""
+        self._lost = lost
+
+    def send(self, node: NodeId, message: Message, body: memoryview | bytes = b"") -> None:
+        """As `Post.send`."""
+        if node == self._node:
+            asyncio.get_running_loop().call_soon(self._deliver, node, message, memoryview(body))
+        elif self._transport is not None and node not in self._lost:
+            try:
+                self._transport.send_message(node, [TRAFFIC, *traffic.write(message, body)])
+            except TransportClosed:
+                self._transport = None
+
+    def receive(self, peer: NodeId, frame: memoryview) -> None:
+        """Deliver a peer's message; one that makes no sense is dropped with a line in the log."""
+        if peer in self._lost:
+            return
+        try:
+            message, body = traffic.read(frame)
+        except MalformedFrame as error:
+            _log.warning("%s: %s", peer, error)
+            return
+        self._deliver(peer, message, body)
+
+    def _deliver(self, peer: NodeId, message: Message, body: memoryview) -> None:
+        try:
+            self._hand_over(peer, message, body)
+        except (MalformedFrame, MalformedDocument) as error:
+            _log.warning("%s: %s", peer, error)
+
+    def _hand_over(self, peer: NodeId, message: Message, body: memoryview) -> None:  # noqa: C901, PLR0912 - one table
+        match message:
+            case traffic.Forward():
+                self._spawn(self._carry_on(peer, message, body))
+            case traffic.SampledTokens():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.sampled(message)
+            case traffic.Token():
+                self.front.token(message)
+            case traffic.Submit():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.submit(peer, message)
+                else:
+                    self.send(peer, traffic.Returned(request=message.request))
+            case traffic.Cancel():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.cancel(message)
+            case traffic.Returned():
+                self.front.returned(message)
+            case traffic.AskFile():
+                self.files.answer_file(peer, message)
+            case traffic.FileIs():
+                self.files.put_answer(message, bytes(body))
+            case traffic.AskCanary():
+                self.files.answer_canary(peer, message)
+            case traffic.CanaryIs():
+                self.files.set_canary(message.llm, Canary(prompt=message.prompt, tokens=message.tokens))
+
+    async def _carry_on(self, peer: NodeId, forward: traffic.Forward, body: memoryview) -> None:
+        try:
+            await self.host.carry_on(forward, body)
+        except MalformedFrame as error:
+            _log.warning("%s: %s", peer, error)

@@ -1,0 +1,220 @@
+"""Requests that entered at this node, from the first token of the prompt to the last of the answer.
+
+The front keeps every request's tokens.  A pipeline that closes or dies, a leader that is lost, a connection that
+breaks: the request is submitted again, with the tokens it has, to a pipeline that is open.  Each submission is an
+*attempt* with an id of its own, so that nothing late of an earlier attempt is ever taken for an answer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+
+import attrs
+
+from executor.engine.request import Request, RequestId, SamplingParams
+from executor.engine.sampler import Sampled
+from executor.pipelines.post import Post
+from executor.traffic import Cancel, Returned, Submit, Token
+from specs.cluster import NodeId
+from specs.llm import LlmId
+from specs.plan import PipelineId
+
+
+@attrs.frozen(kw_only=True)
+class Door:
+    """A pipeline, as fronts see it."""
+
+    pipeline: PipelineId
+    llm: LlmId
+    leader: NodeId
+    weight: int  # new requests are shared in proportion to it
+    slots: int  # requests of this front in it at once, at most
+
+
+@attrs.frozen
+class Generated:
+    """One token of the answer; `finish` is "stop" or "length" with the last."""
+
+    sampled: Sampled
+    finish: str | None
+    pipeline: PipelineId
+
+
+@attrs.frozen
+class GaveUp:
+    """The request cannot be served under this plan; retryable if it may be under another."""
+
+    sentence: str
+    retryable: bool
+
+
+@attrs.define(eq=False)
+class _Live:
+    """A request on its way."""
+
+    llm: LlmId
+    prompt_tokens: int
+    tokens: list[int]
+    max_tokens: int
+    end_tokens: frozenset[int]
+    sampling: SamplingParams
+    answer: asyncio.Queue[Generated | GaveUp] = attrs.field(factory=asyncio.Queue)
+    door: Door | None = None
+    attempt: str = ""
+
+
+class Front:
+    """All live requests of this node."""
+
+    def __init__(self, node: NodeId, doors: tuple[Door, ...], post: Post) -> None:
+        self._node = node
+        self._doors = {door.pipeline: door for door in doors}
+        self._post = post
+        self._open: frozenset[PipelineId] = frozenset()
+        self._waiting: dict[LlmId, deque[_Live]] = {door.llm: deque() for door in doors}
+        self._attempts: dict[str, _Live] = {}
+        self._load: dict[PipelineId, int] = dict.fromkeys(self._doors, 0)
+        self._count = 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no pipeline has."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def running(self) -> int:
+        """Requests that a pipeline has."""
+        return len(self._attempts)
+
+    def can_serve(self, llm: LlmId) -> bool:
+        """Tell whether a pipeline of this LLM is open."""
+        return any(self._doors[pipeline].llm == llm for pipeline in self._open)
+
+    def loads(self) -> Mapping[PipelineId, int]:
+        """Count this front's requests in each pipeline."""
+        return dict(self._load)
+
+    async def generate(
+        self,
+        *,
+        llm: LlmId,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        end_tokens: frozenset[int],
+        sampling: SamplingParams,
+    ) -> AsyncGenerator[Generated | GaveUp, None]:
+        """Give the tokens of the answer as they come.  Leaving the iterator early cancels the request."""
+        live = _Live(
+            llm=llm,
+            prompt_tokens=len(prompt),
+            tokens=list(prompt),
+            max_tokens=max_tokens,
+            end_tokens=end_tokens,
+            sampling=sampling,
+        )
+        self._waiting[llm].append(live)
+        self._dispatch()
+        try:
+            while True:
+                item = await live.answer.get()
+                yield item
+                if isinstance(item, GaveUp) or item.finish is not None:
+                    return
+        finally:
+            self._forget(live)
+
+    def openings(self, pipelines: frozenset[PipelineId]) -> None:
+        """Learn which pipelines are open now; requests in others are submitted again."""
+        gone, self._open = self._open - pipelines, pipelines
+        for live in [live for live in self._attempts.values() if live.door and live.door.pipeline in gone]:
+            self._again(live)
+        self._dispatch()
+
+    def broken(self, node: NodeId) -> None:
+        """Learn that messages to or from a node were lost: what its pipelines have of ours is submitted again."""
+        for live in [live for live in self._attempts.values() if live.door and live.door.leader == node]:
+            door = live.door
+            assert door is not None
+            self._post.send(node, Cancel(pipeline=door.pipeline, request=live.attempt))
+            self._again(live)
+        self._dispatch()
+
+    def token(self, token: Token) -> None:
+        """Take one more token; late, repeated and unknown ones are dropped."""
+        live = self._attempts.get(token.request)
+        if live is None or token.index != len(live.tokens) - live.prompt_tokens:
+            return
+        assert live.door is not None
+        live.tokens.append(token.chosen.token)
+        pipeline = live.door.pipeline
+        if token.finish is not None:
+            self._leave(live)
+        live.answer.put_nowait(Generated(token.chosen.sampled(), token.finish, pipeline))
+        self._dispatch()
+
+    def returned(self, returned: Returned) -> None:
+        """Take a request back from a pipeline that does not serve it any more."""
+        live = self._attempts.get(returned.request)
+        if live is None:
+            return
+        if returned.refusal is not None:
+            self._leave(live)
+            live.answer.put_nowait(GaveUp(returned.refusal, retryable=False))
+        else:
+            self._again(live)
+        self._dispatch()
+
+    def close(self, sentence: str) -> None:
+        """End every request."""
+        for live in [*self._attempts.values(), *(live for queue in self._waiting.values() for live in queue)]:
+            live.answer.put_nowait(GaveUp(sentence, retryable=True))
+
+    def _again(self, live: _Live) -> None:
+        """Let a request wait for another pipeline, before those that have not begun."""
+        self._leave(live)
+        self._waiting[live.llm].appendleft(live)
+
+    def _leave(self, live: _Live) -> None:
+        del self._attempts[live.attempt]
+        assert live.door is not None
+        self._load[live.door.pipeline] -= 1
+        live.door = None
+
+    def _forget(self, live: _Live) -> None:
+        """End a request, wherever it is: harmless when it has ended."""
+        if live in self._waiting[live.llm]:
+            self._waiting[live.llm].remove(live)
+        if self._attempts.get(live.attempt) is live:
+            assert live.door is not None
+            self._post.send(live.door.leader, Cancel(pipeline=live.door.pipeline, request=live.attempt))
+            self._leave(live)
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Submit what waits to the open pipelines that have least to do for their weight."""
+        for llm, queue in self._waiting.items():
+            doors = [door for door in self._doors.values() if door.llm == llm and door.pipeline in self._open]
+            while queue:
+                free = [door for door in doors if self._load[door.pipeline] < door.slots]
+                if not free:
+                    break
+                self._submit(queue.popleft(), min(free, key=self._crowding))
+
+    def _crowding(self, door: Door) -> tuple[int, PipelineId]:
+        return (self._load[door.pipeline] + 1) * 10**12 // door.weight, door.pipeline
+
+    def _submit(self, live: _Live, door: Door) -> None:
+        self._count += 1
+        live.attempt = f"{self._node}:{self._count}"
+        live.door = door
+        self._attempts[live.attempt] = live
+        self._load[door.pipeline] += 1
+        request = Request(
+            id=RequestId(live.attempt),
+            tokens=tuple(live.tokens),
+            prompt_tokens=live.prompt_tokens,
+            max_tokens=live.max_tokens,
+            end_tokens=live.end_tokens,
+            sampling=live.sampling,
+        )
+        self._post.send(door.leader, Submit.of(door.pipeline, request))

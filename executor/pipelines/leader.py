@@ -1,0 +1,168 @@
+"""A pipeline led from this node: it batches requests, starts iterations, and tells the fronts of every token."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+import attrs
+
+from executor.engine.batcher import Batcher, Limits
+from executor.engine.errors import RequestRefused
+from executor.engine.request import Request, RequestId, SamplingParams
+from executor.errors import MalformedFrame
+from executor.pipelines.host import Host
+from executor.pipelines.post import Post
+from executor.traffic import Cancel, Chosen, Returned, SampledTokens, Submit, Token
+from specs.cluster import NodeId
+from specs.plan import Pipeline
+
+_CANARY = RequestId("canary")
+
+
+@attrs.frozen(kw_only=True)
+class Canary:
+    """A prompt and the tokens that follow it on a reference."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+class Leader:
+    """The requests of one pipeline."""
+
+    def __init__(
+        self, pipeline: Pipeline, host: Host, post: Post, spawn: Callable[[Coroutine[object, object, None]], None]
+    ) -> None:
+        self.pipeline = pipeline
+        self._host = host
+        self._post = post
+        self._spawn = spawn
+        self._batcher = Batcher(
+            Limits(
+                slots=pipeline.slots,
+                context_tokens=pipeline.request_tokens_max,
+                tokens_per_iteration=pipeline.iteration_tokens_max,
+                in_flight_max=len(pipeline.stages),
+            )
+        )
+        self._fronts: dict[RequestId, NodeId] = {}
+        self._wanted: dict[int, tuple[RequestId, ...]] = {}  # by iteration under way: whose tokens will be sampled
+        self._canary: asyncio.Future[tuple[int, ...]] | None = None
+        self._canary_tokens: list[int] = []
+        self._open = False
+        self._on_drained: Callable[[], None] | None = None
+
+    @property
+    def live(self) -> int:
+        """Requests waiting and running."""
+        return self._batcher.waiting + self._batcher.running
+
+    async def prove(self, canary: Canary) -> bool:
+        """Lead the canary through the pipeline; False when any token is wrong or the pipeline is closed first."""
+        self._canary = asyncio.get_running_loop().create_future()
+        self._canary_tokens = []
+        request = Request(
+            id=_CANARY,
+            tokens=canary.prompt,
+            prompt_tokens=len(canary.prompt),
+            max_tokens=len(canary.tokens),
+            end_tokens=frozenset(),
+            sampling=SamplingParams(),
+        )
+        self._batcher.add(request)
+        self._pump()
+        return await self._canary == canary.tokens
+
+    def open(self) -> None:
+        """Take requests from now on."""
+        self._open = True
+
+    def submit(self, front: NodeId, submit: Submit) -> None:
+        """Take a request from a front, or return it."""
+        if not self._open:
+            self._post.send(front, Returned(request=submit.request))
+            return
+        try:
+            self._batcher.add(submit.read())
+        except RequestRefused as refusal:
+            self._post.send(front, Returned(request=submit.request, refusal=str(refusal)))
+            return
+        self._fronts[RequestId(submit.request)] = front
+        self._pump()
+
+    def cancel(self, cancel: Cancel) -> None:
+        """Give up a request that nobody waits for."""
+        self._batcher.cancel(RequestId(cancel.request))
+        self._fronts.pop(RequestId(cancel.request), None)
+        self._pump()
+
+    def sampled(self, answer: SampledTokens) -> None:
+        """Take the tokens of an iteration from the last stage.  Raises MalformedFrame when they are not as many."""
+        wanted = self._wanted.get(answer.iteration)
+        if wanted is None:
+            return  # from before the requests were given back
+        if len(wanted) != len(answer.tokens):
+            raise MalformedFrame(
+                f"{len(answer.tokens)} tokens came for iteration {answer.iteration} of {self.pipeline.id}, "
+                f"which asked for {len(wanted)}"
+            )
+        self._complete(answer.iteration, answer.tokens)
+
+    def give_back(self) -> None:
+        """Return every request to its front; iterations under way come to nothing."""
+        self._wanted.clear()
+        for request in self._batcher.drain():
+            if request.id == _CANARY:
+                self._end_canary(())
+            else:
+                self._post.send(self._fronts.pop(request.id), Returned(request=request.id))
+
+    def close(self) -> None:
+        """Take no more requests and return those that are live."""
+        self._open = False
+        self._on_drained = None
+        self.give_back()
+
+    def drain(self, on_drained: Callable[[], None]) -> None:
+        """Take no more requests; call back once those that are live have ended."""
+        self._open = False
+        self._on_drained = on_drained
+        self._check_drained()
+
+    def _pump(self) -> None:
+        while (iteration := self._batcher.next_iteration()) is not None:
+            self._wanted[iteration.id] = tuple(entry.request for entry in iteration.sampled)
+            self._spawn(self._start(iteration.id, self._host.start(self.pipeline.id, iteration)))
+
+    async def _start(self, iteration: int, running: Awaitable[tuple[Chosen, ...] | None]) -> None:
+        tokens = await running
+        if tokens is not None:
+            self._complete(iteration, tokens)
+
+    def _complete(self, iteration: int, tokens: Sequence[Chosen]) -> None:
+        wanted = self._wanted.pop(iteration, None)
+        if wanted is None:
+            return
+        by_request = dict(zip(wanted, tokens, strict=True))
+        for progress in self._batcher.complete(iteration, [chosen.token for chosen in tokens]):
+            finish = None if progress.finish is None else progress.finish.value
+            if progress.request == _CANARY:
+                self._canary_tokens.append(progress.token)
+                if finish is not None:
+                    self._end_canary(tuple(self._canary_tokens))
+                continue
+            front = self._fronts[progress.request]
+            if finish is not None:
+                del self._fronts[progress.request]
+            chosen = by_request[progress.request]
+            self._post.send(front, Token(request=progress.request, index=progress.index, chosen=chosen, finish=finish))
+        self._pump()
+        self._check_drained()
+
+    def _end_canary(self, tokens: tuple[int, ...]) -> None:
+        if self._canary is not None and not self._canary.done():
+            self._canary.set_result(tokens)
+
+    def _check_drained(self) -> None:
+        if self._on_drained is not None and self.live == 0:
+            callback, self._on_drained = self._on_drained, None
+            callback()

@@ -1,0 +1,40 @@
+"""Plan files: written whole or not at all, read strictly."""
+
+import os
+from pathlib import Path
+
+from planner.errors import PlannerError
+from specs import codec
+from specs.errors import MalformedDocument
+from specs.plan import FORMAT, Plan
+
+
+class BadFile(PlannerError):
+    """A file that cannot be read or written, or is not the document it should be."""
+
+
+def write_plan(path: Path, plan: Plan) -> int:
+    """Write a plan's canonical bytes; give their number.  Raises BadFile; then nothing has changed."""
+    data = codec.encode(plan)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
+    return len(data)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.  Raises BadFile."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        parsed = codec.parse(data)
+        if isinstance(parsed, dict) and parsed.get("format", FORMAT) != FORMAT:
+            raise BadFile(f"{path}: format {parsed['format']!r:.40}; this version reads format {FORMAT}")
+        return codec.read(Plan, parsed, "plan")
+    except MalformedDocument as error:
+        raise BadFile(f"{path}: {error}") from error

@@ -1,0 +1,191 @@
+"""The journal: what happened on one node, one line of canonical JSON per record.
+
+Records say what the node did and learned under a plan: enough to replay the protocol's outcome and to compare what ran
+with what was planned (`holdfast audit`).  Times are the node's wall clock; comparisons across nodes are as good as
+their clocks.
+"""
+
+import attrs
+
+from specs import codec, fields
+from specs.blobs import BlobId
+from specs.cluster import NodeId, PlaceId
+from specs.plan import PipelineId, StepId
+from specs.protocols.nouns import Ending, LossReason
+from specs.units import Bytes, Nanos
+
+
+@attrs.frozen(kw_only=True)
+class Adopted:
+    """The node verified the plan and began to carry it out; all times count from here."""
+
+    plan: str = fields.digest()
+    problem: str = fields.digest()
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """A plan was offered and not adopted."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class BlobHeld:
+    """The blob is in its memory and its digests were right."""
+
+    blob: BlobId = fields.name()
+    place: PlaceId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class TransferStarted:
+    """The sender offered the blob."""
+
+    step: StepId = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class TransferSent:
+    """The receiver acknowledged the blob; `elapsed_ns` from its consent."""
+
+    step: StepId = fields.natural()
+    elapsed_ns: Nanos = fields.natural()
+    bytes: Bytes = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class TransferEnded:
+    """The receiver has the blob; `elapsed_ns` from the offer."""
+
+    step: StepId = fields.natural()
+    elapsed_ns: Nanos = fields.natural()
+    bytes: Bytes = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class TransferFailed:
+    """This end of a transfer ended without success; it may be tried again."""
+
+    step: StepId = fields.natural()
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class StageBuilt:
+    """This node's stages of the pipeline compute."""
+
+    pipeline: PipelineId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class StageFailed:
+    """This node's stages of the pipeline could not be built."""
+
+    pipeline: PipelineId = fields.name()
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class StageFreed:
+    """The memory of this node's stages of the pipeline is free again."""
+
+    pipeline: PipelineId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class Proved:
+    """The leader led the canary through the pipeline."""
+
+    pipeline: PipelineId = fields.name()
+    right: bool
+
+
+@attrs.frozen(kw_only=True)
+class Opened:
+    """The leader takes requests."""
+
+    pipeline: PipelineId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class Closed:
+    """The leader takes no more requests."""
+
+    pipeline: PipelineId = fields.name()
+    ending: Ending
+    successor: PipelineId | None = fields.optional_name()
+
+
+@attrs.frozen(kw_only=True)
+class Released:
+    """The copy's memory is free again."""
+
+    step: StepId = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class PeerLost:
+    """This node counts another as lost."""
+
+    node: NodeId = fields.name()
+    reason: LossReason
+
+
+@attrs.frozen(kw_only=True)
+class Lacks:
+    """This node will never get a copy that it was promised; the chain of causes begins at `because`."""
+
+    blob: BlobId = fields.name()
+    place: PlaceId = fields.name()
+    because: NodeId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
+class FirstToken:
+    """The front of this node gave the first token of a request; `waited_ns` since it came."""
+
+    pipeline: PipelineId = fields.name()
+    waited_ns: Nanos = fields.natural()
+
+
+What = (
+    Adopted
+    | Refused
+    | BlobHeld
+    | TransferStarted
+    | TransferSent
+    | TransferEnded
+    | TransferFailed
+    | StageBuilt
+    | StageFailed
+    | StageFreed
+    | Proved
+    | Opened
+    | Closed
+    | Released
+    | PeerLost
+    | Lacks
+    | FirstToken
+)
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One line of a journal.  `sequence` counts up from 0 without a gap."""
+
+    sequence: int = fields.natural()
+    at_unix_ns: Nanos = fields.positive()
+    node: NodeId = fields.name()
+    generation: int = fields.natural()  # of the plan; 0 before there is one
+    what: What
+
+
+def write_line(record: Record) -> str:
+    """Write a record as one line, without its end."""
+    return codec.encode(record).decode()
+
+
+def read_lines(text: str) -> tuple[Record, ...]:
+    """Read a journal.  Raises MalformedDocument for a line that is none."""
+    return tuple(codec.decode(Record, line.encode()) for line in text.splitlines() if line)
