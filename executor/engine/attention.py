@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import attrs
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import AttentionInterface
 
 from executor.engine.batch import Batch, Row
+from executor.engine.kernel import Kernel
 from executor.engine.kv_cache import SlotCache
 
 NAME = "holdfast_slots"
@@ -137,7 +137,7 @@ def slot_attention(
     assert isinstance(layer, int)
     packed.cache.write(layer, packed.slots, packed.positions, (key, value))
     keys, values = packed.cache.keys[layer], packed.cache.values[layer]
-    kernel = _Kernel(scaling=arguments.get("scaling"), softcap=arguments.get("softcap"))  # type: ignore[arg-type]  # transformers'
+    kernel = Kernel(scaling=arguments.get("scaling"), softcap=arguments.get("softcap"))  # type: ignore[arg-type]  # transformers'
     window: int | None = arguments.get("sliding_window")  # type: ignore[assignment]  # transformers' own types
     parts = []
     for index, item in enumerate(packed.items):
@@ -151,47 +151,8 @@ def slot_attention(
     return output.unsqueeze(0), None
 
 
-@attrs.frozen(kw_only=True)
-class _Kernel:
-    """Attention proper, with what the family adds to it."""
-
-    scaling: float | None
-    softcap: float | None
-
-    def __call__(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        *,
-        causal: bool = False,
-    ) -> torch.Tensor:
-        """Attend from [b, heads, n, d] to [b, kv heads, s, d]; the mask broadcasts to [b, heads, n, s]."""
-        if self.softcap is None:
-            return functional.scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=mask,
-                is_causal=causal,
-                scale=self.scaling,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
-        # The kernels of torch have no soft cap: the formula of Gemma 2, with the softmax in float32 as `transformers`.
-        groups = query.shape[1] // key.shape[1]
-        grouped = query.reshape(query.shape[0], key.shape[1], groups, *query.shape[2:])
-        scale = query.shape[-1] ** -0.5 if self.scaling is None else self.scaling
-        scores = torch.matmul(grouped, key.unsqueeze(2).transpose(-1, -2)) * scale
-        scores = torch.tanh(scores / self.softcap) * self.softcap
-        if mask is not None:
-            scores = scores + mask.unsqueeze(1)
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-        return torch.matmul(weights, value.unsqueeze(2)).reshape(query.shape)
-
-
 def _prefill(
-    kernel: _Kernel,
+    kernel: Kernel,
     item: _Prefill,
     query: torch.Tensor,
     cached: tuple[torch.Tensor, torch.Tensor],
@@ -207,7 +168,7 @@ def _prefill(
 
 
 def _decode(
-    kernel: _Kernel,
+    kernel: Kernel,
     item: _Decoding,
     query: torch.Tensor,
     cached: tuple[torch.Tensor, torch.Tensor],
