@@ -7,6 +7,7 @@ from litestar.openapi import OpenAPIConfig
 
 from executor.api import errors
 from executor.api.bodies import BODY_BYTES_MAX
+from executor.api.desk import Desk
 from executor.api.metrics import Meter
 from executor.api.node_routes import NodeRoutes
 from executor.api.openai_routes import OpenAiRoutes
@@ -17,14 +18,10 @@ from executor.api.serving import Serving
 def make_app(serving: Serving) -> Litestar:
     """Make the HTTP face of a daemon.  Its metrics are added to `serving.registry`, so one face per registry."""
     meter = Meter(serving)
-    tokenizers = Tokenizers()
+    desk = Desk(serving=serving, meter=meter, tokenizers=Tokenizers())
     return Litestar(
         route_handlers=[OpenAiRoutes, NodeRoutes],
-        dependencies={
-            "serving": Provide(lambda: serving, sync_to_thread=False, use_cache=True),
-            "meter": Provide(lambda: meter, sync_to_thread=False, use_cache=True),
-            "tokenizers": Provide(lambda: tokenizers, sync_to_thread=False, use_cache=True),
-        },
+        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False, use_cache=True)},
         exception_handlers={
             errors.ApiError: errors.answer_api_error,
             HTTPException: errors.answer_http_error,

@@ -80,6 +80,8 @@ _SENTENCES = {
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorReply]:
     """Answer what the framework refused: paths, methods, sizes, query parameters."""
+    if error.status_code >= SERVER_ERROR:
+        return answer_bug(request, error)
     wording = _SENTENCES.get(error.status_code)
     path, method = f"{request.scope['path']:.200}", f"{request.scope['method']:.20}"
     sentence = wording.format(method=method, path=path) if wording else _sentence(error)

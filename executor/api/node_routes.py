@@ -4,14 +4,15 @@ from typing import Annotated
 
 from litestar import Controller, Request, Response, get, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import QueryParameter, RawBody
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from executor.api import errors
+from executor.api.desk import GivenDesk
 from executor.api.errors import ErrorDetail, ErrorReply
 from executor.api.replies import AdoptedReply, HealthReply
-from executor.api.serving import Adopted, Refusal, Serving
+from executor.api.serving import Adopted, Refusal
 from executor.api.streaming import LinesReply
 from specs.codec import DOCUMENT_BYTES_MAX
 
@@ -29,22 +30,22 @@ class NodeRoutes(Controller):
     tags = ("Node",)
 
     @get("/health", responses={errors.UNAVAILABLE: ResponseSpec(HealthReply, description="It cannot; why not.")})
-    async def health(self, serving: Serving) -> Response[HealthReply]:
+    async def health(self, desk: GivenDesk) -> Response[HealthReply]:
         """Tell whether this node can generate."""
-        health = serving.health()
+        health = desk.serving.health()
         headers = {} if health.ok else {"retry-after": str(errors.RETRY_AFTER_S)}
         status = 200 if health.ok else errors.UNAVAILABLE
         return Response(HealthReply(ok=health.ok, sentence=health.sentence), status_code=status, headers=headers)
 
     @get("/metrics", media_type="text/plain")
-    async def metrics(self, serving: Serving) -> Response[bytes]:
+    async def metrics(self, desk: GivenDesk) -> Response[bytes]:
         """Give the metrics in Prometheus' text form."""
-        return Response(generate_latest(serving.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(desk.serving.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     @get("/status")
-    async def status(self, serving: Serving) -> dict[str, object]:
+    async def status(self, desk: GivenDesk) -> dict[str, object]:
         """Show what this node holds, does and serves."""
-        return dict(serving.status())
+        return dict(desk.serving.status())
 
     @put(
         "/plan",
@@ -55,9 +56,9 @@ class NodeRoutes(Controller):
             errors.UNPROCESSABLE: ResponseSpec(ErrorReply, description="The plan breaks an invariant."),
         },
     )
-    async def plan(self, body: bytes, serving: Serving) -> Response[AdoptedReply] | Response[ErrorReply]:
+    async def plan(self, body: RawBody, desk: GivenDesk) -> Response[AdoptedReply] | Response[ErrorReply]:
         """Verify and adopt the body, {"problem": ..., "plan": ...}."""
-        outcome = await serving.adopt(body)
+        outcome = await desk.serving.adopt(body)
         if isinstance(outcome, Adopted):
             return Response(AdoptedReply(generation=outcome.generation, digest=outcome.digest))
         detail = ErrorDetail("\n".join(outcome.reasons), "invalid_request_error", None, outcome.kind)
@@ -70,10 +71,10 @@ class NodeRoutes(Controller):
     async def journal(
         self,
         request: Request[object, object, object],  # type: ignore[type-var]  # no user, no state
-        serving: Serving,
-        since: Annotated[int, Parameter(ge=0, description="The first line wanted, counted from 0.")] = 0,
-        follow: Annotated[bool, Parameter(description="Wait for new lines.")] = True,
+        desk: GivenDesk,
+        since: Annotated[int, QueryParameter(ge=0, description="The first line wanted, counted from 0.")] = 0,
+        follow: Annotated[bool, QueryParameter(description="Wait for new lines.")] = True,
     ) -> ASGIApp:
         """Give the journal's lines; as server-sent events to those who accept them."""
         as_events = "text/event-stream" in request.headers.get("accept", "")
-        return LinesReply(lines=serving.journal(since=since, follow=follow), as_events=as_events)
+        return LinesReply(lines=desk.serving.journal(since=since, follow=follow), as_events=as_events)

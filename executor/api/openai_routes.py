@@ -2,14 +2,15 @@
 
 from litestar import Controller, get, post
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody
 from litestar.types import ASGIApp
 
 from executor.api import errors, replies
 from executor.api.bodies import BODY_BYTES_MAX, ChatBody, CompletionBody
+from executor.api.desk import GivenDesk
 from executor.api.forms import ChatForm, CompletionForm
-from executor.api.metrics import Meter
-from executor.api.order import Tokenizers, find_llm, order_chat, order_completion
-from executor.api.serving import ServedLlm, Serving
+from executor.api.order import find_llm, order_chat, order_completion
+from executor.api.serving import ServedLlm
 from executor.api.streaming import GenerationReply
 from executor.api.strict import StrictChat, StrictCompletion
 
@@ -39,12 +40,10 @@ class OpenAiRoutes(Controller):
         request_max_body_size=BODY_BYTES_MAX,
         responses={200: ResponseSpec(replies.Completion, description="Or server-sent events of it."), **_ERRORS},
     )
-    async def completions(
-        self, data: CompletionBody, serving: Serving, meter: Meter, tokenizers: Tokenizers
-    ) -> ASGIApp:
+    async def completions(self, data: JSONBody[CompletionBody], desk: GivenDesk) -> ASGIApp:
         """Continue one or more prompts."""
-        order = await order_completion(serving, tokenizers, data)
-        return GenerationReply(serving=serving, meter=meter, order=order, form=CompletionForm())
+        order = await order_completion(desk.serving, desk.tokenizers, data)
+        return GenerationReply(serving=desk.serving, meter=desk.meter, order=order, form=CompletionForm())
 
     @post(
         "/chat/completions",
@@ -54,21 +53,21 @@ class OpenAiRoutes(Controller):
         request_max_body_size=BODY_BYTES_MAX,
         responses={200: ResponseSpec(replies.ChatCompletion, description="Or server-sent events."), **_ERRORS},
     )
-    async def chat_completions(self, data: ChatBody, serving: Serving, meter: Meter, tokenizers: Tokenizers) -> ASGIApp:
+    async def chat_completions(self, data: JSONBody[ChatBody], desk: GivenDesk) -> ASGIApp:
         """Answer a conversation."""
-        order = await order_chat(serving, tokenizers, data)
-        return GenerationReply(serving=serving, meter=meter, order=order, form=ChatForm())
+        order = await order_chat(desk.serving, desk.tokenizers, data)
+        return GenerationReply(serving=desk.serving, meter=desk.meter, order=order, form=ChatForm())
 
     @get("/models")
-    async def list_llms(self, serving: Serving) -> replies.LlmListReply:
+    async def list_llms(self, desk: GivenDesk) -> replies.LlmListReply:
         """List the LLMs that can be named."""
-        return replies.LlmListReply(data=[_described(llm) for llm in serving.llms()])
+        return replies.LlmListReply(data=[_described(llm) for llm in desk.serving.llms()])
 
     # A path, because ids such as "org/name" hold slashes.
     @get("/models/{name:path}", responses=_ERRORS)
-    async def show_llm(self, name: str, serving: Serving) -> replies.LlmReply:
+    async def show_llm(self, name: FromPath[str], desk: GivenDesk) -> replies.LlmReply:
         """Show one LLM."""
-        return _described(find_llm(serving, name.removeprefix("/")))
+        return _described(find_llm(desk.serving, name.removeprefix("/")))
 
 
 def _described(llm: ServedLlm) -> replies.LlmReply:

@@ -112,8 +112,8 @@ class FakeServing:
         try:
             for line in self.lines[since:]:
                 yield line
-            while follow:
-                await asyncio.sleep(3600)
+            if follow:
+                await asyncio.Event().wait()
         finally:
             self.followers -= 1
 

@@ -156,8 +156,8 @@ def test_logprobs_of_a_completion(client, serving, reference):
     assert logprobs.tokens[3:6] == ["bytes:\\xe6", "bytes:\\x97", "bytes:\\xa5"]
     streamed = client.completions.create(model=LLM, prompt="x", max_tokens=100, logprobs=2, stream=True)
     parts = [chunk.choices[0].logprobs for chunk in streamed]
-    assert sum((part.tokens for part in parts), []) == logprobs.tokens
-    assert sum((part.text_offset for part in parts), []) == logprobs.text_offset
+    assert [token for part in parts for token in part.tokens] == logprobs.tokens
+    assert [offset for part in parts for offset in part.text_offset] == logprobs.text_offset
 
 
 def test_tokens_of_a_stop_string_have_no_logprobs(client, serving, reference):
@@ -208,12 +208,13 @@ def test_a_streamed_chat(client, serving, reference):
 
 
 def test_the_streaming_helper_of_the_client(client, serving, reference):
+    serving.script = [*token_ids(reference, "one two"), 1]
     with client.chat.completions.stream(
         model=LLM, messages=[{"role": "user", "content": "x"}], max_tokens=20, logprobs=True, top_logprobs=1
     ) as stream:
         final = stream.get_final_completion()
-    assert final.choices[0].message.content == text_of(reference, serving)
-    assert len(final.choices[0].logprobs.content) == 20
+    assert final.choices[0].message.content == "one two"
+    assert len(final.choices[0].logprobs.content) == len(serving.script)
 
 
 def test_logprobs_of_a_chat(client, serving, reference):
@@ -270,11 +271,10 @@ def test_a_failure_that_will_not_pass_is_a_500(client, serving):
 
 def test_a_failure_in_the_middle_ends_the_stream_with_its_sentence(client, serving):
     serving.fail_after = 3
-    chunks = []
+    chunks = iter(client.completions.create(model=LLM, prompt="x", stream=True))
+    assert next(chunks).choices[0].finish_reason is None
     with pytest.raises(openai.APIError, match="lost a stage"):
-        for chunk in client.completions.create(model=LLM, prompt="x", stream=True):
-            chunks.append(chunk)
-    assert 1 <= len(chunks) <= 3
+        list(chunks)
 
 
 def test_one_failed_choice_cancels_the_others(client, serving, monkeypatch):
