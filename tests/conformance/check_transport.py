@@ -197,6 +197,12 @@ async def a_blob_that_has_arrived_is_not_sent_again(world: World) -> None:
     send(a, "b", data)
     await world.until("b", BlobArrived, 2)
     assert again == data
+    expect(b, "a", data)  # a third time, but given up: now nobody may be told that it is there
+    b.abandon_blob("a", "t")
+    await world.until("b", BlobFailed)
+    await world.until("a", BlobSent, 3)
+    send(a, "b", data)
+    assert (await world.until("a", BlobFailed))[0].kind is FailureKind.REFUSED
 
 
 async def a_corrupt_byte_is_found_and_its_segment_named(world: World) -> None:
@@ -258,7 +264,7 @@ async def a_transfer_in_use_is_not_begun_again(world: World) -> None:
     expect(b, "a", data)
     with pytest.raises(TransferInUse, match="transfer 't' from 'a'"):
         expect(b, "a", data)
-    send(a, "b", data, rate=2 * MEBI)
+    send(a, "b", data, rate=MEBI)
     with pytest.raises(TransferInUse, match="transfer 't' to 'b'"):
         send(a, "b", data)
     await world.settle(NANOS_PER_SECOND // 10)
