@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 import ruamel.yaml
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from planner.errors import BadDescription, BadQuantity
@@ -20,6 +20,7 @@ from specs.errors import MalformedDocument
 
 DOCUMENT_BYTES_MAX = 2**20
 _FAULTS_MAX = 100
+_DEPTH_MAX = 20
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge")
 )
@@ -56,13 +57,14 @@ class Faults:
 class Item:
     """One value of a document with its place; readers record a fault and go on with a harmless value."""
 
-    def __init__(self, node: Node, faults: Faults) -> None:
+    def __init__(self, node: Node, faults: Faults, key: Node | None = None) -> None:
         self._node = node
         self._faults = faults
+        self._key = key  # whose value it is
 
     def fault(self, sentence: str) -> None:
-        """Record a fault at this place."""
-        mark = self._node.start_mark
+        """Record a fault at this place; an absent value's place is its key's."""
+        mark = (self._key if self._key is not None and self._is_absent else self._node).start_mark
         self._faults.add(mark.line + 1, mark.column + 1, sentence)
 
     @property
@@ -84,12 +86,14 @@ class Item:
         found = []
         for key_node, value_node in pairs:
             key = Item(key_node, self._faults)
-            name = key.text()
+            name = key.read(str, "")
+            if not name:
+                continue
             if name in seen:
                 key.fault(f"the key {name!r:.80} is given twice; it stands in line {seen[name]} already")
                 continue
             seen[name] = key_node.start_mark.line + 1
-            found.append((key, Item(value_node, self._faults)))
+            found.append((key, Item(value_node, self._faults, key_node)))
         return found
 
     def fields(self, *, required: Sequence[str] = (), optional: Sequence[str] = ()) -> dict[str, "Item"]:
@@ -153,7 +157,12 @@ def read_document(path: Path) -> tuple[Item, Faults]:
     text = _read_text(path, faults)
     reader = ruamel.yaml.YAML(typ="safe", pure=True)
     try:
+        depth = 0
         for event in reader.parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > _DEPTH_MAX:
+                mark = event.start_mark
+                faults.fail(mark.line + 1, mark.column + 1, f"this is nested deeper than {_DEPTH_MAX} levels")
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None) is not None:
                 mark = event.start_mark
                 wanted = "anchors and aliases (& and *) are not read; describe what is shared under templates"
@@ -165,8 +174,6 @@ def read_document(path: Path) -> tuple[Item, Faults]:
         faults.fail(line, column, f"this is not YAML: {_plain(error)}")
     except (YAMLError, YAMLStreamError) as error:
         faults.fail(1, 1, f"this is not YAML: {' '.join(str(error).split())[:150]}")
-    except RecursionError:
-        faults.fail(1, 1, "the document is nested too deeply to be read")
     if root is None:
         faults.fail(1, 1, "the file is empty; a description begins with `cluster:`")
     _refuse_tags(root, faults)

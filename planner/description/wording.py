@@ -39,7 +39,8 @@ def say_duration(nanos: int) -> str:
     """Say a duration, such as 200 us."""
     for factor, unit in _DURATIONS:
         if nanos >= factor:
-            return f"{_trimmed(nanos, factor)} {unit}"
+            mark = "" if nanos * 100 % factor == 0 else "≈ "
+            return f"{mark}{_trimmed(nanos, factor)} {unit}"
     return "0"
 
 

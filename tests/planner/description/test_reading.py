@@ -1,0 +1,268 @@
+from pathlib import Path
+
+import pytest
+
+from planner.description.reading import read_cluster, read_problem
+from planner.errors import BadDescription
+from specs import codec
+from specs.cluster import PlaceKind
+from specs.problem import Problem
+from tests.checkpoints import make_checkpoint
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+# As examples/demo.yaml, which may change; places below are of this text.
+DEMO = """\
+# The demo: one node holds the LLM, four want it, all on this machine.
+# The links are slow on purpose: loading takes long enough to be watched, and serving begins before it ends.
+name: demo
+
+cluster:
+  name: loopback
+  templates:
+    small: {cpu: 1 GiB, nics: {rate: 400 Mb/s, latency: 200 us}}
+  nodes:
+    source: {like: small, address: "127.0.0.1:47100"}
+    node[1-4]: {like: small, address: "127.0.0.1:[47101-47104]"}
+
+llms:
+  demo-llm:
+    checkpoint: ../demo-out/llm
+    workload: {requests: 4 / s, prompt: 32, output: 32, longest: 256, live: 8}
+    slo: {percentile: 90, ttft: 5 s, tpot: 500 ms}
+    held: [source]
+    wanted: ["node[1-4]"]
+
+profile:
+  - device: cpu
+    dtype: F32
+    compute: 20 Gflop/s
+    memory: 5 GB/s
+    overhead: 400 us
+    source: two cores shared by five daemons, 2025; cautious
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's description beside a small checkpoint."""
+    directory = tmp_path_factory.mktemp("demo")
+    make_checkpoint(directory / "demo-out" / "llm")
+    (directory / "examples").mkdir()
+    (directory / "examples" / "demo.yaml").write_text(DEMO)
+    return directory / "examples" / "demo.yaml"
+
+
+def faults_of(path, text):
+    path.write_text(text)
+    with pytest.raises(BadDescription) as caught:
+        read_problem(path)
+    for fault in caught.value.faults:
+        assert fault.startswith(f"{path}:")
+        line, column = fault.removeprefix(f"{path}:").split(":")[:2]
+        assert 1 <= int(line) <= text.count("\n") + 1
+        assert int(column) >= 1
+        assert "\n" not in fault
+    return "\n".join(fault.removeprefix(f"{path}:") for fault in caught.value.faults)
+
+
+def test_the_demo_is_read(demo):
+    problem = read_problem(demo)
+    assert [node.id for node in problem.cluster.nodes] == ["source", "node1", "node2", "node3", "node4"]
+    assert [node.address for node in problem.cluster.nodes] == [f"127.0.0.1:{47100 + index}" for index in range(5)]
+    assert [held.place for held in problem.holdings] == ["source/cpu0"]
+    assert [target.place for target in problem.targets] == [f"node{index}/cpu0" for index in range(1, 5)]
+    assert problem.workloads[0].requests_per_hour == 4 * 3600
+    assert problem.slos[0].percentile == 90
+    assert problem.profile.rates[0].flops_per_second == 20 * 10**9
+
+
+def test_the_demo_of_the_examples_is_read(demo):
+    example = demo.with_name("example.yaml")
+    example.write_text((EXAMPLES / "demo.yaml").read_text())
+    problem = read_problem(example)
+    assert len(problem.holdings) == 1
+    assert len(problem.targets) == 4
+    assert all(node.address for node in problem.cluster.nodes)
+
+
+def test_the_same_files_are_the_same_problem(demo):
+    one, other = read_problem(demo), read_problem(demo)
+    assert codec.digest(one) == codec.digest(other)
+    assert codec.decode(Problem, codec.encode(one)) == one
+
+
+def test_a_cluster_can_be_read_without_its_llms(tmp_path):
+    (tmp_path / "demo.yaml").write_text(DEMO)
+    assert len(read_cluster(tmp_path / "demo.yaml").nodes) == 5
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "clusters").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_example_clusters_are_read_without_llms(path):
+    problem = read_problem(path)
+    assert problem.llms == ()
+    assert problem.cluster == read_cluster(path)
+
+
+def test_a_thousand_nodes_are_a_short_description():
+    path = EXAMPLES / "clusters" / "thousand.yaml"
+    assert len(path.read_text().splitlines()) < 12
+    assert len(read_cluster(path).nodes) == 1024
+
+
+# What is changed in the demo, and where and what the first fault is.
+CHANGES = [
+    ("cpu: 1 GiB", "cpuz: 1 GiB", "8:13: unknown key 'cpuz'; did you mean cpu?"),
+    ("cpu: 1 GiB", "cpu: 1 Gib", "8:18: '1 Gib' is not a size: did you mean 1 GiB?"),
+    ("cpu: 1 GiB", "cpu: -1 GiB", "8:18: '-1 GiB' is negative"),
+    ("cpu: 1 GiB", "gpus: 8 x H10O", "8:19: the GPU 'H10O' is not known; did you mean H100?"),
+    ("cpu: 1 GiB", "gpus: 65 x H100", "8:19: '65 x H100': a node has 1 to 64 GPUs"),
+    ("cpu: 1 GiB", "cpu: 1 GiB, gpus: L4", "10:13: a node has either gpus"),
+    ("cpu: 1 GiB, ", "", "10:13: a node has either gpus"),
+    ("rate: 400 Mb/s", "rate: 400 Mbps", "8:38: '400 Mbps' is not a rate: write 400 Mb/s"),
+    ("rate: 400 Mb/s", "rate: 999999 PB/s", "8:38: '999999 PB/s' is larger than any rate that is read"),
+    ("latency: 200 us", "latency: 200", "8:57: '200' has no unit"),
+    ('like: small, address: "127.0.0.1:47100', 'like: smal, address: "127.0.0.1:47100', "did you mean small?"),
+    ("47100", "47101", "the address 127.0.0.1:47101 of node1 is that of source already"),
+    ("[47101-47104]", "[47101-47103]", "4 nodes need as many addresses; this stands for 3"),
+    ("[47101-47104]", "99999", "is not an address; write host:port"),
+    ("node[1-4]:", "node[4-1]:", "the range [4-1] is empty; write [1-4]"),
+    ("node[1-4]:", "source:", "the key 'source' is given twice"),
+    ("node[1-4]:", "[source]:", "a list stands where a single value is wanted"),
+    ("node[1-4]:", "switch:", "switch is the name of a switch already"),
+    ("held: [source]", "held: [sourse]", "there is no node or memory 'sourse'; did you mean source?"),
+    ("held: [source]", "held: [source/gpu0]", "there is no node or memory 'source/gpu0'; did you mean source/cpu0?"),
+    ("held: [source]", "held: [source/nic0]", "source/nic0 is a switch, which has no memory"),
+    ("held: [source]", "held: [source, source/cpu0]", "source/cpu0 is named twice"),
+    ("held: [source]", "held: []", "is wanted but held nowhere"),
+    ("wanted:", "wants:", "unknown key 'wants'; did you mean wanted?"),
+    ("longest: 256", "longest: 2560", "requests have up to 2560 tokens, but the context of demo-llm holds 512"),
+    ("longest: 256", "longest: 40", "fewer than the 64 of a mean request"),
+    ("live: 8", "live: 0", "too small"),
+    ("live: 8", "live: .nan", "is not a whole number"),
+    ("percentile: 90", "percentile: 100", "write one from 50 to 99"),
+    ("../demo-out/llm", "../demo-out/lm", "is not a directory; a Hugging Face checkpoint directory is wanted"),
+    ("device: cpu", "device: cpus", "the device kind 'cpus' is not known; did you mean cpu?"),
+    ("dtype: F32", "dtype: fp32", "write one of F32, BF16, F16"),
+    ("llms:", "llm:", "unknown key 'llm'; did you mean llms?"),
+    ("  nodes:", "  nodse:", "unknown key 'nodse'; did you mean nodes?"),
+    ("cluster:", "clusters:", "unknown key 'clusters'; did you mean cluster?"),
+    ("requests: 4 / s", "requests: 4", "write for example 2 / s"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "says"), CHANGES, ids=[change[1][:40] for change in CHANGES])
+def test_each_fault_is_told_with_its_place(demo, before, after, says):
+    assert DEMO.count(before) >= 1
+    assert says in faults_of(demo.with_name("bad.yaml"), DEMO.replace(before, after))
+
+
+def test_many_faults_are_told_at_once(demo):
+    text = DEMO.replace("400 Mb/s", "400 Mb").replace("live: 8", "live: many").replace("[source]", "[nowhere]")
+    text = text.replace("5 GB/s", "5 GB").replace("percentile: 90", "percentile: 9")
+    said = faults_of(demo.with_name("bad.yaml"), text)
+    # The cluster's faults and the profile's come first: places cannot be looked up in a cluster that is not known.
+    assert said.count("\n") + 1 == 2
+    said = faults_of(demo.with_name("bad.yaml"), text.replace("400 Mb,", "400 Mb/s,").replace("5 GB\n", "5 GB/s\n"))
+    assert said.count("\n") + 1 == 3
+
+
+FABRIC = """
+cluster:
+  name: fabric
+  switches:
+    leaf[0-1]: {{uplinks: {{to: {up}, rate: 400 Gb/s, latency: 1 us}}}}
+    spine: {spine}
+  nodes:
+    n[0-3]: {{gpus: 2 x L4, nics: {nics}, memory: 32 GiB, pcie: {pcie}}}
+"""
+
+
+def fabric(tmp_path, *, up="spine", spine="", nics="{rate: 2 x 100 Gb/s, switch: 'leaf[0-1]'}", pcie="PCIe 4 x16"):
+    path = tmp_path / "fabric.yaml"
+    path.write_text(FABRIC.format(up=up, spine=spine, nics=nics, pcie=pcie))
+    return path
+
+
+def test_the_place_graph_of_a_node(tmp_path):
+    cluster = read_cluster(fabric(tmp_path))
+    links = {link.id: link for link in cluster.links}
+    kinds = {place.id: place.kind for place in cluster.places}
+    assert kinds["n0/gpu1"] is PlaceKind.DEVICE
+    assert kinds["n0/host"] is PlaceKind.HOST
+    assert [kinds[name] for name in ("leaf0", "spine", "n0/nic0", "n0/pcie0")] == [PlaceKind.SWITCH] * 4
+    for name in (
+        "n0/gpu0>n0/pcie0",
+        "n0/pcie0>n0/nic1",
+        "n0/nic0>leaf0",
+        "n0/nic1>leaf1",
+        "n0/host>n0/pcie0",
+        "leaf0>spine",
+    ):
+        back = ">".join(reversed(name.split(">")))
+        assert links[name].bytes_per_second == links[back].bytes_per_second
+        assert (links[name].source, links[name].destination) == tuple(name.split(">"))
+    assert "n0/nic0>leaf1" not in links
+    assert links["n0/nic0>leaf0"].bytes_per_second == 12_500_000_000
+    # Without PCIe switches every device has lanes of its own to the processor.
+    assert links["n0/host>n0/pcie0"].bytes_per_second == 2 * links["n0/gpu0>n0/pcie0"].bytes_per_second
+
+
+def test_a_pcie_switch_has_one_way_to_the_host(tmp_path):
+    cluster = read_cluster(fabric(tmp_path, pcie="{rate: PCIe 4 x16, switches: 2}"))
+    links = {link.id: link for link in cluster.links}
+    assert "n0/gpu1>n0/pcie1" in links
+    assert "n0/pcie1>n0/nic1" in links
+    assert links["n0/host>n0/pcie1"].bytes_per_second == links["n0/gpu1>n0/pcie1"].bytes_per_second
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"up": "leaf1"}, "uplinks lead up, to a spine"),
+        ({"up": "spien"}, "the switch spien is not described under `switches:`; did you mean spine?"),
+        ({"up": "spine", "spine": "{uplinks: {to: leaf0, rate: 1 Gb/s}}"}, "lead back to"),
+        ({"spine": "{uplinks: {to: leaf0}}"}, "rate is missing"),
+        ({"spine": "{uplink: {}}"}, "unknown key 'uplink'; did you mean uplinks?"),
+        ({"nics": "100 Gb/s"}, "say which of leaf0, leaf1, spine the NIC is on"),
+        ({"nics": "{rate: 100 Gb/s, switch: leaf2}"}, "the switch leaf2 is not described"),
+        ({"nics": "{rate: 100 Gb/s, switch: 'leaf[0-1]'}"}, "1 NICs cannot be on 2 switches"),
+        ({"nics": "[1 GB/s, 2]", "pcie": "{switches: 3}"}, "rate is missing"),
+        ({"pcie": "{rate: PCIe 4 x16, switches: 3}"}, "2 devices cannot be spread evenly over 3 PCIe switches"),
+        ({"pcie": "16"}, "has no unit"),
+    ],
+)
+def test_a_fabric_that_contradicts_itself_is_refused(tmp_path, changes, says):
+    path = fabric(tmp_path, **changes)
+    assert says in faults_of(path, path.read_text())
+
+
+def test_two_uplinks_to_one_switch_are_refused(tmp_path):
+    path = fabric(tmp_path)
+    twice = "{to: spine, rate: 1 Gb/s}"
+    text = path.read_text().replace("{to: spine, rate: 400 Gb/s, latency: 1 us}", f"[{twice}, {twice}]")
+    assert "has two uplinks to spine" in faults_of(path, text)
+
+
+def test_a_node_of_several_devices_must_be_more_precise(demo):
+    text = DEMO.replace("cpu: 1 GiB", "gpus: 2 x L4")
+    assert "source has 2 devices; say which, for example source/gpu0" in faults_of(demo.with_name("bad.yaml"), text)
+
+
+def test_an_inline_device_kind(tmp_path):
+    path = fabric(tmp_path)
+    kinds = "device kinds:\n  L4: {memory: 1 GB, memory rate: 1 GB/s, fp32: 1 Gflop/s, bf16: 2 Gflop/s, source: mine}\n"
+    path.write_text(path.read_text() + kinds)
+    (kind,) = read_cluster(path).device_kinds
+    assert (kind.memory_bytes, kind.source) == (10**9, "mine")
+    bad = path.read_text().replace("bf16: 2 Gflop/s, ", "").replace("1 GB/s", "1 GHz")
+    assert "bf16 is missing" in faults_of(path, bad)
+
+
+def test_a_broken_checkpoint_is_a_fault_of_its_line(demo):
+    weights = demo.parents[1] / "demo-out" / "llm" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-10])
+    try:
+        assert "is truncated" in faults_of(demo.with_name("bad.yaml"), DEMO)
+    finally:
+        weights.write_bytes(content)
