@@ -8,6 +8,7 @@ import attrs
 from specs import codec
 from specs.blobs import Blob, packed_bytes
 from specs.certificates import certify
+from specs.checker import Rejected, verify
 from specs.invariants.facts import Facts
 from specs.llm import Llm
 from specs.plan import (
@@ -246,7 +247,13 @@ GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
 }
 
 
-# --- one broken rule each --------------------------------------------------------------------------------------------
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+def broken(problem: Problem, plan: Plan) -> set[str]:
+    """Ids of the rules that the checker finds broken; none when it accepts the plan."""
+    verdict = verify(problem, plan)
+    return {violation.rule for violation in verdict.violations} if isinstance(verdict, Rejected) else set()
 
 
 def with_step(plan: Plan, index: int, **changes: object) -> Plan:
@@ -256,10 +263,22 @@ def with_step(plan: Plan, index: int, **changes: object) -> Plan:
     return attrs.evolve(plan, steps=tuple(steps))
 
 
+def with_last(plan: Plan, step: Step) -> Plan:
+    return attrs.evolve(plan, steps=(*plan.steps, step))
+
+
+def with_stage(plan: Plan, **changes: object) -> Plan:
+    """The plan with the first stage of the first pipeline changed, and no other left in it."""
+    return with_pipeline(plan, 0, stages=(attrs.evolve(plan.pipelines[0].stages[0], **changes),))
+
+
 def with_pipeline(plan: Plan, index: int, **changes: object) -> Plan:
     pipelines = list(plan.pipelines)
     pipelines[index] = attrs.evolve(pipelines[index], **changes)
     return attrs.evolve(plan, pipelines=tuple(pipelines))
+
+
+# --- one broken rule each --------------------------------------------------------------------------------------------
 
 
 def bytes_needed(plan: Plan) -> int:

@@ -44,6 +44,11 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
     llms = {llm.id: llm for llm in problem.llms}
     places = {place.id: place for place in problem.cluster.places}
     links = {link.id: link for link in problem.cluster.links}
+    ends = [blob.end_tensor for blob in plan.blobs]
+    ends += [stage.end_unit for pipeline in plan.pipelines for stage in pipeline.stages]
+    if max(ends, default=0) > 10_000:
+        yield "runs longer than any LLM of these tests"
+        return
     for blob in plan.blobs:
         end = 0
         for tensor in llms[blob.llm].tensors[blob.first_tensor : blob.end_tensor]:

@@ -1,0 +1,85 @@
+"""LAYER, EARLY and SERVE: more ways to break them."""
+
+import attrs
+import pytest
+
+from specs import codec
+from specs.checker import verify
+from specs.plan import Release, Switch
+from specs.problem import Target
+from tests.plans import (
+    a_chain,
+    a_pipeline,
+    a_relocation,
+    a_rescue,
+    broken,
+    certified,
+    gpu,
+    with_last,
+    with_pipeline,
+    with_step,
+)
+
+
+def test_layer_gaps_and_ends():
+    problem, plan = a_chain()
+    (llm,) = problem.llms
+    gap = a_pipeline(plan.pipelines[0].id, llm, (gpu(0), 0, 3), (gpu(0), 4, 9))
+    verdict = verify(problem, with_pipeline(plan, 0, stages=gap.stages))
+    assert "LAYER" in {violation.rule for violation in verdict.violations}
+    assert "it starts at unit 4; units from 3 of llm never run" in str(verdict)
+    assert "its stages end at unit 9 of 10; it would produce no token" in str(verdict)
+    nothing = verify(problem, with_pipeline(plan, 0, stages=()))
+    assert "its stages end at unit 0 of 10" in str(nothing)
+
+
+def test_early_a_release_before_the_opening():
+    problem, plan = a_relocation()
+    first = next(step for step in plan.steps if isinstance(step, Release))
+    opened = next(index for index, step in enumerate(plan.steps) if getattr(step, "pipeline", "") == "moved@n0/gpu0")
+    late = with_step(plan, opened, at_ns=first.at_ns + 1)
+    assert "EARLY" in broken(problem, late)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda plan: attrs.evolve(plan, steps=plan.steps[1:]), "no step activates it"),
+        (lambda plan: attrs.evolve(plan, routing=(*plan.routing, plan.routing[0])), "it has 2 routing weights"),
+        (lambda plan: with_step(plan, -1, new=plan.steps[-1].old), "it leads from pair to itself"),
+        (lambda plan: with_step(plan, -1, old="llm@n1/gpu0", new="llm@n2/gpu0"), "llm on it is open at the end"),
+        (lambda plan: with_step(plan, -1, at_ns=plan.steps[-1].at_ns - 1), "is not open yet at 774199 ns"),
+        (
+            lambda plan: with_last(plan, attrs.evolve(plan.steps[-1], id=99)),
+            "pipeline pair was closed by switch 8 already",
+        ),
+    ],
+)
+def test_serve_openings_weights_and_switches(change, words):
+    problem, plan = a_rescue()
+    changed = change(plan)
+    assert words in str(verify(problem, changed))
+    assert broken(problem, changed) == {"SERVE"}
+
+
+def test_serve_requests_stay_with_their_llm():
+    problem, plan = a_relocation()
+    index = next(index for index, step in enumerate(plan.steps) if isinstance(step, Switch))
+    verdict = verify(problem, with_step(plan, index, new="stays@n2/gpu0"))
+    assert {violation.rule for violation in verdict.violations} == {"SERVE"}
+    assert "it hands requests for moved to a pipeline of stays" in str(verdict)
+
+
+def test_serve_a_target_needs_a_pipeline_of_its_own():
+    problem, plan = a_chain(2, 1)
+    wider = attrs.evolve(problem, targets=(*problem.targets, Target(llm="llm", place=gpu(0))))
+    fewer = attrs.evolve(
+        plan,
+        problem=codec.digest(wider),
+        pipelines=plan.pipelines[1:],
+        steps=plan.steps[1:],
+        routing=plan.routing[1:],
+    )
+    verdict = verify(wider, certified(wider, fewer))
+    assert {violation.rule for violation in verdict.violations} == {"SERVE"}
+    assert "no pipeline with all units of llm on it is open at the end" in str(verdict)
