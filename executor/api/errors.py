@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER_S = 1  # while an LLM arrives, a second is long; clients back off by themselves
@@ -74,7 +75,7 @@ def answer_api_error(_request: Request[Any, Any, Any], error: ApiError) -> Respo
 _SENTENCES = {
     NOT_FOUND: "There is nothing at {method} {path}; GET /schema lists what there is.",
     NOT_ALLOWED: "{path} does not take {method}.",
-    TOO_LARGE: "The body is larger than the limit of this route; see /schema.",
+    TOO_LARGE: "The body of {method} {path} may have {limit} bytes at most.",
 }
 
 
@@ -84,15 +85,23 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         return answer_bug(request, error)
     wording = _SENTENCES.get(error.status_code)
     path, method = f"{request.scope['path']:.200}", f"{request.scope['method']:.20}"
-    sentence = wording.format(method=method, path=path) if wording else _sentence(error)
+    limit = _body_bytes_max(request) if error.status_code == TOO_LARGE else None
+    sentence = wording.format(method=method, path=path, limit=limit) if wording else _sentence(error)
     code = {NOT_FOUND: "not_found", NOT_ALLOWED: "method_not_allowed", TOO_LARGE: "too_large"}.get(error.status_code)
     return _answer(ApiError(message=sentence, status=error.status_code, code=code), error.headers)
+
+
+def _body_bytes_max(request: Request[Any, Any, Any]) -> int | None:
+    handler = request.route_handler
+    return handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else None
 
 
 def _sentence(error: HTTPException) -> str:
     """Give the framework's sentence, with the first of its details."""
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):
+        if extra[0].get("key") == "data":  # the framework's name of a body; ours are read by `read_body` if there
+            return "the body is empty; a JSON object is wanted"
         return f"{extra[0].get('key', 'request')}: {extra[0].get('message', error.detail)}"
     return error.detail
 

@@ -58,7 +58,8 @@ class Tokenizer:
 
     def knows(self, token: int) -> bool:
         """Whether the vocabulary has this token."""
-        return self._backend.id_to_token(token) is not None
+        # The Rust side reads 32 bits.
+        return 0 <= token < 2**32 and self._backend.id_to_token(token) is not None
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
