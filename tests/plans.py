@@ -1,4 +1,4 @@
-"""Plans that keep every invariant, small enough to read, and one plan per invariant that breaks exactly it."""
+"""Plans that keep every invariant, small enough to read.  `tests.broken_plans` has one plan per broken rule."""
 
 import itertools
 from collections.abc import Callable
@@ -98,25 +98,33 @@ class Draft:
     routes: list[Route] = attrs.field(factory=list)
     steps: list[Step] = attrs.field(factory=list)
     pipelines: list[Pipeline] = attrs.field(factory=list)
-    free: dict[str, int] = attrs.field(factory=dict)
+    free: dict[tuple[str, str], int] = attrs.field(factory=dict)
     held: dict[tuple[str, str], int] = attrs.field(factory=dict)
 
-    def move(self, blob: Blob, source: str, destination: str, *, not_before: int = 0) -> int:
-        route = a_route(source, destination)
+    def move(
+        self,
+        blob: Blob,
+        source: str,
+        destination: str,
+        *,
+        not_before: int = 0,
+        links: tuple[str, ...] = (),
+        rate: int = 0,
+    ) -> int:
+        """Add a transfer, by the only route of `a_cluster` unless links are given; return when it ends."""
+        route = Route(links=links) if links else a_route(source, destination)
         if route not in self.routes:
             self.routes.append(route)
-        ports = (route.links[0], route.links[-1])
-        waits = (not_before, self.held.get((blob.id, source), 0), *(self.free.get(port, 0) for port in ports))
-        start = max(waits)
+        rate = rate or self.rate
+        ports = (("send", route.links[0]), ("receive", route.links[-1]))
+        start = max(not_before, self.held.get((blob.id, source), 0), *(self.free.get(port, 0) for port in ports))
         latency = route_latency_ns(links_by_id(self.problem.cluster), route)
-        end = start + transfer_ns(blob.bytes, self.rate, latency)
+        end = start + transfer_ns(blob.bytes, rate, latency)
         self.free |= dict.fromkeys(ports, end)
         self.held[blob.id, destination] = end
         index = self.routes.index(route)
         self.steps.append(
-            Transfer(
-                id=len(self.steps), blob=blob.id, route=index, bytes_per_second=self.rate, start_ns=start, end_ns=end
-            )
+            Transfer(id=len(self.steps), blob=blob.id, route=index, bytes_per_second=rate, start_ns=start, end_ns=end)
         )
         return end
 
@@ -239,6 +247,19 @@ def a_relocation() -> tuple[Problem, Plan]:
     return problem, draft.plan()
 
 
+def bytes_needed(plan: Plan) -> int:
+    """What a device needs for all blobs and its local pipeline."""
+    (stage,) = plan.pipelines[0].stages
+    return sum(blob.bytes for blob in plan.blobs) + stage.kv_bytes + stage.workspace_bytes
+
+
+def a_chain_in_memory(spare_bytes: int) -> tuple[Problem, Plan]:
+    """A chain whose devices have this many bytes more than they need."""
+    _, roomy = a_chain()
+    cluster = a_cluster(4, memory_bytes=bytes_needed(roomy) + spare_bytes)
+    return a_chain(problem=a_problem(4, cluster=cluster))
+
+
 GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "chain": a_chain,
     "rescue": a_rescue,
@@ -276,124 +297,3 @@ def with_pipeline(plan: Plan, index: int, **changes: object) -> Plan:
     pipelines = list(plan.pipelines)
     pipelines[index] = attrs.evolve(pipelines[index], **changes)
     return attrs.evolve(plan, pipelines=tuple(pipelines))
-
-
-# --- one broken rule each --------------------------------------------------------------------------------------------
-
-
-def bytes_needed(plan: Plan) -> int:
-    """What a device needs for all blobs and its local pipeline."""
-    (stage,) = plan.pipelines[0].stages
-    return sum(blob.bytes for blob in plan.blobs) + stage.kv_bytes + stage.workspace_bytes
-
-
-def a_chain_in_memory(spare_bytes: int) -> tuple[Problem, Plan]:
-    """A chain whose devices have this many bytes more than they need."""
-    _, roomy = a_chain()
-    cluster = a_cluster(4, memory_bytes=bytes_needed(roomy) + spare_bytes)
-    return a_chain(problem=a_problem(4, cluster=cluster))
-
-
-def two_in_a_row(gap_ns: int) -> tuple[Problem, Plan]:
-    """Two blobs at half the link's rate; the second starts this long after the end of the first."""
-    problem = a_problem(2)
-    (llm,) = problem.llms
-    draft = Draft(problem, blobs_of(llm, 2), rate=GIGABYTE // 2)
-    draft.open(local(llm, gpu(0)), 0)
-    ends = [draft.move(blob, gpu(0), gpu(1)) for blob in draft.blobs]
-    draft.open(local(llm, gpu(1)), ends[-1])
-    plan = draft.plan()
-    start, end = plan.steps[2].start_ns, plan.steps[2].end_ns
-    changed = with_step(plan, 2, start_ns=start + gap_ns, end_ns=end + gap_ns)
-    return problem, certified(problem, with_step(changed, 3, at_ns=end + max(gap_ns, 0)))
-
-
-def _ref() -> tuple[Problem, Plan]:
-    problem, plan = a_chain()
-    blob = attrs.evolve(plan.blobs[0], bytes=plan.blobs[0].bytes + 1)
-    return problem, attrs.evolve(plan, blobs=(blob, *plan.blobs[1:]))
-
-
-def _for() -> tuple[Problem, Plan]:
-    _, plan = a_chain()
-    return a_problem(4, live_requests_max=5), plan
-
-
-def a_relay(early_ns: int) -> tuple[Problem, Plan]:
-    """One blob over two hops; the second hop starts this long before the first one ends."""
-    problem, plan = a_chain(3, 1)
-    hop = plan.steps[2]
-    changed = with_step(plan, 2, start_ns=hop.start_ns - early_ns, end_ns=hop.end_ns - early_ns)
-    return problem, certified(problem, changed)
-
-
-def a_rate(more: int) -> tuple[Problem, Plan]:
-    """A transfer whose rate is this much above the capacity of its narrowest link."""
-    problem, plan = a_chain()
-    return problem, with_step(plan, 1, bytes_per_second=GIGABYTE + more)
-
-
-def a_second_arrival() -> tuple[Problem, Plan]:
-    problem, plan = a_chain()
-    again = attrs.evolve(plan.steps[1], id=len(plan.steps), start_ns=10**9, end_ns=2 * 10**9)
-    return problem, certified(problem, attrs.evolve(plan, steps=(*plan.steps, again)))
-
-
-def _layer() -> tuple[Problem, Plan]:
-    problem, plan = a_chain()
-    (llm,) = problem.llms
-    stages = (a_stage(llm, gpu(0), 0, 5), a_stage(llm, gpu(0), 4, len(llm.units)))
-    return problem, certified(problem, with_pipeline(plan, 0, stages=stages))
-
-
-def an_opening(early_ns: int) -> tuple[Problem, Plan]:
-    """The last node opens this long before its last blob has arrived."""
-    problem, plan = a_chain()
-    return problem, with_step(plan, -1, at_ns=plan.steps[-1].at_ns - early_ns)
-
-
-def _serve() -> tuple[Problem, Plan]:
-    problem, plan = a_chain()
-    return problem, attrs.evolve(plan, routing=plan.routing[1:])
-
-
-def a_release(early_ns: int) -> tuple[Problem, Plan]:
-    """Memory is given up this long before the pipeline that needs it closes."""
-    problem, plan = a_relocation()
-    index = next(index for index, step in enumerate(plan.steps) if isinstance(step, Release))
-    return problem, with_step(plan, index, at_ns=plan.steps[index].at_ns - early_ns)
-
-
-def a_bound(more: int) -> tuple[Problem, Plan]:
-    """The certificate of completion in nanoseconds claims this much more than can be proved."""
-    problem, plan = a_chain()
-    row = plan.certificates[1]
-    changed = attrs.evolve(row, bound=row.bound + more)
-    return problem, attrs.evolve(plan, certificates=(plan.certificates[0], changed, *plan.certificates[2:]))
-
-
-BREAKS: dict[str, Callable[[], tuple[Problem, Plan]]] = {
-    "REF": _ref,
-    "FOR": _for,
-    "CAUSE": lambda: a_relay(1),
-    "PORT": lambda: two_in_a_row(-1),
-    "LINK": lambda: a_rate(1),
-    "MEM": lambda: a_chain_in_memory(-1),
-    "FULL": a_second_arrival,
-    "LAYER": _layer,
-    "EARLY": lambda: an_opening(1),
-    "SERVE": _serve,
-    "LAST": lambda: a_release(1),
-    "BOUND": lambda: a_bound(1),
-}
-
-# The same plans one unit inside the rule.
-JUST_GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
-    "CAUSE": lambda: a_relay(0),
-    "PORT": lambda: two_in_a_row(0),
-    "LINK": lambda: a_rate(0),
-    "MEM": lambda: a_chain_in_memory(0),
-    "EARLY": lambda: an_opening(0),
-    "LAST": lambda: a_release(0),
-    "BOUND": lambda: a_bound(0),
-}

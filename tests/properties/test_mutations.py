@@ -11,7 +11,8 @@ from specs.checker import Rejected, verify
 from specs.invariants.table import INVARIANTS
 from specs.plan import Plan
 from specs.problem import Problem
-from tests.plans import BREAKS, GOOD, certified
+from tests.broken_plans import BREAKS
+from tests.plans import GOOD, certified
 from tests.properties.mutations import MUTATIONS
 from tests.properties.simulation import faults
 

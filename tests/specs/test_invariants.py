@@ -4,7 +4,8 @@ import pytest
 
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.invariants.table import INVARIANTS
-from tests.plans import BREAKS, GOOD, JUST_GOOD
+from tests.broken_plans import BREAKS, JUST_GOOD
+from tests.plans import GOOD
 
 
 @pytest.mark.parametrize("name", GOOD)

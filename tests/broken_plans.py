@@ -1,0 +1,127 @@
+"""For every invariant one plan that breaks exactly it; and the same plans one unit inside the rule."""
+
+from collections.abc import Callable
+
+import attrs
+
+from specs.plan import Plan, Release
+from specs.problem import Problem
+from tests.builders import GIGABYTE, a_problem
+from tests.plans import (
+    Draft,
+    a_chain,
+    a_chain_in_memory,
+    a_relocation,
+    a_stage,
+    blobs_of,
+    certified,
+    gpu,
+    local,
+    with_pipeline,
+    with_step,
+)
+
+
+def two_in_a_row(gap_ns: int) -> tuple[Problem, Plan]:
+    """Two blobs at half the link's rate; the second starts this long after the end of the first."""
+    problem = a_problem(2)
+    (llm,) = problem.llms
+    draft = Draft(problem, blobs_of(llm, 2), rate=GIGABYTE // 2)
+    draft.open(local(llm, gpu(0)), 0)
+    ends = [draft.move(blob, gpu(0), gpu(1)) for blob in draft.blobs]
+    draft.open(local(llm, gpu(1)), ends[-1])
+    plan = draft.plan()
+    start, end = plan.steps[2].start_ns, plan.steps[2].end_ns
+    changed = with_step(plan, 2, start_ns=start + gap_ns, end_ns=end + gap_ns)
+    return problem, certified(problem, with_step(changed, 3, at_ns=end + max(gap_ns, 0)))
+
+
+def _ref() -> tuple[Problem, Plan]:
+    problem, plan = a_chain()
+    blob = attrs.evolve(plan.blobs[0], bytes=plan.blobs[0].bytes + 1)
+    return problem, attrs.evolve(plan, blobs=(blob, *plan.blobs[1:]))
+
+
+def _for() -> tuple[Problem, Plan]:
+    _, plan = a_chain()
+    return a_problem(4, live_requests_max=5), plan
+
+
+def a_relay(early_ns: int) -> tuple[Problem, Plan]:
+    """One blob over two hops; the second hop starts this long before the first one ends."""
+    problem, plan = a_chain(3, 1)
+    hop = plan.steps[2]
+    changed = with_step(plan, 2, start_ns=hop.start_ns - early_ns, end_ns=hop.end_ns - early_ns)
+    return problem, certified(problem, changed)
+
+
+def a_rate(more: int) -> tuple[Problem, Plan]:
+    """A transfer whose rate is this much above the capacity of its narrowest link."""
+    problem, plan = a_chain()
+    return problem, with_step(plan, 1, bytes_per_second=GIGABYTE + more)
+
+
+def a_second_arrival() -> tuple[Problem, Plan]:
+    problem, plan = a_chain()
+    again = attrs.evolve(plan.steps[1], id=len(plan.steps), start_ns=10**9, end_ns=2 * 10**9)
+    return problem, certified(problem, attrs.evolve(plan, steps=(*plan.steps, again)))
+
+
+def _layer() -> tuple[Problem, Plan]:
+    problem, plan = a_chain()
+    (llm,) = problem.llms
+    stages = (a_stage(llm, gpu(0), 0, 5), a_stage(llm, gpu(0), 4, len(llm.units)))
+    return problem, certified(problem, with_pipeline(plan, 0, stages=stages))
+
+
+def an_opening(early_ns: int) -> tuple[Problem, Plan]:
+    """The last node opens this long before its last blob has arrived."""
+    problem, plan = a_chain()
+    return problem, with_step(plan, -1, at_ns=plan.steps[-1].at_ns - early_ns)
+
+
+def _serve() -> tuple[Problem, Plan]:
+    problem, plan = a_chain()
+    return problem, attrs.evolve(plan, routing=plan.routing[1:])
+
+
+def a_release(early_ns: int) -> tuple[Problem, Plan]:
+    """Memory is given up this long before the pipeline that needs it closes."""
+    problem, plan = a_relocation()
+    index = next(index for index, step in enumerate(plan.steps) if isinstance(step, Release))
+    return problem, with_step(plan, index, at_ns=plan.steps[index].at_ns - early_ns)
+
+
+def a_bound(more: int) -> tuple[Problem, Plan]:
+    """The certificate of completion in nanoseconds claims this much more than can be proved."""
+    problem, plan = a_chain()
+    row = plan.certificates[1]
+    changed = attrs.evolve(row, bound=row.bound + more)
+    return problem, attrs.evolve(plan, certificates=(plan.certificates[0], changed, *plan.certificates[2:]))
+
+
+BREAKS: dict[str, Callable[[], tuple[Problem, Plan]]] = {
+    "REF": _ref,
+    "FOR": _for,
+    "CAUSE": lambda: a_relay(1),
+    "PORT": lambda: two_in_a_row(-1),
+    "LINK": lambda: a_rate(1),
+    "MEM": lambda: a_chain_in_memory(-1),
+    "FULL": a_second_arrival,
+    "LAYER": _layer,
+    "EARLY": lambda: an_opening(1),
+    "SERVE": _serve,
+    "LAST": lambda: a_release(1),
+    "BOUND": lambda: a_bound(1),
+}
+
+# The same plans one unit inside the rule.
+JUST_GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
+    "CAUSE": lambda: a_relay(0),
+    "PORT": lambda: two_in_a_row(0),
+    "LINK": lambda: a_rate(0),
+    "MEM": lambda: a_chain_in_memory(0),
+    "EARLY": lambda: an_opening(0),
+    "LAST": lambda: a_release(0),
+    "BOUND": lambda: a_bound(0),
+}
