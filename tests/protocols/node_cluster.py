@@ -209,10 +209,10 @@ class Cluster:
         for pipeline in sorted(state.proving - state.proved - judged):
             members = [self.index[member] for member in self.plans[node].part[pipeline].members]
             well = all(each not in world.dead and pipeline not in world.nodes[each].freed for each in members)
-            if well:
-                right = world.right | {pipeline}
-                proved = self.happen(world, node, ev.Proved(pipeline, True), right=right)
-                yield Move(f"{name} has proved {pipeline}", proved)
+            # The answer may have been given before a member died or freed its stage.
+            right = world.right | {pipeline}
+            proved = self.happen(world, node, ev.Proved(pipeline, True), right=right)
+            yield Move(f"{name} has proved {pipeline}", proved)
             if not well or faults.wrong_tokens:
                 less = faults if not well else attrs.evolve(faults, wrong_tokens=faults.wrong_tokens - 1)
                 wrong = self.happen(world, node, ev.Proved(pipeline, False), faults=less)
