@@ -3,6 +3,7 @@
     PlannerError             base; never raised itself
     +-- BadDescription       a description that cannot be understood: every fault found, each with its place
     +-- BadCheckpoint        a checkpoint directory that is not what it should be: which file, what, what instead
+    +-- CannotWrite          a file that was asked for and cannot be written
     +-- BadQuantity          a text that is not the quantity it should be: what, and what instead
 
 Infeasible and undecided are expected outcomes, not exceptions.
@@ -23,6 +24,10 @@ class BadDescription(PlannerError):
 
 class BadCheckpoint(PlannerError):
     """A checkpoint that cannot be read, in one sentence."""
+
+
+class CannotWrite(PlannerError):
+    """A file that was asked for and cannot be written: which, and why."""
 
 
 class BadQuantity(PlannerError):

@@ -8,6 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from planner.description.fit import Fit, fits
+from planner.description.hardware import CPU
 from planner.description.node_groups import GroupLink, NodeGroup, uplinks
 from planner.description.wording import say_duration, say_names, say_network_rate, say_operations, say_rate, say_size
 from specs.cluster import Link, PlaceKind
@@ -56,7 +57,9 @@ def group_tables(problem: Problem, groups: tuple[NodeGroup, ...]) -> Iterator[Ta
     for kind in problem.cluster.device_kinds:
         rates = (say_rate(kind.memory_bytes_per_second), say_operations(kind.flops_per_second_fp32, "flop/s"))
         bf16 = say_operations(kind.flops_per_second_bf16, "flop/s")
-        kinds.add_row(kind.name, say_size(kind.memory_bytes), *rates, bf16, kind.source)
+        # A processor has the share of its host's memory that its node states.
+        said = "by node" if kind.name == CPU else say_size(kind.memory_bytes)
+        kinds.add_row(kind.name, said, *rates, bf16, kind.source)
     yield kinds
     memories = _table("Memories", "nodes", "place", "kind", "usable", ">bytes")
     for group in groups:

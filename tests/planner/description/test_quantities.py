@@ -1,3 +1,4 @@
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -49,7 +50,7 @@ def test_pcie_is_what_is_measured():
     """Neugebauer et al. measure about 52.8 Gb/s of payload through PCIe 3 x8."""
     assert 52.5e9 / 8 < parse_rate("PCIe 3 x8") < 53.1e9 / 8
     rates = [parse_rate(f"PCIe {generation} x16") for generation in (3, 4, 5, 6)]
-    assert all(later > 1.9 * earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later > 1.9 * earlier for earlier, later in itertools.pairwise(rates))
 
 
 @pytest.mark.parametrize(

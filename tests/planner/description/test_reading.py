@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from planner.description.reading import read_cluster, read_problem
 from planner.errors import BadDescription
@@ -256,6 +258,42 @@ def test_an_inline_device_kind(tmp_path):
     assert (kind.memory_bytes, kind.source) == (10**9, "mine")
     bad = path.read_text().replace("bf16: 2 Gflop/s, ", "").replace("1 GB/s", "1 GHz")
     assert "bf16 is missing" in faults_of(path, bad)
+
+
+TOKENS = [
+    "",
+    ":",
+    "[",
+    "]",
+    "{",
+    "}",
+    "-",
+    "&a",
+    "*a",
+    "<<",
+    "'",
+    "\n",
+    "  ",
+    "\t",
+    "0",
+    "null",
+    "9e99",
+    "[0-99]",
+    "cluster",
+    "x",
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(at=st.integers(0, len(DEMO)), length=st.integers(0, 12), token=st.sampled_from(TOKENS))
+def test_any_slip_of_the_pen_is_a_problem_or_bad(tmp_path, at, length, token):
+    """Without the checkpoint, whose absence is a fault of its own."""
+    path = tmp_path / "slip.yaml"
+    path.write_text(DEMO[:at] + token + DEMO[at + length :])
+    with pytest.raises(BadDescription) as caught:
+        assert read_problem(path).llms == ()
+        raise BadDescription(("the slip made the LLMs disappear",))
+    assert caught.value.faults
 
 
 def test_a_broken_checkpoint_is_a_fault_of_its_line(demo):

@@ -76,11 +76,10 @@ def test_a_damaged_header_is_refused_or_still_covers_the_file(tmp_path, position
     content[position % (len(content) - 12)] ^= flip
     (tmp_path / SINGLE).write_bytes(content)
     try:
-        found = find_tensors(tmp_path)
-    except BadCheckpoint as error:
-        assert "\n" not in str(error)
-    else:
-        assert sum(tensor.bytes for tensor in found) <= 12
+        covered = sum(tensor.bytes for tensor in find_tensors(tmp_path))
+    except BadCheckpoint:
+        covered = 12
+    assert covered == 12
 
 
 def shards(tmp_path, weight_map, files):
@@ -119,5 +118,5 @@ def test_shards_that_contradict_their_index_are_refused(tmp_path, weight_map, fi
 
 def test_a_pickle_is_named_and_not_opened(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(BadCheckpoint, match="pytorch_model.bin is a pickle, which is never opened"):
+    with pytest.raises(BadCheckpoint, match=r"pytorch_model\.bin is a pickle, which is never opened"):
         find_tensors(tmp_path)
