@@ -4,6 +4,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from executor.api import errors
 from executor.api.bodies import BODY_BYTES_MAX
@@ -29,6 +30,12 @@ def make_app(serving: Serving) -> Litestar:
         },
         before_send=[meter.before_send],
         request_max_body_size=BODY_BYTES_MAX,
-        openapi_config=OpenAPIConfig(title="Holdfast", version="1", path="/schema"),
+        # The document itself, at /schema too: the pages that show one load scripts from elsewhere.
+        openapi_config=OpenAPIConfig(
+            title="Holdfast",
+            version="1",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        ),
         logging_config=None,
     )

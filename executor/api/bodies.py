@@ -161,7 +161,7 @@ def _screen(document: Mapping[str, Any], kind: type, where: str) -> None:
                 raise invalid(where + name, f"{where}{name} is not supported here", "unsupported_parameter")
         elif name not in known:
             shown = f"{where}{name:.80}"
-            raise invalid(shown, f"{shown} is not a known field; {nearest(name, known)}", "unknown_parameter")
+            raise invalid(shown, f"{shown} is not a known field; {nearest(name[:80], known)}", "unknown_parameter")
 
 
 def _screen_parts(document: Mapping[str, Any]) -> None:

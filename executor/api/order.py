@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from specs.units import Tokens
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _Source = TypeVar("_Source")
 _INLINE_CHARACTERS_MAX = 20_000  # about 10 ms of tokenizing; more is done beside the event loop
+_MESSAGE_CHARACTERS = 20  # what rendering a message costs, in characters of tokenizing
 
 
 @attrs.frozen(kw_only=True)
@@ -87,14 +88,17 @@ async def order_completion(serving: Serving, tokenizers: Tokenizers, body: Compl
     sampling = completion_sampling(body)
     llm = find_llm(serving, body.model)
     tokenizer = await tokenizers.of(llm)
+    several = _prompts(body.prompt)
+    # Before any work on them: a million prompts fit into a body.
+    if len(several) * sampling.choices > CHOICES_MAX:
+        raise invalid("n", f"{len(several)} prompts with {sampling.choices} choices each; at most {CHOICES_MAX} in all")
     prompts = []
-    for prompt in _prompts(body.prompt):
+    for prompt in several:
         if isinstance(prompt, str):
             prompts.append(await _encode(tokenizer.encode, prompt, len(prompt)))
         else:
+            _check_context(llm, prompt, sampling.max_tokens)
             prompts.append(_known_tokens(tokenizer, prompt))
-    if len(prompts) * sampling.choices > CHOICES_MAX:
-        raise invalid("n", f"{len(prompts)} prompts with {sampling.choices} choices each; at most {CHOICES_MAX} in all")
     return _order("cmpl-", llm, tokenizer, tuple(prompts), body, sampling)
 
 
@@ -107,7 +111,7 @@ async def order_chat(serving: Serving, tokenizers: Tokenizers, body: ChatBody) -
     llm = find_llm(serving, body.model)
     tokenizer = await tokenizers.of(llm)
     try:
-        characters = sum(len(message["content"]) for message in messages)
+        characters = sum(len(message["content"]) + _MESSAGE_CHARACTERS for message in messages)
         prompt = await _encode(tokenizer.encode_chat, messages, characters)
     except ChatRefused as error:
         raise invalid("messages", str(error)) from None
@@ -153,7 +157,7 @@ def _order(
     )
 
 
-def _check_context(llm: ServedLlm, prompt: tuple[int, ...], max_tokens: int | None) -> None:
+def _check_context(llm: ServedLlm, prompt: Sequence[int], max_tokens: int | None) -> None:
     if not prompt:
         raise invalid("prompt", "the prompt has no tokens; at least one is needed")
     wanted = len(prompt) + (max_tokens or 1)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import attrs
 import httpx
@@ -139,6 +140,25 @@ def test_too_long_for_the_context(http):
     assert all(number in detail["message"] for number in ("512", "500", "13", "513"))
     fits = http.post(COMPLETION, json=body_of(COMPLETION, prompt=[9] * 500, max_tokens=12))
     assert fits.json()["usage"]["total_tokens"] == CONTEXT_TOKENS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "x" * 100_000},
+        {"prompt": ["y"] * 1_000_000},
+        {"prompt": [9] * 2_000_000},
+        {"p" * 8_000_000: 1},
+        {"stop": ["a"] * 1_000_000},
+    ],
+    ids=["characters", "prompts", "tokens", "a name", "stops"],
+)
+def test_large_nonsense_is_refused_in_no_time(http, fields):
+    body = json.dumps(body_of(COMPLETION, **fields)).encode()
+    start = time.monotonic()
+    error_of(http.post(COMPLETION, content=body, headers={"content-type": "application/json"}), 400)
+    # A blocked event loop would hold up every other client; the busiest of these needs 0.2 s for its JSON.
+    assert time.monotonic() - start < 3
 
 
 def test_an_unknown_llm(http):

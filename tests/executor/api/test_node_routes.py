@@ -96,7 +96,8 @@ def test_a_follower_gets_the_headers_of_a_quiet_journal(url, serving):
 
 
 def test_the_schema_has_every_route_and_body(url, serving):
-    schema = httpx.get(f"{url}/schema/openapi.json").json()
+    schema = httpx.get(f"{url}/schema").json()
+    assert schema == httpx.get(f"{url}/schema/openapi.json").json()
     assert set(schema["paths"]) == {
         "/v1/completions",
         "/v1/chat/completions",
