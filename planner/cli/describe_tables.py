@@ -58,8 +58,8 @@ def group_tables(problem: Problem, groups: tuple[NodeGroup, ...]) -> Iterator[Ta
         rates = (say_rate(kind.memory_bytes_per_second), say_operations(kind.flops_per_second_fp32, "flop/s"))
         bf16 = say_operations(kind.flops_per_second_bf16, "flop/s")
         # A processor has the share of its host's memory that its node states.
-        said = "by node" if kind.name == CPU else say_size(kind.memory_bytes)
-        kinds.add_row(kind.name, said, *rates, bf16, kind.source)
+        memory = "by node" if kind.name == CPU else say_size(kind.memory_bytes)
+        kinds.add_row(kind.name, memory, *rates, bf16, kind.source)
     yield kinds
     memories = _table("Memories", "nodes", "place", "kind", "usable", ">bytes")
     for group in groups:
@@ -67,8 +67,8 @@ def group_tables(problem: Problem, groups: tuple[NodeGroup, ...]) -> Iterator[Ta
         for place in group.places:
             if place.kind is not PlaceKind.SWITCH:
                 rows.setdefault((place.device or place.kind, place.memory_bytes), []).append(place.name)
-        for (kind_name, memory), names in rows.items():
-            memories.add_row(say_names(group.nodes), say_names(names), kind_name, say_size(memory), f"{memory:,}")
+        for (kind_name, size), names in rows.items():
+            memories.add_row(say_names(group.nodes), say_names(names), kind_name, say_size(size), f"{size:,}")
     yield memories
     links = _table("Links", "nodes", "from", "", "to", "rate", ">bytes/s", ">latency")
     for link in uplinks(problem.cluster):
