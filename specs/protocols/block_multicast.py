@@ -41,7 +41,9 @@ wrong, or a switch of the plan names it as old and the new pipeline is open.  Dr
 last request is finished.  Members free their stages when they hear it, or when they lose the leader.
 
 Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
-was activated before the release and needs it is freed or will never be built.
+was activated before the release and needs it is freed or will never be built.  A transfer into a memory waits for the
+releases there that stand before it, since the plan counts on their room.  Where such a release waits for a switch
+whose new pipeline never opens, the old pipeline goes on serving, and that transfer waits until there is another plan.
 """
 
 from collections import defaultdict
@@ -103,13 +105,22 @@ def _receive(plan: NodePlan, state: NodeState) -> Outcome:
     """On each receive port, the first transfer that is not over gets its buffer, or is abandoned if it is doomed."""
     for port in plan.receives:
         current = next((passage for passage in port if not is_received(plan, state, passage)), None)
-        if current is None:
+        if current is None or _awaits_release(plan, state, current):
             continue
         if current.step not in state.receiving:
             return attrs.evolve(state, receiving=state.receiving | {current.step}), (Receive(current.step),)
         if current.step not in state.abandoned and doomed_because(plan, state, current) is not None:
             return _abandon(state, current)
     return state, ()
+
+
+def _awaits_release(plan: NodePlan, state: NodeState, passage: Passage) -> bool:
+    """Tell whether a transfer counts on room that has still to be made."""
+    place = passage.destination.place
+    return any(
+        release.place == place and release.id < passage.step and release.id not in state.released
+        for release in plan.releases
+    )
 
 
 def _send(plan: NodePlan, state: NodeState) -> Outcome:
@@ -168,10 +179,19 @@ def _close(plan: NodePlan, state: NodeState) -> Outcome:
 
 
 def _open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tuple[PipelineId, Continuity] | None:
-    """Find an open pipeline that a switch of the plan puts in this one's place."""
+    """Find an open pipeline that a chain of the plan's switches puts in this one's place.
+
+    A successor that has closed, or never opened because its own successor came first, is passed over for that one.
+    """
     for switch in plan.switches:
-        if switch.old == pipeline and switch.new in state.opened - state.closed:
+        if switch.old != pipeline:
+            continue
+        if switch.new in state.opened - state.closed:
             return switch.new, switch.continuity
+        if switch.new in state.closed:
+            further = _open_successor(plan, state, switch.new)
+            if further is not None:
+                return further[0], switch.continuity
     return None
 
 

@@ -1,0 +1,129 @@
+"""What one node gets of a plan, and that nodes which only do as their machines say carry the plan out."""
+
+import attrs
+import pytest
+
+from executor import messages
+from executor.machine import Machine, node_plan
+from specs import codec
+from specs.errors import InvalidProblem
+from specs.plan import Continuity
+from specs.protocols import events as ev
+from specs.protocols.facts import is_settled, lacks, open_pipelines
+from specs.protocols.nouns import Copy, Ending
+from tests.plans import a_chain, a_relocation, a_rescue
+
+
+def copies(*pairs):
+    return {Copy(blob=blob, place=place) for blob, place in pairs}
+
+
+def run(problem, plan):
+    """All that the nodes do, in order, when everything succeeds, reports cross as bytes and blobs take the longest."""
+    machines = {node.id: Machine(node_plan(problem, plan, node.id)) for node in problem.cluster.nodes}
+    due = [(name, action) for name, machine in machines.items() for action in machine.begin()]
+    done, digest = [], codec.digest(plan)
+    while due:
+        quick = (index for index, (_, action) in enumerate(due) if not isinstance(action, ev.Send))
+        name, action = due.pop(next(quick, 0))
+
+        def happen(at, event):
+            due.extend((at, each) for each in machines[at].take(event))
+
+        if not isinstance(action, ev.Tell):
+            done.append((name, action))
+        match action:
+            case ev.Tell(peer, report):
+                sent = messages.encode(messages.Message(plan=digest, generation=plan.generation, report=report))
+                got = messages.decode(sent)
+                assert got.is_current(digest, plan.generation)
+                happen(peer, ev.Heard(name, got.report))
+            case ev.Send(step):
+                receiver = machines[name].plan.passage[step].receiver
+                assert step in machines[receiver].state.receiving
+                happen(receiver, ev.Arrived(step))
+                happen(name, ev.SendDone(step))
+            case ev.BuildStage(pipeline):
+                happen(name, ev.StageBuilt(pipeline))
+            case ev.Prove(pipeline):
+                happen(name, ev.Proved(pipeline, True))
+            case ev.Close(pipeline, _, Continuity.DRAIN, _):
+                happen(name, ev.Drained(pipeline))
+    return machines, done
+
+
+def test_a_node_gets_what_concerns_it():
+    problem, plan = a_rescue()
+    first, second = (blob.id for blob in plan.blobs)
+    mine = node_plan(problem, plan, "n1")
+    assert mine.peers == ("n0", "n2")
+    assert mine.held == ()
+    assert [(each.source.blob, each.sender, each.receiver) for each in mine.passages] == [
+        (first, "n0", "n1"),
+        (first, "n1", "n2"),
+        (second, "n2", "n1"),
+    ]
+    assert [(each.pipeline, each.leader, each.members, set(each.needs)) for each in mine.parts] == [
+        ("llm@n0/gpu0", "n0", ("n0",), set()),
+        ("pair", "n1", ("n1", "n2"), copies((first, "n1/gpu0"))),
+        ("llm@n1/gpu0", "n1", ("n1",), copies((first, "n1/gpu0"), (second, "n1/gpu0"))),
+        ("llm@n2/gpu0", "n2", ("n2",), set()),
+    ]
+    assert set(node_plan(problem, plan, "n0").held) == copies((first, "n0/gpu0"), (second, "n0/gpu0"))
+
+
+@pytest.mark.parametrize("make", [a_chain, a_rescue, a_relocation], ids=lambda make: make.__name__)
+def test_machines_carry_the_plan_out(make):
+    problem, plan = make()
+    machines, done = run(problem, plan)
+    for machine in machines.values():
+        assert is_settled(machine.plan, machine.state)
+        assert lacks(machine.plan, machine.state) == ()
+    for name, machine in machines.items():
+        local = {target.llm for target in problem.targets if target.place == f"{name}/gpu0"}
+        assert {f"{llm}@{name}/gpu0" for llm in local} <= open_pipelines(machine.state)
+    sent = [action.step for _, action in done if isinstance(action, ev.Send)]
+    assert len(sent) == len(set(sent)) == sum(hasattr(step, "route") for step in plan.steps)
+
+
+def test_the_early_pipeline_opens_before_either_receiver_is_complete_and_closes_for_its_successor():
+    _, done = run(*a_rescue())
+    actions = [action for _, action in done]
+    opened = actions.index(ev.Open("pair"))
+    assert opened < actions.index(ev.BuildStage("llm@n1/gpu0"))
+    close = ev.Close("pair", "llm@n1/gpu0", Continuity.RECOMPUTE, Ending.SUPERSEDED)
+    assert opened < actions.index(ev.Open("llm@n1/gpu0")) < actions.index(close)
+    assert [name for name, action in done if action == ev.FreeStage("pair")] == ["n1", "n2"]
+
+
+def test_a_transfer_waits_for_the_room_that_a_release_before_it_makes():
+    problem, plan = a_relocation()
+    _, done = run(problem, plan)
+    mine = [action for name, action in done if name == "n0"]
+    releases = [index for index, action in enumerate(mine) if isinstance(action, ev.Release)]
+    receives = [index for index, action in enumerate(mine) if isinstance(action, ev.Receive)]
+    drain = mine.index(ev.Close("moved@n0/gpu0", "moved@n1/gpu0", Continuity.DRAIN, Ending.SUPERSEDED))
+    assert len(releases) == len(receives) == 2
+    assert drain < min(releases)
+    assert max(releases) < min(receives)
+
+
+def test_a_memory_without_a_daemon_is_refused():
+    problem, plan = a_chain()
+    places = tuple(
+        attrs.evolve(each, node=None, kind="host", device=None) if each.id == "n3/gpu0" else each
+        for each in problem.cluster.places
+    )
+    nowhere = attrs.evolve(
+        problem,
+        cluster=attrs.evolve(problem.cluster, places=places),
+        targets=tuple(each for each in problem.targets if each.place != "n3/gpu0"),
+    )
+    with pytest.raises(InvalidProblem, match="memory n3/gpu0, which is on no node"):
+        node_plan(nowhere, plan, "n2")
+
+
+def test_adopting_gives_its_actions_once():
+    machine = Machine(node_plan(*a_chain(), "n1"))
+    assert ev.Receive(1) in machine.begin()
+    assert machine.begin() == ()

@@ -1,0 +1,68 @@
+"""The protocol's message on the wire: exact bytes, strict reading, and staleness."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor.messages import Message, decode, encode
+from specs.errors import MalformedDocument
+from specs.protocols.nouns import Cannot, Report
+from tests.builders import a_digest
+
+PLAN = a_digest("plan")
+names = st.tuples() | st.lists(st.from_regex(r"[a-z][a-z0-9/]{0,8}", fullmatch=True), max_size=3).map(tuple)
+steps = st.lists(st.integers(0, 2**40), max_size=3).map(tuple)
+cannots = st.lists(st.builds(Cannot, step=st.integers(0, 99), because=st.just("n0")), max_size=2).map(tuple)
+reports = st.builds(
+    Report,
+    ready=steps,
+    over=steps,
+    cannot=cannots,
+    built=names,
+    unable=names,
+    opened=names,
+    closed=names,
+    lost=names,
+)
+
+
+@given(reports, st.integers(1, 2**40))
+def test_every_report_comes_back(report, generation):
+    message = Message(plan=PLAN, generation=generation, report=report)
+    assert decode(encode(message)) == message
+
+
+def test_the_bytes_are_canonical():
+    message = Message(plan=PLAN, generation=2, report=Report(ready=(3,), cannot=(Cannot(step=1, because="n0"),)))
+    assert encode(message) == (
+        b'{"generation":2,"plan":"' + PLAN.encode() + b'","report":{"built":[],"cannot":[{"because":"n0","step":1}],'
+        b'"closed":[],"lost":[],"opened":[],"over":[],"ready":[3],"unable":[]}}'
+    )
+
+
+def test_a_message_about_another_plan_is_stale():
+    message = Message(plan=PLAN, generation=2, report=Report())
+    assert message.is_current(PLAN, 2)
+    assert not message.is_current(a_digest("other"), 2)
+    assert not message.is_current(PLAN, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[]", "an object"),
+        (b'{"plan":"x","generation":1,"report":{}}', "a digest is 64"),
+        (b'{"plan":"' + PLAN.encode() + b'","generation":0,"report":{}}', "from 1"),
+        (b'{"plan":"' + PLAN.encode() + b'","generation":1,"report":{"redy":[]}}', "did you mean ready"),
+        (b'{"plan":"' + PLAN.encode() + b'","generation":1,"report":{"ready":["1"]}}', "a whole number is wanted"),
+        (
+            b'{"plan":"' + PLAN.encode() + b'","generation":1,"report":{"cannot":[{"step":-1,"because":"n"}]}}',
+            "from 0",
+        ),
+    ],
+)
+def test_anything_else_is_refused(data, sentence):
+    with pytest.raises(MalformedDocument, match=sentence):
+        decode(data)
