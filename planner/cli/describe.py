@@ -54,7 +54,7 @@ def read_with_progress(description: Path) -> Problem:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def progress_of(llm: LlmId) -> checkpoint.Progress:
-            task = bars.add_task(llm)
+            task = bars.add_task(llm, total=None)
             return lambda done, total: bars.update(task, completed=done, total=total)
 
         return read_problem(description, progress_of)

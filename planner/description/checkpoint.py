@@ -33,9 +33,9 @@ _PIECE_BYTES = 16 * 2**20  # hashed between two reports of progress
 
 # Buffers that older versions of `transformers` stored and that newer ones compute.
 _COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|masked_bias|attention\.bias|attn\.bias)$")
-_EMBEDDING = re.compile(r"(^|\.)(embed(?!_out)\w*|wte|wpe|\w*_embeddings?)\.")
+_EMBEDDING = re.compile(r"(^|\.)(embed(?!_out)\w*|wte|wpe|\w*_embeddings?(_\w*norm)?)\.")
 _HEAD = re.compile(r"^(lm_head|embed_out)\.weight$")
-_FIRST_NUMBER = re.compile(r"^(\D*?)\.(\d+)\.")
+_FIRST_NUMBER = re.compile(r"^(.*?)\.(\d+)\.")
 
 
 def read_llm(directory: Path, llm_id: LlmId, progress: Progress | None = None) -> Llm:

@@ -99,6 +99,36 @@ def a_problem_of(llm):
     )
 
 
+OLDER = {
+    "gpt2": transformers.GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=100),
+    "opt": transformers.OPTConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        ffn_dim=48,
+        vocab_size=100,
+        max_position_embeddings=64,
+        word_embed_proj_dim=32,
+    ),
+    "gptj": transformers.GPTJConfig(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=100, rotary_dim=8),
+}
+
+
+@pytest.mark.parametrize("family", OLDER)
+def test_older_names_are_understood(tmp_path, family):
+    transformers.AutoModelForCausalLM.from_config(OLDER[family], dtype=torch.float32).save_pretrained(tmp_path)
+    llm = read_llm(tmp_path, "x")
+    names = [{llm.tensors[index].name for index in unit.tensors} for unit in llm.units]
+    assert llm.layers == 3
+    assert any("wte" in name or "embed_tokens" in name for name in names[0])
+    assert all(
+        "norm" in name or "ln_f" in name or name.startswith(("lm_head", "transformer.wte", "wte")) or name in names[0]
+        for name in names[-1]
+    )
+    assert {unit.kv_bytes_per_token for unit in llm.units[1:-1]} == {2 * 32 * 4}
+    a_problem_of(llm)
+
+
 def test_operations_are_counted(llama):
     llm = read_llm(llama, "x")
     # Queries and output 64 x 64, keys and values 64 x 32, three matrices of the MLP 64 x 96.

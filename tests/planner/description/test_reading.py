@@ -1,9 +1,11 @@
+import textwrap
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from planner.description import reading
 from planner.description.reading import read_cluster, read_problem
 from planner.errors import BadDescription
 from specs import codec
@@ -85,6 +87,21 @@ def test_the_demo_of_the_examples_is_read(demo):
     assert len(problem.holdings) == 1
     assert len(problem.targets) == 4
     assert all(node.address for node in problem.cluster.nodes)
+
+
+def test_the_example_in_the_documentation_is_read(demo):
+    text = textwrap.dedent(reading.__doc__.partition("\n\n")[2])
+    path = demo.parents[1] / "documented" / "eight.yaml"
+    path.parent.mkdir()
+    # Its checkpoint is not ours, and its context is longer.
+    path.write_text(
+        text.replace("../llm", "../demo-out/llm")
+        .replace("longest: 4096", "longest: 512")
+        .replace("prompt: 512", "prompt: 256")
+    )
+    problem = read_problem(path)
+    assert len(problem.cluster.nodes) == 8
+    assert [target.place for target in problem.targets] == [f"b{index}/gpu0" for index in range(4)]
 
 
 def test_the_same_files_are_the_same_problem(demo):
