@@ -9,6 +9,7 @@ from executor.engine.batcher import Batcher, Limits
 from executor.engine.local import generate, step
 from executor.engine.request import SamplingParams
 from executor.engine.sampler import sample
+from executor.engine.skeleton import Skeleton
 from tests import checkpoints
 from tests.executor.engine import oracle
 
@@ -110,3 +111,15 @@ def test_seeded_sampling_equals_full_recomputation(checkpoint):
             greedy_too.append(expected.token == expected.top[0][0])
             known.append(expected.token)
     assert not all(greedy_too), "the test must see choices that are not the most likely token"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2"], scope="module")
+def test_greedy_tokens_on_cuda_equal_generate_on_the_cpu(checkpoint):
+    expected = [oracle.greedy(checkpoint, prompt, 10) for prompt in oracle.PROMPTS]
+    cuda = Skeleton(checkpoint, dtype=torch.float32, device=torch.device("cuda"))
+    _, views = checkpoints.packed_tensors(checkpoint)
+    cuda.attach({name: view.to("cuda") for name, view in views.items()})
+    stages = oracle.stages(cuda, (0, 3, 6), slots=3)
+    assert tokens(generate(stages, oracle.requests(), tokens_per_iteration=9, in_flight_max=2)) == expected
