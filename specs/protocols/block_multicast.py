@@ -10,7 +10,7 @@ and the explorer runs it.  It works in three movements:
 2. *Act.*  The rules of `_RULES` look at the state and nothing else.  Each does what is due and notes that it did, so
    that nothing is done twice.  They are repeated until none has anything to do.
 3. *Tell.*  What each peer should know is a function of the state (`reports`).  Who should know something else than
-   before is told at once; on every Tick everyone is told everything.
+   before is told at once; on a Tick, which teaches nothing, everyone is told everything.
 
 Why lost, late and repeated messages do no harm.  There is one message, the report, and it says how things are, never
 what to do.  Its facts are of the kind that once true stays true (arrived, built, opened, closed, lost), so that hearing
@@ -89,13 +89,14 @@ def begin(plan: NodePlan) -> Outcome:
 
 
 def step(plan: NodePlan, state: NodeState, event: Event) -> Outcome:
-    """Take one event.  See the module's text."""
-    told = reports(plan, state)
-    learnt = LEARN[type(event)](plan, state, event)
-    after, actions = _act(plan, learnt)
+    """Take one event in a state that `begin` or `step` gave.  See the module's text."""
     if isinstance(event, Tick):
-        told = {}
-    return after, (*actions, *_tell(plan, told, after))
+        return state, _tell(plan, {}, state)
+    learnt = LEARN[type(event)](plan, state, event)
+    if learnt == state:  # most reports say nothing new, and no rule was left with anything to do
+        return state, ()
+    after, actions = _act(plan, learnt)
+    return after, (*actions, *_tell(plan, reports(plan, state), after))
 
 
 # --- act: what is due, by rules that look at the state only ----------------------------------------------------------

@@ -20,14 +20,9 @@ from specs.protocols.events import (
     SendFailed,
     StageBuilt,
     StageFailed,
-    Tick,
 )
 from specs.protocols.facts import is_lost
 from specs.protocols.nouns import Cannot, Ending, Loss, LossReason, NodePlan, NodeState, Ready, Rift, Spoilt
-
-
-def _nothing(_plan: NodePlan, state: NodeState, _event: Tick) -> NodeState:
-    return state
 
 
 def _arrived(plan: NodePlan, state: NodeState, event: Arrived) -> NodeState:
@@ -151,8 +146,8 @@ def _drained(_plan: NodePlan, state: NodeState, event: Drained) -> NodeState:
     return attrs.evolve(state, drained=state.drained | {event.pipeline})
 
 
+# A Tick teaches nothing.
 LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
-    Tick: _nothing,
     Heard: _heard,
     Arrived: _arrived,
     Corrupt: _receive_failed,
