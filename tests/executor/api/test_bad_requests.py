@@ -262,7 +262,7 @@ values = st.recursive(
 bodies = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from([COMPLETION, CHAT]), fields=bodies)
 def test_any_document_gets_an_answer_or_one_sentence(http, path, fields):
     answer = http.post(path, json=body_of(path) | fields)
