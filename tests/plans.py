@@ -260,10 +260,27 @@ def a_chain_in_memory(spare_bytes: int) -> tuple[Problem, Plan]:
     return a_chain(problem=a_problem(4, cluster=cluster))
 
 
+def a_relay_station() -> tuple[Problem, Plan]:
+    """Node 1 wants nothing: it passes the blobs on from node 0 to node 2 and gives their memory up."""
+    base = a_problem(3)
+    problem = attrs.evolve(base, targets=base.targets[1:])
+    (llm,) = problem.llms
+    draft = Draft(problem, blobs_of(llm, 2))
+    draft.open(local(llm, gpu(0)), 0)
+    done = 0
+    for blob in draft.blobs:
+        draft.move(blob, gpu(0), gpu(1))
+        done = draft.move(blob, gpu(1), gpu(2))
+        draft.release(blob, gpu(1), done)
+    draft.open(local(llm, gpu(2)), done)
+    return problem, draft.plan()
+
+
 GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "chain": a_chain,
     "rescue": a_rescue,
     "relocation": a_relocation,
+    "relay station": a_relay_station,
     "tight": lambda: a_chain_in_memory(0),
 }
 

@@ -1,6 +1,6 @@
 """Rules CAUSE, PORT, LINK and FULL: what may cross which link when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specs.cluster import LinkId
 from specs.invariants.facts import Facts
@@ -8,7 +8,7 @@ from specs.invariants.rule import Violation
 from specs.plan import StepId, Transfer
 from specs.timing import route_latency_ns, transfer_ns
 
-_Crossing = tuple[int, int, int]  # start_ns, end_ns, bytes_per_second
+Crossing = tuple[int, int, int]  # start_ns, end_ns, bytes_per_second
 
 
 def sources_hold(facts: Facts) -> Iterator[Violation]:
@@ -52,8 +52,8 @@ def ports_take_turns(facts: Facts) -> Iterator[Violation]:
 def links_carry(facts: Facts) -> Iterator[Violation]:
     """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate."""
     latency = [route_latency_ns(facts.links, route) for route in facts.plan.routes]
-    crossings: dict[LinkId, list[_Crossing]] = {}
-    by_route: list[list[_Crossing]] = [[] for _ in facts.plan.routes]
+    crossings: dict[LinkId, list[Crossing]] = {}
+    by_route: list[list[Crossing]] = [[] for _ in facts.plan.routes]
     for hop in facts.hops:
         step = hop.transfer
         by_route[step.route].append((step.start_ns, step.end_ns, step.bytes_per_second))
@@ -72,7 +72,7 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
                 crossings.setdefault(link, []).extend(by_route[index])
     for link_id, found in crossings.items():
         capacity = facts.links[link_id].bytes_per_second
-        load, at_ns = _peak(found)
+        load, at_ns = highest_load(found)
         if load > capacity:
             yield Violation(
                 "LINK",
@@ -81,20 +81,23 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
             )
 
 
-def _peak(crossings: list[_Crossing]) -> tuple[int, int]:
-    """Give the highest sum of rates at one instant, and the first instant that has it."""
-    crossings.sort()
+def highest_load(crossings: Iterable[Crossing]) -> tuple[int, int]:
+    """Give the highest sum of rates at one instant, and the first instant that has it; (0, 0) when nothing crosses.
+
+    A transfer counts from its start up to, not including, its end.
+    """
+    crossings = sorted(crossings)
     load = at_ns = end_of_all = 0
     for start_ns, end_ns, rate in crossings:
-        if start_ns < end_of_all:
-            return _peak_of_overlapping(crossings)
+        if start_ns < end_of_all or end_ns <= start_ns:
+            return _of_overlapping(crossings)
         end_of_all = max(end_of_all, end_ns)
         if rate > load:
             load, at_ns = rate, start_ns
     return load, at_ns
 
 
-def _peak_of_overlapping(crossings: list[_Crossing]) -> tuple[int, int]:
+def _of_overlapping(crossings: list[Crossing]) -> tuple[int, int]:
     # At one instant, what ends is subtracted before what begins is added: its negative rate sorts first.
     changes = [(start_ns, rate) for start_ns, end_ns, rate in crossings if start_ns < end_ns]
     changes += [(end_ns, -rate) for start_ns, end_ns, rate in crossings if start_ns < end_ns]

@@ -20,6 +20,7 @@ from tests.plans import (
     Draft,
     a_chain,
     a_pipeline,
+    a_relay_station,
     a_relocation,
     a_rescue,
     blobs_of,
@@ -214,6 +215,13 @@ def test_a_target_that_holds_the_llm_covers_it_from_the_start():
         assert bound(name, problem, plan, "stays") > 0
 
 
+def test_only_targets_cover():
+    problem, plan = a_relay_station()
+    facts = Facts(problem, plan)
+    assert value_of(facts, Claim.FIRST_COVER, "llm", Measure.TICKS) == 3
+    assert value_of(facts, Claim.FIRST_COVER, "llm", Measure.NANOS) == plan.steps[5].end_ns
+
+
 def test_no_value_without_a_cover():
     problem, plan = a_chain()
     facts = Facts(problem, attrs.evolve(plan, steps=()))
@@ -285,7 +293,7 @@ def test_pipeline_bottleneck_is_met_by_equal_halves_and_never_beaten():
     units = len(llm.units)
     best = {}
     for first, second in product(range(1, units), repeat=2):
-        cuts = [(0, first, units), (0, min(first, second), max(first, second), units)]
+        cuts = [(0, units), (0, first, units), (0, min(first, second), max(first, second), units)]
         for borders in cuts:
             runs = [(a, b) for a, b in pairwise(borders) if a < b]
             for devices in product((gpu(0), gpu(1)), repeat=len(runs)):

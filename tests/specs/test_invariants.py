@@ -1,5 +1,7 @@
 """Every rule of the table can be broken alone and holds at its edge."""
 
+from pathlib import Path
+
 import pytest
 
 from specs.checker import Rejected, VerifiedPlan, verify
@@ -31,3 +33,9 @@ def test_every_edge_is_inside(rule):
 def test_ids_are_unique_and_sentences_end_the_table():
     assert len({rule.id for rule in INVARIANTS}) == len(INVARIANTS)
     assert all(rule.sentence.endswith(".") for rule in INVARIANTS)
+
+
+def test_the_readme_lists_every_rule():
+    text = (Path(__file__).parents[2] / "specs" / "README.md").read_text()
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.endswith(".py` |") and "invariants/" in line]
+    assert rows == [[f"| {rule.id}", rule.sentence] for rule in INVARIANTS]

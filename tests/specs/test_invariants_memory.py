@@ -79,3 +79,24 @@ def test_last_stands_after_what_it_follows():
     verdict = verify(problem, attrs.evolve(plan, steps=tuple(steps)))
     assert {violation.rule for violation in verdict.violations} == {"LAST"}
     assert "which ends the need of pipeline moved@n0/gpu0" in str(verdict)
+
+
+@pytest.mark.parametrize("early_ns", [0, 1])
+def test_last_a_useless_copy_goes_only_after_it_came(early_ns):
+    problem, plan = a_chain(3, 1)
+    fewer = attrs.evolve(problem, targets=problem.targets[:1])
+    arrival = plan.steps[2]
+    release = Release(id=3, blob="llm/0", place=gpu(2), at_ns=arrival.end_ns - early_ns)
+    opened = attrs.evolve(plan.steps[3], id=4)
+    short = attrs.evolve(
+        plan,
+        problem=codec.digest(fewer),
+        pipelines=plan.pipelines[:2],
+        routing=plan.routing[:2],
+        steps=(*plan.steps[:3], release, opened),
+    )
+    assert broken(fewer, certified(fewer, short)) == ({"LAST"} if early_ns else set())
+    first = attrs.evolve(
+        short, steps=(plan.steps[0], plan.steps[1], attrs.evolve(release, id=2), attrs.evolve(arrival, id=3), opened)
+    )
+    assert broken(fewer, certified(fewer, first)) == {"LAST"}

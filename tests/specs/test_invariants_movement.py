@@ -1,10 +1,14 @@
 """CAUSE, PORT, LINK and FULL: more ways to break them."""
 
 import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specs import codec
 from specs.checker import VerifiedPlan, verify
 from specs.cluster import Cluster, Link, Node, Place, PlaceKind
+from specs.invariants.movement import highest_load
 from specs.plan import FORMAT, Activate, Plan, Provenance, Route, RoutingWeight, Transfer
 from tests.builders import TOY, a_problem, an_llm
 from tests.plans import (
@@ -34,14 +38,25 @@ def test_port_follows_the_order_of_the_plan_not_of_the_clock():
     assert broken(problem, certified(problem, attrs.evolve(plan, steps=swapped))) == {"PORT"}
 
 
-def test_link_every_link_of_a_route_carries_the_rate():
-    problem, plan = a_chain(4, 1)
-    narrow = tuple(
-        attrs.evolve(link, bytes_per_second=link.bytes_per_second - 1) if link.id == "leaf>n1/nic0" else link
-        for link in problem.cluster.links
-    )
-    slower = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, links=narrow))
-    assert broken(slower, certified(slower, attrs.evolve(plan, problem=codec.digest(slower)))) == {"LINK"}
+@pytest.mark.parametrize("name", ["n0/gpu0>n0/nic0", "n0/nic0>leaf", "leaf>n1/nic0", "n1/nic0>n1/gpu0"])
+def test_link_every_link_of_a_route_carries_the_rate(name):
+    problem, plan = a_chain(2, 1)
+    for capacity, rules in ((10**9, set()), (10**9 - 1, {"LINK"})):
+        links = tuple(
+            attrs.evolve(link, bytes_per_second=capacity) if link.id == name else link for link in problem.cluster.links
+        )
+        other = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, links=links))
+        assert broken(other, certified(other, attrs.evolve(plan, problem=codec.digest(other)))) == rules
+
+
+crossings = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9))
+
+
+@given(st.lists(crossings, max_size=7))
+def test_the_highest_load_is_that_of_the_worst_instant(found):
+    loads = [sum(rate for start, end, rate in found if start <= now < end) for now in range(10)]
+    highest = max(loads)
+    assert highest_load(found) == (highest, loads.index(highest) if highest else 0)
 
 
 def test_link_sums_overlapping_transfers():

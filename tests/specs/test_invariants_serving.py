@@ -83,3 +83,12 @@ def test_serve_a_target_needs_a_pipeline_of_its_own():
     verdict = verify(wider, certified(wider, fewer))
     assert {violation.rule for violation in verdict.violations} == {"SERVE"}
     assert "no pipeline with all units of llm on it is open at the end" in str(verdict)
+
+
+def test_serve_the_earlier_of_two_switches_closes_whatever_stands_first():
+    problem, plan = a_rescue()
+    later = attrs.evolve(plan.steps[-1], at_ns=plan.steps[-1].at_ns + 5)
+    earlier = attrs.evolve(plan.steps[-1], id=99, new="llm@n2/gpu0")
+    verdict = verify(problem, attrs.evolve(plan, steps=(*plan.steps[:-1], later, earlier)))
+    assert {violation.rule for violation in verdict.violations} == {"SERVE"}
+    assert f"SERVE at switch {later.id}: pipeline pair was closed by switch 99 already" in str(verdict)
