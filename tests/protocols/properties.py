@@ -38,6 +38,11 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
                 broken.add("ONE-RECEIVE")
             if step in state.arrived:
                 broken.add("TWICE")
+            if any(
+                each.id < step and each.place == passage.destination.place and each.id not in state.released
+                for each in plan.releases
+            ):
+                broken.add("ROOM")
         case ev.BuildStage(pipeline):
             if not right.issuperset(plan.part[pipeline].needs):
                 broken.add("EARLY")
@@ -62,8 +67,8 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
 def always(cluster) -> dict[str, Callable[[World], bool]]:
     """Properties of every state; those named by an id are broken by an action, see `breaches`."""
     ids = (
-        "CAUSE", "EARLY", "GRANT", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE", "SERVE",
-        "TWICE",
+        "CAUSE", "EARLY", "GRANT", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE", "ROOM",
+        "SERVE", "TWICE",
     )  # fmt: skip
     rules: dict[str, Callable[[World], bool]] = {
         name: (lambda world, name=name: name not in world.breaches) for name in ids
