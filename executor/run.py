@@ -98,7 +98,8 @@ class Run:
         self.mail.front, self.mail.leaders = self.front, self.leaders
         self._transport: wire.Transport | None = None
         self._heard_ns: dict[NodeId, int] = {}
-        self._known_open: frozenset[PipelineId] = frozenset()
+        self._usable: frozenset[PipelineId] = frozenset()
+        self._suspects: set[NodeId] = set()  # a connection with them broke, and nothing was heard since
         self._known_lost: frozenset[NodeId] = frozenset()
         self._known_lacks: frozenset[Copy] = frozenset()
         self._started_ns = time.monotonic_ns()
@@ -238,11 +239,11 @@ class Run:
             case wire.BlobFailed():
                 self._failed(event)
             case wire.PeerLost(peer=peer, sentence=sentence):
-                _log.info("%s", sentence)
-                self._disconnected(NodeId(peer))
+                self._disconnected(NodeId(peer), sentence)
 
     def _on_message(self, peer: NodeId, payload: memoryview) -> None:
         self._heard_ns[peer] = time.monotonic_ns()
+        self._suspects.discard(peer)
         if bytes(payload[:1]) != REPORT:
             self.mail.receive(peer, payload[1:])
             return
@@ -278,12 +279,18 @@ class Run:
         if failure.kind is wire.FailureKind.STALLED:
             self._take(core.PeerLost(NodeId(failure.peer), LossReason.STALLED))
 
-    def _disconnected(self, peer: NodeId) -> None:
-        """Messages to or from a peer are gone: whoever waits for an answer to one must ask again."""
+    def _disconnected(self, peer: NodeId, sentence: str) -> None:
+        """Messages to or from a peer are gone: whoever waits for an answer to one must ask again, elsewhere if it can.
+
+        The core is not told: the peer may come back, and if it does not, its silence will say so.
+        """
+        if peer not in self._suspects:
+            _log.info("%s", sentence)
+        self._suspects.add(peer)
+        self._notice()
         self.front.broken(peer)
         for pipeline, leader in self.leaders.items():
-            stages = range(len(leader.pipeline.stages))
-            if any(self.host.node_of_stage(pipeline, index) == peer for index in stages):
+            if peer in self.machine.plan.part[pipeline].members:
                 leader.give_back()
 
     def _notice(self) -> None:
@@ -301,10 +308,11 @@ class Run:
             if lack.copy not in self._known_lacks:
                 self.note(journal.Lacks(blob=lack.copy.blob, place=lack.copy.place, because=lack.because))
         self._known_lacks = frozenset(lack.copy for lack in missing)
-        now_open = open_pipelines(state)
-        if now_open != self._known_open:
-            self._known_open = now_open
-            self.front.openings(now_open)
+        part = self.machine.plan.part
+        usable = frozenset(each for each in open_pipelines(state) if self._suspects.isdisjoint(part[each].members))
+        if usable != self._usable:
+            self._usable = usable
+            self.front.openings(usable)
 
     # --- actions -------------------------------------------------------------------------------------------------
 

@@ -30,9 +30,7 @@ def status_of(node: NodeId, run: Run | None) -> Mapping[str, object]:
             ],
         },
         "transfers": {"receiving": sorted(state.receiving), "sending": sorted(state.sending)},
-        "lost": [
-            {"node": loss.node, "reason": loss.reason.value} for loss in sorted(state.lost, key=lambda each: each.node)
-        ],
+        "lost": {loss.node: loss.reason.value for loss in sorted(state.lost, key=lambda loss: loss.node)},
         "pipelines": {"open": sorted(opened), "closed": sorted(state.closed)},
         "requests": {
             "running": run.front.running,

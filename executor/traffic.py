@@ -24,11 +24,14 @@ _HEADER_LENGTH = struct.Struct("<I")
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """How to choose a request's tokens; floats travel as `float.hex` writes them, exact to the last bit."""
+    """How to choose a request's tokens.
+
+    Floats travel as `float.hex` writes them, exact to the last bit; a seed, which may have 64 bits, in hexadecimal.
+    """
 
     temperature: str
     top_p: str
-    seed: int
+    seed: str
     top_logprobs: int | None = None
 
     @classmethod
@@ -37,7 +40,7 @@ class Choice:
         return cls(
             temperature=params.temperature.hex(),
             top_p=params.top_p.hex(),
-            seed=params.seed,
+            seed=f"{params.seed:x}",
             top_logprobs=params.top_logprobs,
         )
 
@@ -46,7 +49,7 @@ class Choice:
         return SamplingParams(
             temperature=_float(self.temperature),
             top_p=_float(self.top_p),
-            seed=self.seed,
+            seed=_seed(self.seed),
             top_logprobs=self.top_logprobs,
         )
 
@@ -297,3 +300,10 @@ def _float(text: str) -> float:
         return float.fromhex(text)
     except (ValueError, OverflowError):
         raise MalformedFrame(f"{text!r:.40} is not a number as float.hex writes it") from None
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise MalformedFrame(f"{text!r:.40} is not a seed in hexadecimal") from None

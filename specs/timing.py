@@ -14,7 +14,7 @@ from specs.units import Bytes, BytesPerSecond, FlopsPerSecond, Nanos, Tokens, ce
 # A transfer may take this many times its predicted time before its peer is suspected, and never less than the floor:
 # a loaded machine may leave a healthy process unscheduled for hundreds of milliseconds.
 PATIENCE_FACTOR = 2
-PATIENCE_FLOOR_NS = Nanos(1_500_000_000)
+PATIENCE_FLOOR_NS = Nanos(3_000_000_000)
 
 
 def links_by_id(cluster: Cluster) -> dict[LinkId, Link]:
