@@ -87,11 +87,11 @@ def highest_load(crossings: Iterable[Crossing]) -> tuple[int, int]:
     A transfer counts from its start up to, not including, its end.
     """
     crossings = sorted(crossings)
-    load = at_ns = end_of_all = 0
+    load = at_ns = free_ns = 0
     for start_ns, end_ns, rate in crossings:
-        if start_ns < end_of_all or end_ns <= start_ns:
+        if start_ns < free_ns or end_ns <= start_ns:
             return _of_overlapping(crossings)
-        end_of_all = max(end_of_all, end_ns)
+        free_ns = end_ns
         if rate > load:
             load, at_ns = rate, start_ns
     return load, at_ns

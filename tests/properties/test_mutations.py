@@ -7,11 +7,14 @@ from random import Random
 
 import pytest
 
+from planner.outcome import Planned
+from planner.solve import Request, solve
 from specs.checker import Rejected, verify
 from specs.invariants.table import INVARIANTS
 from specs.plan import Plan
 from specs.problem import Problem
 from tests.broken_plans import BREAKS
+from tests.builders import a_problem, an_llm
 from tests.plans import GOOD, certified
 from tests.properties.mutations import MUTATIONS
 from tests.properties.simulation import faults
@@ -33,9 +36,18 @@ def mutant(dice: Random, problem: Problem, plan: Plan) -> Plan:
     return plan
 
 
+def planned() -> tuple[Problem, Plan]:
+    """What the planner makes: pipelines over several nodes that switch to local ones."""
+    problem = a_problem(5, llm=an_llm(4))
+    outcome = solve(problem, Request(blocks=4))
+    assert isinstance(outcome, Planned)
+    assert any(len(pipeline.stages) > 1 for pipeline in outcome.verified.plan.pipelines)
+    return problem, outcome.verified.plan
+
+
 def _mutants(batch: int) -> Iterator[tuple[Problem, Plan]]:
     dice = Random(f"mutants {batch}")
-    bases = [make() for make in GOOD.values()]
+    bases = [make() for make in (*GOOD.values(), planned)]
     while True:
         problem, plan = dice.choice(bases)
         changed = mutant(dice, problem, plan)

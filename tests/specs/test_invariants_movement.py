@@ -2,7 +2,7 @@
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from specs import codec
@@ -53,6 +53,8 @@ crossings = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9))
 
 
 @given(st.lists(crossings, max_size=7))
+@example([(0, 2, 5), (2, 4, 5)])
+@example([(0, 9, 5), (1, 2, 1), (3, 4, 2)])
 def test_the_highest_load_is_that_of_the_worst_instant(found):
     loads = [sum(rate for start, end, rate in found if start <= now < end) for now in range(10)]
     highest = max(loads)
