@@ -2,10 +2,10 @@
 
 import typer
 
-from planner.cli import check, describe, plan
+from planner.cli import audit, check, describe, plan
 
 # Each is a function whose signature and docstring are the command's options and help.
-COMMANDS = (describe.describe, plan.plan, check.check)
+COMMANDS = (describe.describe, plan.plan, check.check, audit.audit)
 
 
 def make_app() -> typer.Typer:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from planner.errors import PlannerError
 from specs import codec
+from specs.checker import Rejected, VerifiedPlan, verify
 from specs.errors import MalformedDocument
 from specs.plan import FORMAT, Plan
+from specs.problem import Problem
 
 
 class BadFile(PlannerError):
@@ -38,3 +40,12 @@ def read_plan(path: Path) -> Plan:
         return codec.read(Plan, parsed, "plan")
     except MalformedDocument as error:
         raise BadFile(f"{path}: {error}") from error
+
+
+def read_verified(problem: Problem, path: Path) -> VerifiedPlan:
+    """Read a plan and have the checker pass it.  Raises BadFile, also for a plan that the checker rejects."""
+    verdict = verify(problem, read_plan(path))
+    if isinstance(verdict, Rejected):
+        rules = ", ".join(sorted({each.rule for each in verdict.violations}))
+        raise BadFile(f"{path}: the plan breaks {rules}: {verdict.violations[0].sentence}; `holdfast check` says all")
+    return verdict

@@ -1,0 +1,66 @@
+"""`holdfast audit`: compare what ran, by the nodes' journals, with what was planned."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from planner.audit import report as audits
+from planner.audit.journals import read_journals
+from planner.cli.audit_tables import as_document, check_table, deviation_table, milestone_table, transfer_table
+from planner.cli.describe import read_with_progress
+from planner.cli.documents import read_verified
+from planner.cli.exits import GOOD, INFEASIBLE
+
+_SHOWN = 40  # differences that are listed; --json has all
+
+
+def audit(
+    description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan that was carried out.")],
+    journals: Annotated[
+        list[Path], typer.Argument(metavar="JOURNAL...", help="Journals, or directories in which *.jsonl are sought.")
+    ],
+    tolerance: Annotated[
+        str | None,
+        typer.Option(metavar="TIMES", help="Count as a difference what takes more than this times its prediction."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Compare a run with its plan: every transfer, opening, closing and release; predicted and measured times."""
+    limit = None if tolerance is None else _times(tolerance)
+    verified = read_verified(read_with_progress(description), plan)
+    report = audits.audit(verified, read_journals(journals), limit)
+    if as_json:
+        typer.echo(json.dumps(as_document(report), indent=2))
+        raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)
+    console = Console(highlight=False, markup=False)
+    tables = Console(highlight=False, markup=False, width=None if console.is_terminal else 120)
+    for table in (check_table(report), milestone_table(report), transfer_table(report), deviation_table(report)):
+        if table.row_count:
+            tables.print(table)
+    differing = [(finding.id, each) for finding in report.findings for each in finding.differs]
+    noted = [(finding.id, each) for finding in report.findings for each in finding.notes]
+    for heading, remarks in (("what differs", differing), ("worth knowing", noted)):
+        if remarks:
+            typer.echo(f"{heading}:")
+        for check, remark in remarks[:_SHOWN]:
+            typer.echo(f"  {check} at {remark.where}: {remark.sentence}")
+        if len(remarks) > _SHOWN:
+            typer.echo(f"  ... and {len(remarks) - _SHOWN} more (--json has all)")
+    typer.echo(audits.CLOCKS)
+    typer.echo("ran as planned" if report.as_planned else f"{len(differing)} differences from the plan")
+    raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)
+
+
+def _times(text: str) -> Fraction:
+    try:
+        times = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r:.40} is no number; say how many times, such as 1.5") from error
+    if times <= 0:
+        raise typer.BadParameter(f"{text!r:.40}: a positive number is needed, such as 1.5")
+    return times
