@@ -1,0 +1,130 @@
+"""Five real `holdfastd` processes on this machine: started, watched and stopped."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from examples.demo.settings import DemoFailed
+from specs.cluster import Cluster, NodeId
+from specs.llm import LlmId
+
+_STOP_S = 20  # a daemon that needs longer is killed, and the demo has failed
+_START_S = 180  # importing torch five times on a busy machine
+_LISTENING = "listening at "
+
+
+def check_ports_free(cluster: Cluster) -> None:
+    """Raise DemoFailed, naming the port, if another process has one that a node of the cluster needs."""
+    for node in cluster.nodes:
+        host, _, port = (node.address or "").rpartition(":")
+        try:
+            with socket.socket() as probe:
+                # As the daemon binds: connections of an earlier run that are closing are no obstacle.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, int(port)))
+        except OSError as error:
+            raise DemoFailed(
+                f"Port {port} of {host}, which the description gives to {node.id}, cannot be had ({error.strerror}): "
+                "end what uses it, or change the address in the description."
+            ) from None
+
+
+@attrs.frozen(kw_only=True)
+class Daemons:
+    """The running daemons."""
+
+    urls: Mapping[NodeId, str]
+    exits: dict[NodeId, int]  # filled when they have been stopped
+    processes: Mapping[NodeId, asyncio.subprocess.Process]
+
+    def check_alive(self) -> None:
+        """Raise DemoFailed if one has ended by itself."""
+        for node, process in self.processes.items():
+            if process.returncode is not None:
+                raise DemoFailed(f"The daemon of {node} ended by itself with exit code {process.returncode}.")
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """Where the daemons find and put things."""
+
+    checkpoints: Mapping[NodeId, Mapping[LlmId, Path]]  # of every node; empty for those that hold nothing
+    states: Path
+    logs: Path
+
+
+@contextlib.asynccontextmanager
+async def running(launch: Launch, progress: Callable[[int], None]) -> AsyncIterator[Daemons]:
+    """Run a daemon per node while the block runs.  Raises DemoFailed when one does not start or does not stop."""
+    processes: dict[NodeId, asyncio.subprocess.Process] = {}
+    exits: dict[NodeId, int] = {}
+    try:
+        for node in launch.checkpoints:
+            processes[node] = await _start(launch, node)
+        urls: dict[NodeId, str] = {}
+        starting = [asyncio.create_task(_listening(node, processes[node], launch.logs)) for node in processes]
+        try:
+            for started in asyncio.as_completed(starting, timeout=_START_S):
+                node, url = await started
+                urls[node] = url
+                progress(len(urls))
+        except TimeoutError:
+            raise DemoFailed(f"After {_START_S} s only {len(urls)} of {len(processes)} daemons listen.") from None
+        finally:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+        yield Daemons(urls={node: urls[node] for node in processes}, exits=exits, processes=processes)
+    finally:
+        exits.update(await _stop(processes))
+
+
+async def _start(launch: Launch, node: NodeId) -> asyncio.subprocess.Process:
+    program = Path(sys.executable).with_name("holdfastd")
+    options = [
+        "--node",
+        node,
+        "--http",
+        "127.0.0.1:0",
+        "--state",
+        str(launch.states / node),
+        "--threads",
+        "1",
+        "--log-level",
+        "info",
+    ]
+    for llm, directory in launch.checkpoints[node].items():
+        options += ["--checkpoint", f"{llm}={directory}"]
+    with (launch.logs / f"{node}.log").open("wb") as log:
+        # Its own process group: Ctrl-C reaches only the demo, which then stops the daemons itself.
+        return await asyncio.create_subprocess_exec(
+            program, *options, stdout=asyncio.subprocess.PIPE, stderr=log, process_group=0
+        )
+
+
+async def _listening(node: NodeId, process: asyncio.subprocess.Process, logs: Path) -> tuple[NodeId, str]:
+    """Wait for the line in which a daemon says where it listens."""
+    assert process.stdout is not None
+    while line := (await process.stdout.readline()).decode():
+        if _LISTENING in line:
+            return node, line.partition(_LISTENING)[2].strip()
+    raise DemoFailed(f"The daemon of {node} did not start; {logs / f'{node}.log'} says why.")
+
+
+async def _stop(processes: Mapping[NodeId, asyncio.subprocess.Process]) -> dict[NodeId, int]:
+    """End every daemon, gently first; give the exit codes."""
+    for process in processes.values():
+        if process.returncode is None:
+            process.terminate()
+    waits = [asyncio.create_task(process.wait()) for process in processes.values()]
+    if waits:
+        await asyncio.wait(waits, timeout=_STOP_S)
+    for process in processes.values():
+        if process.returncode is None:
+            process.kill()
+    return {node: await process.wait() for node, process in processes.items()}

@@ -1,0 +1,116 @@
+"""The load: requests through the unmodified `openai` client, and what came back when."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import attrs
+from openai import AsyncOpenAI, OpenAIError
+
+from examples.demo.oracle import OUTPUT_TOKENS_MAX, PROMPTS
+from specs.cluster import NodeId
+from specs.llm import LlmId
+
+_OUTPUT_TOKENS_MIN = 24
+_TIMEOUT_S = 300
+
+
+@attrs.define(kw_only=True)
+class Answer:
+    """One request and its tokens so far."""
+
+    front: NodeId  # the node that it was sent to
+    prompt: int  # index into PROMPTS
+    max_tokens: int
+    asked_unix_ns: int
+    names: list[str] = attrs.field(factory=list)
+    named_unix_ns: list[int] = attrs.field(factory=list)  # when each token came
+    finish: str | None = None
+    error: str | None = None  # a request that failed
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the answer is still being given."""
+        return self.finish is None and self.error is None
+
+    def equals(self, expected: Sequence[Sequence[str]]) -> bool:
+        """Whether the tokens are the oracle's, all of them and no more."""
+        return self.finish == "length" and tuple(self.names) == tuple(expected[self.prompt][: self.max_tokens])
+
+
+class Load:
+    """All requests of the demo.  Leave the block to end what is still running."""
+
+    def __init__(self, llm: LlmId, urls: Mapping[NodeId, str]) -> None:
+        self.answers: list[Answer] = []
+        self._llm = llm
+        # No retries: a request that fails is a failure of the demo.
+        self._clients = {
+            node: AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=_TIMEOUT_S)
+            for node, url in urls.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Load":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that came so far."""
+        return sum(len(answer.names) for answer in self.answers)
+
+    def ask(self, front: NodeId) -> None:
+        """Send one more request."""
+        number = len(self.answers)
+        answer = Answer(
+            front=front,
+            prompt=number % len(PROMPTS),
+            max_tokens=_OUTPUT_TOKENS_MIN + number % (OUTPUT_TOKENS_MAX - _OUTPUT_TOKENS_MIN + 1),
+            asked_unix_ns=time.time_ns(),
+        )
+        self.answers.append(answer)
+        self._tasks.append(asyncio.create_task(self._stream(answer)))
+
+    async def trickle(self, per_second: int) -> None:
+        """Send requests to the fronts in turn until cancelled."""
+        fronts = tuple(self._clients)
+        turn = 0
+        while True:
+            await asyncio.sleep(1 / per_second)
+            self.ask(fronts[turn % len(fronts)])
+            turn += 1
+
+    async def wait(self) -> None:
+        """Wait until every request is answered or has failed."""
+        await asyncio.gather(*self._tasks)
+
+    async def _stream(self, answer: Answer) -> None:
+        try:
+            stream = await self._clients[answer.front].completions.create(
+                model=self._llm,
+                prompt=PROMPTS[answer.prompt],
+                max_tokens=answer.max_tokens,
+                temperature=0,
+                logprobs=0,  # brings the name of every token
+                stream=True,
+                extra_body={"ignore_eos": True},
+            )
+            async for chunk in stream:
+                choice = chunk.choices[0]
+                names = (choice.logprobs.tokens or []) if choice.logprobs else []
+                answer.names += names
+                answer.named_unix_ns += [time.time_ns()] * len(names)
+                # Typed as never absent by the client, but absent until the last chunk.
+                answer.finish = choice.finish_reason or answer.finish
+        except OpenAIError as error:
+            answer.error = f"{answer.front}: {error}"
+        else:
+            if answer.finish is None:
+                answer.error = f"{answer.front}: the answer broke off after {len(answer.names)} tokens"
