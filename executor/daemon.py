@@ -132,10 +132,14 @@ class Daemon:
                 id=llm.id,
                 created_s=self._adopted_s,
                 context_tokens=Tokens(run.verified.problem.workload(llm.id).request_tokens_max),
-                tokenizer_directory=run.files.directory(llm.id) if run.files.has_files(llm.id) else None,
             )
             for llm in run.verified.problem.llms
         )
+
+    async def tokenizer_directory(self, llm: str) -> Path:
+        """Wait until an LLM's small files are here; give their directory."""
+        assert self._run is not None, "an LLM of the plan was asked for"
+        return await self._run.files.wait_for_files(LlmId(llm))
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Generate one sequence; waits for a pipeline to open when none is."""

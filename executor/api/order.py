@@ -19,6 +19,8 @@ from specs.units import Tokens
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _Source = TypeVar("_Source")
+# A node gets the small files of its LLMs within milliseconds of its plan, unless their holder is gone.
+TOKENIZER_PATIENCE_S = 10
 _INLINE_CHARACTERS_MAX = 20_000  # about 10 ms of tokenizing; more is done beside the event loop
 _MESSAGE_CHARACTERS = 20  # what rendering a message costs, in characters of tokenizing
 
@@ -68,11 +70,12 @@ class Tokenizers:
     def __init__(self) -> None:
         self._loading: dict[Path, asyncio.Task[Tokenizer]] = {}
 
-    async def of(self, llm: ServedLlm) -> Tokenizer:
-        """Give the tokenizer of an LLM.  Raises ApiError while there is none."""
-        directory = llm.tokenizer_directory
-        if directory is None:
-            raise unavailable(f"the tokenizer of {llm.id} has not arrived yet")
+    async def of(self, serving: Serving, llm: ServedLlm) -> Tokenizer:
+        """Give the tokenizer of an LLM, waiting for it a while.  Raises ApiError when there is none."""
+        try:
+            directory = await asyncio.wait_for(serving.tokenizer_directory(llm.id), TOKENIZER_PATIENCE_S)
+        except TimeoutError:
+            raise unavailable(f"the tokenizer of {llm.id} has not arrived yet") from None
         if directory not in self._loading:
             self._loading[directory] = asyncio.create_task(asyncio.to_thread(load_tokenizer, directory))
         try:
@@ -87,7 +90,7 @@ async def order_completion(serving: Serving, tokenizers: Tokenizers, body: Compl
     """Read a completion.  Raises ApiError."""
     sampling = completion_sampling(body)
     llm = find_llm(serving, body.model)
-    tokenizer = await tokenizers.of(llm)
+    tokenizer = await tokenizers.of(serving, llm)
     several = _prompts(body.prompt)
     # Before any work on them: a million prompts fit into a body.
     if len(several) * sampling.choices > CHOICES_MAX:
@@ -109,7 +112,7 @@ async def order_chat(serving: Serving, tokenizers: Tokenizers, body: ChatBody) -
         raise invalid("messages", "messages is empty; at least one is needed")
     messages = [_templated(index, message) for index, message in enumerate(body.messages)]
     llm = find_llm(serving, body.model)
-    tokenizer = await tokenizers.of(llm)
+    tokenizer = await tokenizers.of(serving, llm)
     try:
         characters = sum(len(message["content"]) + _MESSAGE_CHARACTERS for message in messages)
         prompt = await _encode(tokenizer.encode_chat, messages, characters)

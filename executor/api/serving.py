@@ -15,12 +15,11 @@ RequestId = NewType("RequestId", str)
 
 @attrs.frozen(kw_only=True)
 class ServedLlm:
-    """An LLM that requests can name.  The tokenizer directory is None until it has arrived at this node."""
+    """An LLM that requests can name."""
 
     id: str
     created_s: int  # seconds since 1970
     context_tokens: Tokens  # prompt and generated tokens together
-    tokenizer_directory: Path | None
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +121,9 @@ class Serving(Protocol):
 
     def llms(self) -> tuple[ServedLlm, ...]:
         """Give the LLMs that requests can name now."""
+
+    async def tokenizer_directory(self, llm: str) -> Path:
+        """Give the directory of an LLM's tokenizer; waits while it is still on its way to this node."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Generate one sequence: tokens, then one Finished or Failed.  Closing the iterator (aclose) cancels it."""

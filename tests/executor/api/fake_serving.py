@@ -42,7 +42,7 @@ def tokens_of(request: GenerationRequest) -> list[int]:
 class FakeServing:
     """Gives scripted tokens where there are any, else those of `tokens_of`."""
 
-    tokenizer_directory: Path | None
+    tokenizer: Path | None
     script: list[int] | None = None
     fail_after: int | None = None
     failure: Failed = Failed("the pipeline lost a stage", retryable=True)
@@ -65,10 +65,15 @@ class FakeServing:
                 id=name,
                 created_s=1_700_000_000,
                 context_tokens=CONTEXT_TOKENS,
-                tokenizer_directory=self.tokenizer_directory,
             )
             for name in self.names
         )
+
+    async def tokenizer_directory(self, llm: str) -> Path:
+        if self.tokenizer is None:
+            await asyncio.Event().wait()
+        assert self.tokenizer is not None
+        return self.tokenizer
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         self.requests.append(request)

@@ -3,6 +3,7 @@
 import openai
 import pytest
 
+from executor.api import order
 from tests.executor.api.fake_serving import CONTEXT_TOKENS, LLM, tokens_of
 
 
@@ -294,12 +295,13 @@ def test_one_failed_choice_cancels_the_others(client, serving, monkeypatch):
         client.completions.create(model=LLM, prompt="x", n=3)
 
 
-def test_while_nothing_is_served_clients_are_told_to_come_back(client, serving):
+def test_while_nothing_is_served_clients_are_told_to_come_back(client, serving, monkeypatch):
+    monkeypatch.setattr(order, "TOKENIZER_PATIENCE_S", 0.05)
     serving.names = ()
     with pytest.raises(openai.InternalServerError) as caught:
         client.completions.create(model=LLM, prompt="x")
     assert caught.value.status_code == 503
-    serving.names, serving.tokenizer_directory = (LLM,), None
+    serving.names, serving.tokenizer = (LLM,), None
     with pytest.raises(openai.InternalServerError, match="has not arrived") as caught:
         client.completions.create(model=LLM, prompt="x")
     assert caught.value.status_code == 503
