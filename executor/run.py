@@ -14,12 +14,11 @@ import attrs
 import torch
 
 from executor import messages
-from executor.canary import reference
-from executor.checkpoint import fill, read_file
 from executor.engine.errors import EngineError
-from executor.errors import NotHere, OutOfMemory
+from executor.errors import OutOfMemory
 from executor.files import Files
 from executor.journal import Journal
+from executor.loading import Loading
 from executor.machine import Machine, node_plan
 from executor.mail import REPORT, Mail
 from executor.pipelines.front import Door, Front
@@ -122,35 +121,15 @@ class Run:
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Take what the plan says is here: blobs of the checkpoint or of the plan before, files, the canary.
-
-        Raises BadCheckpoint, NotHere, OutOfMemory or EngineError when it is not, or not as planned.
-        """
-        for llm_id, directory in self._setting.checkpoints.items():
-            llm = self._llms.get(llm_id)
-            if llm is not None:
-                read = {file.digest: await asyncio.to_thread(read_file, directory, file) for file in llm.files}
-                self.files.put(llm_id, read)
-        for copy in self.machine.plan.held:
-            await self._load_blob(copy)
-        for llm in self._llms.values():
-            places = {copy.place for copy in self.machine.plan.held if self._blobs[copy.blob].llm == llm.id}
-            computing = sorted(place for place in places if self._places[place].kind is PlaceKind.DEVICE)
-            if computing and self.files.has_files(llm.id):
-                tensors = [self.store.tensors(llm, b, computing[0]) for b in self._blobs.values() if b.llm == llm.id]
-                canary = await asyncio.to_thread(reference, self.files.directory(llm.id), llm, tensors)
-                self.files.set_canary(llm.id, canary)
-
-    async def _load_blob(self, copy: Copy) -> None:
-        blob = self._blobs[copy.blob]
-        llm = self._llms[blob.llm]
-        memory = self.store.reserve(blob, copy.place)
-        directory = self._setting.checkpoints.get(llm.id)
-        if directory is not None:
-            await asyncio.to_thread(fill, directory, llm, blob, memory)
-        elif self._previous is None or not self._previous.copy_to(blob, copy.place, segments(llm, blob), memory):
-            raise NotHere(f"{self.node}: the plan says that {copy.place} holds {blob.id}, but it does not")
-        self.store.hold(blob, copy.place)
+        """Take what the plan says is here; see `executor.loading`."""
+        await Loading(
+            problem=self.verified.problem,
+            plan=self.verified.plan,
+            checkpoints=self._setting.checkpoints,
+            files=self.files,
+            store=self.store,
+            previous=self._previous,
+        ).load(self.machine.plan.held)
 
     async def start(self) -> None:
         """Begin to carry out the plan.  Raises OSError when the node's address cannot be had."""

@@ -1,7 +1,5 @@
 """Saying how good a plan is: each claim with the strongest bound among the closed forms that apply."""
 
-import attrs
-
 from specs.certificates import FORMULAS, certify
 from specs.invariants.facts import Facts
 from specs.plan import Certificate, Claim, Measure, Method, Plan
@@ -31,6 +29,4 @@ def _best(facts: Facts, claim: Claim, subject: str, measure: Measure) -> Certifi
         for formula in FORMULAS.values()
         if formula.claim is claim and formula.measure is measure
     ]
-    best = max(offers, key=lambda offer: (offer.method is not Method.NONE, offer.bound))
-    # A rounded-down bound may still stand above a value of zero when nothing has to move.
-    return attrs.evolve(best, bound=min(best.bound, best.value))
+    return max(offers, key=lambda offer: (offer.method is not Method.NONE, offer.bound))

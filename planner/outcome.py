@@ -1,6 +1,7 @@
 """The three answers of the planner, as types: a reader who forgets one is told by the type checker."""
 
 import attrs
+
 from specs.checker import VerifiedPlan
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import attrs
-from specs.checker import Rejected, verify
 
 from planner.blocks import choose_blocks, cut
 from planner.certify import certificates
@@ -15,6 +14,7 @@ from planner.stages import Sizes, blob_bytes, devices
 from planner.transfers import Move, Schedule, multicast_moves, schedule
 from specs import codec
 from specs.blobs import Blob
+from specs.checker import Rejected, verify
 from specs.cluster import PlaceId
 from specs.llm import Llm, LlmId
 from specs.plan import (
@@ -68,8 +68,7 @@ def solve(problem: Problem, request: Request | None = None) -> Outcome:
     plan = _assemble(problem, request, blobs, timed, routes)
     plan = attrs.evolve(plan, certificates=certificates(problem, plan))
     verdict = verify(problem, plan)
-    if isinstance(verdict, Rejected):
-        raise AssertionError(f"the planner made a plan that the checker rejects: {verdict.violations[:5]}")
+    assert not isinstance(verdict, Rejected), f"the planner made a plan that the checker rejects:\n{verdict}"
     return Planned(verified=verdict)
 
 

@@ -122,9 +122,9 @@ class _Lanes:
             for link in path.links:
                 fastest[link] = max(fastest.get(link, 0), rate)
         self._free: dict[LinkId, list[Nanos]] = {}
-        for link, rate in fastest.items():
-            capacity: int = routes.links[link].bytes_per_second
-            self._free[link] = [Nanos(0)] * (1 if link in ports else min(capacity // rate, _LANES_MAX))
+        for link, fastest_rate in fastest.items():
+            lanes = 1 if link in ports else min(int(routes.links[link].bytes_per_second) // fastest_rate, _LANES_MAX)
+            self._free[link] = [Nanos(0)] * lanes
 
     def book(self, path: Route, earliest: Nanos, duration: Nanos) -> Nanos:
         """Take one lane of each link of the path for the duration; return the start."""
