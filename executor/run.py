@@ -21,7 +21,7 @@ from executor.journal import Journal
 from executor.loading import Loading
 from executor.machine import Machine, node_plan
 from executor.mail import REPORT, Mail
-from executor.pipelines.front import Door, Front
+from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
 from executor.pipelines.leader import Leader
 from executor.store import Store, segments
@@ -90,9 +90,9 @@ class Run:
         self.leaders = {
             pipeline.id: Leader(pipeline, self.host, self.mail, self._spawn)
             for pipeline in plan.pipelines
-            if self.host.node_of_stage(pipeline.id, 0) == self.node
+            if self.host.leader_of(pipeline.id) == self.node
         }
-        self.front = Front(self.node, self._doors(), self.mail)
+        self.front = Front(self.node, doors_of(plan, self.host.leader_of), self.mail)
         self.mail.files, self.mail.host = self.files, self.host
         self.mail.front, self.mail.leaders = self.front, self.leaders
         self._transport: wire.Transport | None = None
@@ -103,20 +103,6 @@ class Run:
         self._known_lacks: frozenset[Copy] = frozenset()
         self._started_ns = time.monotonic_ns()
         self._deadline_ns = node_deadline_ns(plan)
-
-    def _doors(self) -> tuple[Door, ...]:
-        plan = self.verified.plan
-        weights = {row.pipeline: row.weight for row in plan.routing}
-        return tuple(
-            Door(
-                pipeline=pipeline.id,
-                llm=pipeline.llm,
-                leader=self.host.node_of_stage(pipeline.id, 0),
-                weight=weights[pipeline.id],
-                slots=pipeline.slots,
-            )
-            for pipeline in plan.pipelines
-        )
 
     # --- life ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ breaks: the request is submitted again, with the tokens it has, to a pipeline th
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import attrs
 
@@ -17,7 +17,7 @@ from executor.pipelines.post import Post
 from executor.traffic import Cancel, Returned, Submit, Token
 from specs.cluster import NodeId
 from specs.llm import LlmId
-from specs.plan import PipelineId
+from specs.plan import PipelineId, Plan
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +29,21 @@ class Door:
     leader: NodeId
     weight: int  # new requests are shared in proportion to it
     slots: int  # requests of this front in it at once, at most
+
+
+def doors_of(plan: Plan, leader_of: Callable[[PipelineId], NodeId]) -> tuple[Door, ...]:
+    """List the doors of a plan."""
+    weights = {row.pipeline: row.weight for row in plan.routing}
+    return tuple(
+        Door(
+            pipeline=pipeline.id,
+            llm=pipeline.llm,
+            leader=leader_of(pipeline.id),
+            weight=weights[pipeline.id],
+            slots=pipeline.slots,
+        )
+        for pipeline in plan.pipelines
+    )
 
 
 @attrs.frozen

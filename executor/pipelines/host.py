@@ -77,6 +77,10 @@ class Host:
         assert node is not None, "devices are on nodes"
         return node
 
+    def leader_of(self, pipeline: PipelineId) -> NodeId:
+        """Name the node that leads a pipeline: that of its first stage."""
+        return self.node_of_stage(pipeline, 0)
+
     async def build(self, pipeline: PipelineId) -> None:
         """Make this node's stages of a pipeline ready.  Raises OutOfMemory, UnsupportedLlm or WrongTensor."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._build, self._pipelines[pipeline])
@@ -121,7 +125,7 @@ class Host:
         result = await self._run(seat, batch, inputs, forward.choices())
         if isinstance(result, tuple):
             answer = SampledTokens(pipeline=forward.pipeline, iteration=forward.iteration, tokens=result)
-            self._post.send(self.node_of_stage(forward.pipeline, 0), answer)
+            self._post.send(self.leader_of(forward.pipeline), answer)
         elif result is not None:
             self._pass_on(attrs.evolve(forward, stage=forward.stage + 1, width=result.shape[-1]), result)
 
