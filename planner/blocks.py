@@ -1,10 +1,9 @@
 """Cutting an LLM into blobs: contiguous packs of tensors, at least one layer each, as even as layers allow."""
 
-import functools
 import itertools
 from collections.abc import Sequence
 
-from specs.blobs import Blob, BlobId, packed_bytes
+from specs.blobs import Blob, BlobId, packed_bytes, tensor_offsets
 from specs.bounds import multicast_ticks_bound
 from specs.llm import Llm
 from specs.units import BytesPerSecond, Nanos, duration_ns
@@ -18,7 +17,9 @@ def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
     if not 1 <= blocks <= llm.layers:
         raise ValueError(f"{llm.id} has {llm.layers} layers; it can be cut into 1 to {llm.layers} blocks, not {blocks}")
     starts = _layer_starts(llm)
-    borders = _even_borders([packed_bytes(llm, a, b) for a, b in itertools.pairwise(starts)], blocks)
+    offsets = tensor_offsets(llm, 0, len(llm.tensors))
+    ends = [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]]
+    borders = _even_borders([offsets[start] for start in starts[:-1]], ends, blocks)
     return tuple(
         Blob(
             id=BlobId(f"{llm.id}/{index}"),
@@ -51,20 +52,31 @@ def _layer_starts(llm: Llm) -> list[int]:
     return [0, *firsts[1:], len(llm.tensors)]
 
 
-def _even_borders(sizes: Sequence[int], parts: int) -> list[int]:
-    """Cut a row into contiguous non-empty parts, the largest sum as small as possible; earliest borders win ties."""
-    sums = [0]
-    for size in sizes:
-        sums.append(sums[-1] + size)
+def _even_borders(begins: Sequence[int], ends: Sequence[int], parts: int) -> list[int]:
+    """Cut a row of layers into contiguous non-empty parts, the largest as small as possible; earliest borders win ties.
 
-    @functools.cache
-    def best(first: int, left: int) -> tuple[int, tuple[int, ...]]:
-        if left == 1:
-            return sums[-1] - sums[first], ()
-        options = []
-        for border in range(first + 1, len(sizes) - left + 2):
-            largest, rest = best(border, left - 1)
-            options.append((max(largest, sums[border] - sums[first]), (border, *rest)))
-        return min(options)
+    Layer i lies at bytes [begins[i], ends[i]), so that a part [i, j) has ends[j - 1] - begins[i] bytes.
+    """
+    layers = len(begins)
+    low, high = max(end - begin for begin, end in zip(begins, ends, strict=True)), ends[-1] - begins[0]
+    while low < high:
+        middle = (low + high) // 2
+        if len(_from_the_end(begins, ends, middle)) <= parts:
+            high = middle
+        else:
+            low = middle + 1
+    # Each border as early as the parts after it allow, but never before there are layers for the parts before it.
+    starts = _from_the_end(begins, ends, low)
+    starts += [0] * (parts - len(starts))
+    return [max(part, start) for part, start in enumerate(reversed(starts))] + [layers]
 
-    return [0, *best(0, parts)[1], len(sizes)]
+
+def _from_the_end(begins: Sequence[int], ends: Sequence[int], part_bytes_max: int) -> list[int]:
+    """Fill parts up to this size from the last layer backwards; give the first layer of each part, the last first."""
+    starts = []
+    end = ends[-1]
+    for layer in reversed(range(len(begins))):
+        if end - begins[layer] > part_bytes_max:
+            starts.append(layer + 1)
+            end = ends[layer]
+    return [*starts, 0]

@@ -1,4 +1,4 @@
-"""Routes over the place graph: for each pair of memories the one with the highest rate, then the fewest links."""
+"""Routes over the place graph: for each pair of memories the path whose links one after another are quickest."""
 
 import itertools
 
@@ -31,7 +31,12 @@ class Routes:
             known = self._graph.get_edge_data(link.source, link.destination)
             if known is None or cost < known["cost"]:
                 self._graph.add_edge(link.source, link.destination, cost=cost, link=link.id)
-        self._core: nx.DiGraph = self._graph.subgraph(self._switches).copy()
+        # Not a subgraph of networkx: the order of its edges, by which equal paths are told apart, would be that of a set.
+        self._core = nx.DiGraph()
+        self._core.add_nodes_from(place.id for place in cluster.places if place.id in self._switches)
+        for near, far, data in self._graph.edges(data=True):
+            if near in self._switches and far in self._switches:
+                self._core.add_edge(near, far, **data)
         self._found: dict[tuple[PlaceId, PlaceId], Route] = {}
         self._between: dict[tuple[PlaceId, PlaceId], list[PlaceId] | None] = {}
 
