@@ -2,10 +2,10 @@
 
 import typer
 
-from planner.cli import audit, check, describe, plan
+from planner.cli import audit, check, describe, plan, show
 
 # Each is a function whose signature and docstring are the command's options and help.
-COMMANDS = (describe.describe, plan.plan, check.check, audit.audit)
+COMMANDS = (describe.describe, plan.plan, check.check, show.show, audit.audit)
 
 
 def make_app() -> typer.Typer:

@@ -1,0 +1,43 @@
+"""`holdfast show`: write one page about a plan and, given journals, about its run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.audit.instants import timeline
+from planner.audit.journals import read_journals
+from planner.audit.trace import records_of
+from planner.cli.describe import read_with_progress
+from planner.cli.documents import BadFile, read_verified
+from planner.cli.exits import GOOD
+from planner.errors import CannotWrite
+from planner.page.render import render
+from specs import codec
+
+
+def show(
+    description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
+    out: Annotated[Path, typer.Option(metavar="PAGE.html", help="Write the page here.")],
+    journal: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A journal of the run, or a directory with journals; may be repeated."),
+    ] = None,
+) -> None:
+    """Write one self-contained page: the multicast over time, lanes per port and node, pipelines, certificates."""
+    verified = read_verified(read_with_progress(description), plan)
+    measured = None
+    if journal:
+        digest, generation = codec.digest(verified.plan), verified.plan.generation
+        records = [record for each in read_journals(journal) for _, record in records_of(each, digest, generation)]
+        if not records:
+            raise BadFile(f"{journal[0]}: no journal there is of this plan, {digest[:12]}, generation {generation}")
+        measured = timeline(verified.plan, verified.problem, records)
+    page = render(verified, measured).encode()
+    try:
+        out.write_bytes(page)
+    except OSError as error:
+        raise CannotWrite(f"{out}: cannot be written: {error.strerror}") from error
+    typer.echo(f"written to {out}: {len(page):,} bytes")
+    raise typer.Exit(GOOD)
