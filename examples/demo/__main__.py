@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from examples.demo.sequence import run
 from examples.demo.settings import DemoFailed, Settings
 
+_DESCRIPTION = Path(__file__).resolve().parent.parent / "demo.yaml"
 _FAILED = 1
 _INTERRUPTED = 130  # as shells count SIGINT
 
@@ -24,11 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR", help="plan, journals, logs, page")
     parser.add_argument("--keep", action="store_true", help="go on serving at the end, until Ctrl-C")
     options = parser.parse_args(argv)
-    console = Console()
+    # Without a terminal, tables are as wide as they need to be.
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     settings = Settings(
-        description=Path(__file__).parent.parent.relative_to(Path.cwd()) / "demo.yaml"
-        if Path(__file__).is_relative_to(Path.cwd())
-        else Path(__file__).parent.parent / "demo.yaml",
+        description=Path(os.path.relpath(_DESCRIPTION)),
         out=options.out,
         keep=options.keep,
     )

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from examples.demo.settings import DemoFailed
 
@@ -21,13 +22,17 @@ def is_whole(directory: Path, shape: Mapping[str, int]) -> bool:
 
 def make(directory: Path, shape: Mapping[str, int]) -> None:
     """Make the checkpoint, whole or not at all.  Raises DemoFailed if the directory holds something else."""
+    from transformers.utils import logging
+
     from tests.checkpoints import make_checkpoint
 
     if directory.exists() and not (directory / "config.json").exists() and any(directory.iterdir()):
         raise DemoFailed(f"{directory} holds something that is no checkpoint; move it away and try again.")
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped there
     draft = directory.with_name(f".{directory.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    make_checkpoint(draft, "llama", **shape)
+    entries: dict[str, Any] = dict(shape)
+    make_checkpoint(draft, "llama", **entries)
     (draft / _MANIFEST).write_text(json.dumps(_manifest(draft, shape), indent=2))
     if directory.exists():
         shutil.rmtree(directory)

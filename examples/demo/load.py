@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import attrs
 from openai import AsyncOpenAI, OpenAIError
@@ -43,7 +44,8 @@ class Load:
 
     def __init__(self, llm: LlmId, urls: Mapping[NodeId, str]) -> None:
         self.answers: list[Answer] = []
-        self._llm = llm
+        self.llm = llm
+        self.urls = urls
         # No retries: a request that fails is a failure of the demo.
         self._clients = {
             node: AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=_TIMEOUT_S)
@@ -51,7 +53,7 @@ class Load:
         }
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "Load":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,7 +96,7 @@ class Load:
     async def _stream(self, answer: Answer) -> None:
         try:
             stream = await self._clients[answer.front].completions.create(
-                model=self._llm,
+                model=self.llm,
                 prompt=PROMPTS[answer.prompt],
                 max_tokens=answer.max_tokens,
                 temperature=0,

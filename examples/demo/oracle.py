@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from executor.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -27,8 +28,10 @@ def expected_names(
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped there
     tokenizer = load_tokenizer(directory)
-    llm = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    # Typed by its common base, which does not know `generate`.
+    llm: Any = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     assert len({_name(tokenizer, token) for token in range(llm.config.vocab_size)}) == llm.config.vocab_size, (
         "two tokens of the demo's tokenizer have one name: equal names would not mean equal tokens"
     )

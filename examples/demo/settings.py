@@ -38,6 +38,11 @@ class Settings:
         return self.out / "plan.json"
 
     @property
+    def audit(self) -> Path:
+        """The report of `holdfast audit`."""
+        return self.out / "audit.txt"
+
+    @property
     def page(self) -> Path:
         """The page of `holdfast show`."""
         return self.out / "demo.html"

@@ -1,6 +1,7 @@
 """What is seen while the demo runs: a bar per node on a terminal, a line now and then elsewhere."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -28,15 +29,15 @@ class Watch:
         self._console = console
         self._urls = urls
         self._load = load
-        self._statuses: dict[NodeId, Status] = {}
+        self._statuses: dict[NodeId, Status] = {node: {} for node in urls}
         self._began_s = time.monotonic()
         self._line_s = 0.0
         self.loaded = asyncio.Event()  # every node has carried out its part of the plan
 
     async def run(self) -> None:
         """Show the state again and again until cancelled."""
-        live = Live(console=self._console, auto_refresh=False, transient=False)
-        with live if self._console.is_terminal else _Nothing():
+        live = Live(console=self._console, auto_refresh=False)
+        with live if self._console.is_terminal else contextlib.nullcontext():
             async with httpx.AsyncClient(timeout=60) as client:
                 while True:
                     await asyncio.gather(*(self._ask(client, node) for node in self._urls))
@@ -56,7 +57,7 @@ class Watch:
             parts.append(f"{node} {status.get('phase', 'without a plan')}: {blobs['held']} of {blobs['wanted']} blobs")
         return "; ".join(parts)
 
-    def waiting(self) -> str:
+    def requests(self) -> str:
         """Say in one line which node has how many requests, and where."""
         return "; ".join(f"{node} {dict(status.get('requests', {}))}" for node, status in self._statuses.items())
 
@@ -67,7 +68,8 @@ class Watch:
         answers = self._load.answers
         running = sum(answer.is_running for answer in answers)
         failed = sum(answer.error is not None for answer in answers)
-        text = f"{self._load.tokens:,} tokens served, {len(answers) - running - failed} of {len(answers)} requests answered"
+        answered = len(answers) - running - failed
+        text = f"{self._load.tokens:,} tokens served, {answered} of {len(answers)} requests answered"
         return f"{text}, {failed} failed" if failed else text
 
     def _open(self) -> list[str]:
@@ -101,13 +103,3 @@ class Watch:
         )
         pipelines = f"{len(self._open())} pipelines open"
         self._console.print(f"  {now_s - self._began_s:5.1f} s  {held}  {pipelines}, {self._counts()}", soft_wrap=True)
-
-
-class _Nothing:
-    """The context of a run without a live picture."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
