@@ -17,7 +17,16 @@ class BadFile(PlannerError):
 
 def write_plan(path: Path, plan: Plan) -> int:
     """Write a plan's canonical bytes; give their number.  Raises BadFile; then nothing has changed."""
-    data = codec.encode(plan)
+    return _write(path, codec.encode(plan))
+
+
+def write_document(path: Path, verified: VerifiedPlan) -> int:
+    """Write a plan with its problem, as daemons take them; give the number of bytes.  Raises BadFile."""
+    problem, plan = codec.encode(verified.problem), codec.encode(verified.plan)
+    return _write(path, b'{"plan":' + plan + b',"problem":' + problem + b"}")
+
+
+def _write(path: Path, data: bytes) -> int:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(data)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from planner.cli.describe import read_with_progress
-from planner.cli.documents import read_plan, write_plan
+from planner.cli.documents import read_plan, write_document, write_plan
 from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary
 from planner.outcome import Infeasible, Planned, Undecided
@@ -20,6 +20,10 @@ from specs import codec
 def plan(
     description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
     out: Annotated[Path | None, typer.Option(metavar="PLAN.json", help="Write the plan here.")] = None,
+    document: Annotated[
+        Path | None,
+        typer.Option(metavar="DOCUMENT.json", help="Write the plan with its problem here: what daemons take."),
+    ] = None,
     blocks: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Blocks per LLM; chosen for the least time otherwise.")
     ] = None,
@@ -39,6 +43,8 @@ def plan(
     match outcome:
         case Planned(verified=verified):
             size = len(codec.encode(verified.plan)) if out is None else write_plan(out, verified.plan)
+            if document is not None:
+                write_document(document, verified)
             if as_json:
                 typer.echo(json.dumps(plan_summary(verified), indent=2))
             else:
