@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+from planner.errors import CannotCut
 from specs.blobs import Blob, BlobId, packed_bytes, tensor_offsets
 from specs.bounds import multicast_ticks_bound
 from specs.llm import Llm
@@ -12,10 +13,10 @@ from specs.units import BytesPerSecond, Nanos, duration_ns
 def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
     """Cut into this many blobs, 1 to `llm.layers`, so that the largest is as small as possible.
 
-    Tensors outside the layers go with the layer next to them in pack order.
+    Tensors outside the layers go with the layer next to them in pack order.  Raises CannotCut.
     """
     if not 1 <= blocks <= llm.layers:
-        raise ValueError(f"{llm.id} has {llm.layers} layers; it can be cut into 1 to {llm.layers} blocks, not {blocks}")
+        raise CannotCut(f"{llm.id} has {llm.layers} layers; it can be cut into 1 to {llm.layers} blocks, not {blocks}")
     starts = _layer_starts(llm)
     offsets = tensor_offsets(llm, 0, len(llm.tensors))
     ends = [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]]

@@ -3,6 +3,8 @@
     PlannerError             base; never raised itself
     +-- BadDescription       a description that cannot be understood: every fault found, each with its place
     +-- BadCheckpoint        a checkpoint directory that is not what it should be: which file, what, what instead
+    +-- BadPlan              a plan file that cannot be read, or a plan that is not what it should be
+    +-- CannotCut            more blocks asked for than an LLM has layers
     +-- CannotWrite          a file that was asked for and cannot be written
     +-- BadQuantity          a text that is not the quantity it should be: what, and what instead
 
@@ -24,6 +26,14 @@ class BadDescription(PlannerError):
 
 class BadCheckpoint(PlannerError):
     """A checkpoint that cannot be read, in one sentence."""
+
+
+class BadPlan(PlannerError):
+    """A plan that cannot be taken from its file: which file, what, what instead."""
+
+
+class CannotCut(PlannerError):
+    """A number of blocks into which an LLM cannot be cut."""
 
 
 class CannotWrite(PlannerError):

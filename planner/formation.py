@@ -7,19 +7,22 @@ pipelines in which it took part switch to it.  A receiver is in one distributed 
 always ends by a switch to the next pipeline of one of its members.
 """
 
+import itertools
+import operator
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from planner.partition import Member, Run, partition
-from planner.stages import Sizes, blob_bytes, devices
+from planner.stages import Sizes, devices
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import Place, PlaceId
 from specs.plan import Pipeline, Stage
 from specs.units import Bytes, Nanos
 
-# Receivers in one pipeline: more make the hop count, and so the time of a token, grow without need.
-MEMBERS_MAX = 3
+# Places in one pipeline: more make the hop count, and so the time of a token, grow without need.
+MEMBERS_MAX = 4
 # Pipelines among receivers: they live for the last ticks only, and each costs KV memory and a partition search.
 COVERS_MAX = 16
 
@@ -39,12 +42,14 @@ def form(
     blobs: tuple[Blob, ...],
     sources: Sequence[PlaceId],
     arrivals: Mapping[PlaceId, Sequence[tuple[Nanos, BlobId]]],
+    spare_bytes: Mapping[PlaceId, Bytes],
 ) -> tuple[Opening, ...]:
     """List the pipelines of one LLM in the order of their openings.
 
-    `sources` are the devices that hold the LLM from the start; `arrivals` lists for each receiver when it gets what.
+    `sources` are the devices that hold the LLM from the start and serve it; `arrivals` lists for each receiver when it
+    gets what, in order of time; `spare_bytes` is the memory for pipelines over nodes at each of these places.
     """
-    return _Formation(sizes, blobs, sources, arrivals).openings()
+    return _Formation(sizes, blobs, sources, arrivals, spare_bytes).openings()
 
 
 @attrs.frozen(kw_only=True)
@@ -63,16 +68,24 @@ class _Formation:
         blobs: tuple[Blob, ...],
         sources: Sequence[PlaceId],
         arrivals: Mapping[PlaceId, Sequence[tuple[Nanos, BlobId]]],
+        spare_bytes: Mapping[PlaceId, Bytes],
     ) -> None:
         self.sizes = sizes
         self.blobs = blobs
         self.sources = sources
         self.arrivals = arrivals
+        self.spare_bytes = spare_bytes
         self.places = devices(sizes.problem)
         self.units = len(sizes.llm.units)
         self.bit = {blob.id: 1 << index for index, blob in enumerate(blobs)}
         self.all_bits = (1 << len(blobs)) - 1
-        self.complete_ns = {place: max(at for at, _ in arrived) for place, arrived in arrivals.items()}
+        self.instants = {place: [at for at, _ in arrived] for place, arrived in arrivals.items()}
+        self.complete_ns = {place: instants[-1] for place, instants in self.instants.items()}
+        # For each place, what it holds after so many arrivals.
+        self.unions = {
+            place: list(itertools.accumulate((self.bit[blob] for _, blob in arrived), operator.or_, initial=0))
+            for place, arrived in arrivals.items()
+        }
         self.needs = [
             sum(self.bit[blob] for blob in blobs_of_units(sizes.llm, blobs, unit, unit + 1))
             for unit in range(self.units)
@@ -114,7 +127,7 @@ class _Formation:
     # --- what is held when ---------------------------------------------------------------------------------------
 
     def _held(self, place: PlaceId, at: Nanos) -> int:
-        return sum(self.bit[blob] for when, blob in self.arrivals[place] if when <= at)
+        return self.unions[place][bisect_right(self.instants[place], at)]
 
     def _union_reaches(self, count: int) -> Nanos:
         """Find the instant at which the receivers together hold this many blobs."""
@@ -138,7 +151,7 @@ class _Formation:
     def _assists(self, at: Nanos) -> Iterable[_Draft]:
         """Let each source share its work with receivers that already hold something."""
         free = [place for place in self.arrivals if self._held(place, at)]
-        share = max(1, min(MEMBERS_MAX, len(free) // max(1, len(self.sources))))
+        share = max(1, min(MEMBERS_MAX - 1, len(free) // max(1, len(self.sources))))
         for index, source in enumerate(self.sources):
             chosen = free[index * share : (index + 1) * share]
             draft = self._try(at, [*chosen, source]) if chosen else None
@@ -170,7 +183,7 @@ class _Formation:
         held = {place: self._held(place, at) for place in free}
         chosen: list[PlaceId] = []
         union = 0
-        while union != self.all_bits and len(chosen) <= MEMBERS_MAX and len(chosen) < len(free):
+        while union != self.all_bits and len(chosen) < min(MEMBERS_MAX, len(free)):
             best = max(free, key=lambda place: (held[place] & ~union).bit_count())
             if not held[best] & ~union:
                 return []
@@ -201,7 +214,7 @@ class _Formation:
         if whole is not None:
             return whole
         body = partition(members, 0, self.units - 1)
-        heads = [member.place for member in members if member.able[-1]]
+        heads = [member.place for member in members if member.able[-1] and member.units_max > 0]
         if body is None or not heads:
             return None
         used = [run.place for run in body if run.place in heads]
@@ -217,12 +230,10 @@ class _Formation:
         )
 
     def _units_max(self, place: Place) -> int:
-        """How many units' KV fit beside the LLM, its local pipeline, and one more pipeline that is being replaced."""
-        local = self.sizes.local(place.id)
-        left = place.memory_bytes - blob_bytes(self.blobs) - self.sizes.bytes_of(local, place.id)
+        """How many units fit: a place is in two pipelines at a time, with up to two runs (one the head) in each."""
         each = max(unit.kv_bytes_per_token for unit in self.sizes.llm.units) * self.sizes.kv_tokens
-        workspace: Bytes = local.stages[0].workspace_bytes
-        return max(0, left // 2 - 2 * workspace) // max(1, each)
+        workspace: Bytes = self.sizes.local(place.id).stages[0].workspace_bytes
+        return max(0, self.spare_bytes[place.id] // 2 - 2 * workspace) // max(1, each)
 
     def _times(self, place: Place) -> tuple[Nanos, ...]:
         kind = str(place.device)

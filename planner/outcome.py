@@ -30,7 +30,7 @@ class Infeasible:
 
 @attrs.frozen(kw_only=True)
 class Undecided:
-    """A limit ran out before an answer was found; the problem may have a plan or not."""
+    """The planner found no plan and cannot show that there is none: why, in a sentence for a person."""
 
     sentence: str
 

@@ -2,7 +2,7 @@
 
 Dynamic programming over (units done, places used): f[u, S] is the least possible time of the slowest stage when the
 units before u are computed by the places in S, each by one contiguous run of units that it may compute.  Exact for the
-places given; 2^places x units^2 steps, so callers offer few places.
+places given; 2^places x places x units^2 steps, so callers offer few places.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Run:
 def partition(members: Sequence[Member], first: int, end: int) -> tuple[Run, ...] | None:
     """Cut units [first, end) into runs over some of the members; None when they cannot cover them.
 
-    The slowest run is as quick as possible; among those, fewer runs are better, then members given earlier.
+    The slowest run is as quick as possible; among those, fewer runs are better.  Ties fall the same way every time.
     """
     best: dict[tuple[int, int], tuple[Nanos, int, tuple[Run, ...]]] = {(first, 0): (Nanos(0), 0, ())}
     for done in range(first, end):
@@ -68,8 +68,8 @@ def _extend(
         if not member.able[unit]:
             return
         time += member.unit_ns[unit]
-        run = Run(place=member.place, first=start, end=unit + 1)
-        candidate = (Nanos(max(slowest, time)), stages + 1, (*runs, run))
+        reached = Nanos(max(slowest, time))
         known = best.get((unit + 1, used))
-        if known is None or candidate[:2] < known[:2]:
-            best[unit + 1, used] = candidate
+        if known is None or (reached, stages + 1) < known[:2]:
+            run = Run(place=member.place, first=start, end=unit + 1)
+            best[unit + 1, used] = reached, stages + 1, (*runs, run)

@@ -31,7 +31,7 @@ class Routes:
             known = self._graph.get_edge_data(link.source, link.destination)
             if known is None or cost < known["cost"]:
                 self._graph.add_edge(link.source, link.destination, cost=cost, link=link.id)
-        # Not a subgraph of networkx: the order of its edges, by which equal paths are told apart, would be that of a set.
+        # Not a subgraph of networkx: its edges come in the order of a set, and order decides between equal paths.
         self._core = nx.DiGraph()
         self._core.add_nodes_from(place.id for place in cluster.places if place.id in self._switches)
         for near, far, data in self._graph.edges(data=True):
@@ -46,6 +46,10 @@ class Routes:
         if known is None:
             known = self._found[source, destination] = self._search(source, destination)
         return known
+
+    def reaches(self, source: PlaceId, destination: PlaceId) -> bool:
+        """Say whether links lead from one memory to another, be it through other memories."""
+        return bool(nx.has_path(self._graph, source, destination))
 
     def rate(self, route: Route) -> BytesPerSecond:
         """Give the capacity of the route's narrowest link."""

@@ -1,6 +1,6 @@
 """The flow of the planner on one page: refuse what cannot fit, cut, schedule, form pipelines, certify, verify."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import attrs
@@ -8,12 +8,13 @@ import attrs
 from planner.blocks import choose_blocks, cut
 from planner.certify import certificates
 from planner.formation import Opening, form
-from planner.outcome import Conflict, Infeasible, Outcome, Planned
+from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
+from planner.room import Room, impossible, rooms
 from planner.routes import NoRoute, Routes
-from planner.stages import Sizes, blob_bytes, devices
-from planner.transfers import Move, Schedule, multicast_moves, schedule
+from planner.stages import Sizes
+from planner.transfers import Schedule, multicast_moves, schedule
 from specs import codec
-from specs.blobs import Blob
+from specs.blobs import Blob, BlobId
 from specs.checker import Rejected, verify
 from specs.cluster import PlaceId
 from specs.llm import Llm, LlmId
@@ -47,10 +48,6 @@ class Request:
     parent: Plan | None = None  # the plan that this one follows
 
 
-class CannotCut(ValueError):
-    """More blocks were asked for than the LLM has layers."""
-
-
 def solve(problem: Problem, request: Request | None = None) -> Outcome:
     """Plan.  Never returns a plan that the checker rejects: a rejection is a bug here and crashes.
 
@@ -59,13 +56,25 @@ def solve(problem: Problem, request: Request | None = None) -> Outcome:
     request = request or Request()
     routes = Routes(problem.cluster)
     blobs = {llm.id: _cut(problem, llm, routes, request.blocks) for llm in problem.llms}
-    if conflicts := tuple(_does_not_fit(problem, blobs)):
+    if conflicts := tuple(impossible(problem, blobs)):
         return Infeasible(conflicts=conflicts)
+    room = rooms(problem, blobs)
+    for each in room.values():
+        if each.left_bytes < 0:
+            sentence = f"{-each.left_bytes:,} bytes are missing at {each.place} unless it gives up an LLM that it holds"
+            return Undecided(sentence=f"{sentence}; this planner gives nothing up")
+    wanted = {llm.id: _receivers(problem, llm.id, routes) for llm in problem.llms}
+    moves = [
+        move
+        for llm in problem.llms
+        for move in multicast_moves(blobs[llm.id], _sources(problem, llm.id), wanted[llm.id])
+    ]
     try:
-        timed = schedule(routes, [move for llm in problem.llms for move in _moves(problem, llm, blobs[llm.id])])
+        timed = schedule(routes, moves)
     except NoRoute as missing:
-        return Infeasible(conflicts=(Conflict(rule="REF", where=problem.cluster.name, sentence=str(missing)),))
-    plan = _assemble(problem, request, blobs, timed, routes)
+        return _no_route(problem, routes, missing)
+    openings = _openings(problem, blobs, room, timed.arrivals(routes))
+    plan = _assemble(problem, request, blobs, timed, openings)
     plan = attrs.evolve(plan, certificates=certificates(problem, plan))
     verdict = verify(problem, plan)
     assert not isinstance(verdict, Rejected), f"the planner made a plan that the checker rejects:\n{verdict}"
@@ -99,10 +108,6 @@ def _cut(problem: Problem, llm: Llm, routes: Routes, blocks: int | None) -> tupl
     sources = _sources(problem, llm.id)
     receivers = _receivers(problem, llm.id, routes)
     if blocks is not None:
-        if blocks > llm.layers:
-            raise CannotCut(
-                f"{llm.id} has {llm.layers} layers: it can be cut into at most as many blocks, not {blocks}"
-            )
         return cut(llm, blocks)
     rates = [link.bytes_per_second for link in routes.links.values()]
     if not receivers or not rates:
@@ -111,33 +116,38 @@ def _cut(problem: Problem, llm: Llm, routes: Routes, blocks: int | None) -> tupl
     return cut(llm, choose_blocks(llm, nodes, len(sources), min(rates), TRANSFER_OVERHEAD_NS))
 
 
-def _moves(problem: Problem, llm: Llm, blobs: Sequence[Blob]) -> list[Move]:
-    routes = Routes(problem.cluster)
-    return multicast_moves(blobs, _sources(problem, llm.id), _receivers(problem, llm.id, routes))
+def _no_route(problem: Problem, routes: Routes, missing: NoRoute) -> Infeasible | Undecided:
+    """Tell targets that nothing can reach from those that only a way through other memories would reach."""
+    conflicts = tuple(
+        Conflict(rule="FULL", where=place, sentence=f"no path of links leads to it from any place that holds {llm.id}")
+        for llm in problem.llms
+        for place in _receivers(problem, llm.id, routes)
+        if not any(routes.reaches(source, place) for source in _sources(problem, llm.id))
+    )
+    if conflicts:
+        return Infeasible(conflicts=conflicts)
+    return Undecided(sentence=f"{missing}; this planner tries no ways through other memories")
 
 
-def _does_not_fit(problem: Problem, blobs: dict[LlmId, tuple[Blob, ...]]) -> Iterator[Conflict]:
-    """MEM.  On each place: blobs it holds or must hold + KV and workspace of its local pipelines <= its memory."""
-    for place in problem.cluster.places:
-        wishes = {holding.llm for holding in problem.holdings if holding.place == place.id}
-        wishes |= {target.llm for target in problem.targets if target.place == place.id}
-        if not wishes:
-            continue
-        parts = []
-        for llm in (llm for llm in problem.llms if llm.id in wishes):
-            parts.append((f"weights of {llm.id}", blob_bytes(blobs[llm.id])))
-            if place.id in devices(problem):
-                sizes = Sizes.of(problem, llm)
-                stage = sizes.local(place.id).stages[0]
-                live = f"{sizes.workload.live_requests_max} requests of {sizes.workload.request_tokens_max} tokens"
-                parts.append((f"KV of {live}", stage.kv_bytes))
-                parts.append(("workspace", stage.workspace_bytes))
-        needed = sum(size for _, size in parts)
-        if needed > place.memory_bytes:
-            items = " + ".join(f"{size:,} bytes ({what})" for what, size in parts)
-            missing = needed - place.memory_bytes
-            sentence = f"needs {items} = {needed:,} bytes, has {place.memory_bytes:,}: {missing:,} bytes are missing"
-            yield Conflict(rule="MEM", where=place.id, sentence=sentence)
+def _openings(
+    problem: Problem,
+    blobs: dict[LlmId, tuple[Blob, ...]],
+    room: dict[PlaceId, Room],
+    arrivals: dict[PlaceId, list[tuple[Nanos, BlobId]]],
+) -> list[Opening]:
+    """Form the pipelines of every LLM, each in its share of the memories."""
+    spare_bytes = {place: each.share_bytes for place, each in room.items()}
+    openings: list[Opening] = []
+    for llm in problem.llms:
+        names = {blob.id for blob in blobs[llm.id]}
+        mine = {
+            place: kept
+            for place, arrived in arrivals.items()
+            if (kept := [arrival for arrival in arrived if arrival[1] in names])
+        }
+        sources = [place for place in _sources(problem, llm.id) if llm.id in room[place].serving]
+        openings += form(Sizes.of(problem, llm), blobs[llm.id], sources, mine, spare_bytes)
+    return openings
 
 
 def _assemble(
@@ -145,17 +155,8 @@ def _assemble(
     request: Request,
     blobs: dict[LlmId, tuple[Blob, ...]],
     timed: Schedule,
-    routes: Routes,
+    openings: Sequence[Opening],
 ) -> Plan:
-    arrivals = timed.arrivals(routes)
-    computing = devices(problem)
-    openings: list[Opening] = []
-    for llm in problem.llms:
-        names = {blob.id for blob in blobs[llm.id]}
-        wanted = _receivers(problem, llm.id, routes)
-        mine = {place: [(at, blob) for at, blob in arrivals[place] if blob in names] for place in wanted}
-        sources = [place for place in _sources(problem, llm.id) if place in computing]
-        openings += form(Sizes.of(problem, llm), blobs[llm.id], sources, mine)
     parent = request.parent
     return Plan(
         format=FORMAT,

@@ -84,24 +84,26 @@ def schedule(routes: Routes, moves: Iterable[Move]) -> Schedule:
     paths = [routes.route(move.source, move.destination) for move in moves]
     lanes = _Lanes(routes, paths)
     held: dict[tuple[BlobId, PlaceId], Nanos] = {}
-    index_of: dict[Route, int] = {}
-    timed: list[tuple[Nanos, int, Move, Route, Nanos]] = []
+    index_of = {path: index for index, path in enumerate(dict.fromkeys(paths))}
+    rates = [routes.rate(path) for path in index_of]
+    latencies = [routes.latency_ns(path) for path in index_of]
+    timed: list[tuple[Nanos, int, BlobId, int, Nanos]] = []
     for order, (move, path) in enumerate(zip(moves, paths, strict=True)):
-        duration = transfer_ns(move.blob.bytes, routes.rate(path), routes.latency_ns(path))
+        index = index_of[path]
+        duration = transfer_ns(move.blob.bytes, rates[index], latencies[index])
         start = lanes.book(path, held.get((move.blob.id, move.source), Nanos(0)), duration)
-        held[move.blob.id, move.destination] = Nanos(start + duration)
-        index_of.setdefault(path, len(index_of))
-        timed.append((start, order, move, path, duration))
+        held[move.blob.id, move.destination] = end = Nanos(start + duration)
+        timed.append((start, order, move.blob.id, index, end))
     transfers = tuple(
         Transfer(
             id=StepId(number),
-            blob=move.blob.id,
-            route=index_of[path],
-            bytes_per_second=routes.rate(path),
+            blob=blob,
+            route=route,
+            bytes_per_second=rates[route],
             start_ns=start,
-            end_ns=Nanos(start + duration),
+            end_ns=end,
         )
-        for number, (start, _, move, path, duration) in enumerate(sorted(timed, key=lambda row: row[:2]))
+        for number, (start, _, blob, route, end) in enumerate(sorted(timed))
     )
     return Schedule(transfers=transfers, routes=tuple(index_of))
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from planner.errors import PlannerError
+from planner.errors import BadPlan, CannotWrite
 from specs import codec
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.errors import MalformedDocument
@@ -11,17 +11,13 @@ from specs.plan import FORMAT, Plan
 from specs.problem import Problem
 
 
-class BadFile(PlannerError):
-    """A file that cannot be read or written, or is not the document it should be."""
-
-
 def write_plan(path: Path, plan: Plan) -> int:
-    """Write a plan's canonical bytes; give their number.  Raises BadFile; then nothing has changed."""
+    """Write a plan's canonical bytes; give their number.  Raises CannotWrite; then nothing has changed."""
     return _write(path, codec.encode(plan))
 
 
 def write_document(path: Path, verified: VerifiedPlan) -> int:
-    """Write a plan with its problem, as daemons take them; give the number of bytes.  Raises BadFile."""
+    """Write a plan with its problem, as daemons take them; give the number of bytes.  Raises BadPlan."""
     problem, plan = codec.encode(verified.problem), codec.encode(verified.plan)
     return _write(path, b'{"plan":' + plan + b',"problem":' + problem + b"}")
 
@@ -32,29 +28,30 @@ def _write(path: Path, data: bytes) -> int:
         draft.write_bytes(data)
         draft.replace(path)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be written: {error.strerror}") from error
+        draft.unlink(missing_ok=True)
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error
     return len(data)
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan.  Raises BadFile."""
+    """Read a plan.  Raises BadPlan."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadFile(f"{path}: cannot be read: {error.strerror}") from error
+        raise BadPlan(f"{path}: cannot be read: {error.strerror}") from error
     try:
         parsed = codec.parse(data)
         if isinstance(parsed, dict) and parsed.get("format", FORMAT) != FORMAT:
-            raise BadFile(f"{path}: format {parsed['format']!r:.40}; this version reads format {FORMAT}")
+            raise BadPlan(f"{path}: format {parsed['format']!r:.40}; this version reads format {FORMAT}")
         return codec.read(Plan, parsed, "plan")
     except MalformedDocument as error:
-        raise BadFile(f"{path}: {error}") from error
+        raise BadPlan(f"{path}: {error}") from error
 
 
 def read_verified(problem: Problem, path: Path) -> VerifiedPlan:
-    """Read a plan and have the checker pass it.  Raises BadFile, also for a plan that the checker rejects."""
+    """Read a plan and have the checker pass it.  Raises BadPlan, also for a plan that the checker rejects."""
     verdict = verify(problem, read_plan(path))
     if isinstance(verdict, Rejected):
         rules = ", ".join(sorted({each.rule for each in verdict.violations}))
-        raise BadFile(f"{path}: the plan breaks {rules}: {verdict.violations[0].sentence}; `holdfast check` says all")
+        raise BadPlan(f"{path}: the plan breaks {rules}: {verdict.violations[0].sentence}; `holdfast check` says all")
     return verdict

@@ -63,7 +63,7 @@ def plan(
                     typer.echo(f"  {conflict.rule} at {conflict.where}: {conflict.sentence}")
             raise typer.Exit(INFEASIBLE)
         case Undecided(sentence=sentence):
-            typer.echo(f"undecided: {sentence}")
+            typer.echo(json.dumps({"undecided": sentence}, indent=2) if as_json else f"undecided: {sentence}")
             raise typer.Exit(UNDECIDED)
 
 
