@@ -4,6 +4,7 @@
     +-- BadDescription       a description that cannot be understood: every fault found, each with its place
     +-- BadCheckpoint        a checkpoint directory that is not what it should be: which file, what, what instead
     +-- BadPlan              a plan file that cannot be read, or a plan that is not what it should be
+    +-- BadJournal           a file that is no journal, or is of another plan: which file, which line, what instead
     +-- CannotCut            more blocks asked for than an LLM has layers
     +-- CannotWrite          a file that was asked for and cannot be written
     +-- BadQuantity          a text that is not the quantity it should be: what, and what instead
@@ -30,6 +31,10 @@ class BadCheckpoint(PlannerError):
 
 class BadPlan(PlannerError):
     """A plan that cannot be taken from its file: which file, what, what instead."""
+
+
+class BadJournal(PlannerError):
+    """A journal that cannot be read, in one sentence that begins with its file and line."""
 
 
 class CannotCut(PlannerError):

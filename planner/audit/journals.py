@@ -5,15 +5,11 @@ from pathlib import Path
 
 import attrs
 
-from planner.errors import PlannerError
+from planner.errors import BadJournal
 from specs import journal
 from specs.cluster import NodeId
 from specs.errors import MalformedDocument
 from specs.journal import Record
-
-
-class BadJournal(PlannerError):
-    """A file that cannot be read or is no journal: which file, which line, what instead."""
 
 
 @attrs.frozen(kw_only=True)

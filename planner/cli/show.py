@@ -9,9 +9,9 @@ from planner.audit.instants import timeline
 from planner.audit.journals import read_journals
 from planner.audit.trace import records_of
 from planner.cli.describe import read_with_progress
-from planner.cli.documents import BadFile, read_verified
+from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD
-from planner.errors import CannotWrite
+from planner.errors import BadJournal, CannotWrite
 from planner.page.render import render
 from specs import codec
 
@@ -32,7 +32,7 @@ def show(
         digest, generation = codec.digest(verified.plan), verified.plan.generation
         records = [record for each in read_journals(journal) for _, record in records_of(each, digest, generation)]
         if not records:
-            raise BadFile(f"{journal[0]}: no journal there is of this plan, {digest[:12]}, generation {generation}")
+            raise BadJournal(f"{journal[0]}: no journal there is of this plan, {digest[:12]}, generation {generation}")
         measured = timeline(verified.plan, verified.problem, records)
     page = render(verified, measured).encode()
     try:

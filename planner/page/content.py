@@ -31,7 +31,7 @@ def make_content(
             row += [run_of[step].start_ns, run_of[step].end_ns, run_of[step].took_ns]
         transfers.append(row)
     return {
-        "horizon": max(planned.end_ns, measured.end_ns if measured else 0, 1),
+        "horizon": horizon_ns(planned, measured),
         "measured": measured is not None,
         "nodes": list(selection.nodes),
         "blobs": [[blob.id, blob.bytes] for blob in facts.plan.blobs],
@@ -48,8 +48,13 @@ def make_content(
         ],
         "pipelines": _pipelines(facts, selection, planned, measured),
         "marks": _marks(planned, measured),
-        "heat": heat_strip(facts, selection, planned, measured),
+        "heat": heat_strip(facts, selection, planned, measured, horizon_ns(planned, measured)),
     }
+
+
+def horizon_ns(planned: Timeline, measured: Timeline | None) -> int:
+    """The last instant that is shown: a little after all has happened, so that what opens last is seen open."""
+    return max(planned.end_ns, measured.end_ns if measured else 0, 1) * 21 // 20 + 1
 
 
 def _routes(facts: Facts, selection: Selection, graph: Graph) -> tuple[list[Content], dict[int, int]]:

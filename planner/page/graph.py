@@ -80,7 +80,7 @@ def draw_graph(facts: Facts, selection: Selection) -> Graph:
     said = f"Place graph of {cluster.name}: {len(selection.nodes)} nodes; the text below says what happens"
     svg = (
         f'<svg id="graph" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" role="img" '
-        f'aria-label="{escape(said)}" style="min-width:{min(width, 640)}px;max-width:{width * 3 // 2}px">'
+        f'aria-label="{escape(said)}" style="min-width:{min(width, 640)}px;max-width:{width * 2}px">'
         f"{''.join(drawn)}{''.join(canvas.parts)}</svg>"
     )
     return Graph(svg=svg, wires=wires)
@@ -108,13 +108,13 @@ def _sizes(facts: Facts, selection: Selection) -> _Sizes:
     cell = {4: 18, 8: 10, 16: 6}[columns]
     per_node = [sum(memory.node == node for memory in selection.memories) for node in selection.nodes]
     most = max(per_node, default=1)
-    inside = max(most, 1) * (rows * cell + _LABEL)
+    inside = max(most, 1) * (rows * cell + (_LABEL if most > 1 else 0))
     return _Sizes(
         columns=columns,
         rows=rows,
         cell=cell,
         width=max(columns * cell + 2 * _PAD, 108),
-        height=_TITLE + inside + _DOTS + _PAD,
+        height=_TITLE + inside + 2 * _DOTS,
     )
 
 

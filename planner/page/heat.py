@@ -26,13 +26,12 @@ class _Arrivals:
 
 
 def heat_strip(
-    facts: Facts, selection: Selection, planned: Timeline, measured: Timeline | None
+    facts: Facts, selection: Selection, planned: Timeline, measured: Timeline | None, horizon: int
 ) -> dict[str, object] | None:
     """Give the share of its copies that each group of hidden nodes holds at each of 120 instants; None: none hidden."""
     nodes = selection.hidden
     if not nodes:
         return None
-    horizon = max(planned.end_ns, measured.end_ns if measured else 0, 1)
     size = ceil_div(len(nodes), ROWS_MAX)
     groups = [nodes[first : first + size] for first in range(0, len(nodes), size)]
     return {

@@ -94,12 +94,20 @@ function nodeLanes(node, ports) {
   return block;
 }
 
+// A round step, so that at most `most` ticks stand on the axis.
+function tickStep(most) {
+  let step = 1;
+  for (let index = 0; step * most < data.horizon; index += 1) step *= index % 3 === 1 ? 2.5 : 2;
+  return step;
+}
+
 function makeAxis() {
   const ticks = element("div", { className: "ticks" });
-  const count = window.innerWidth < 640 ? 4 : 10;
-  for (let index = 0; index <= count; index += 1) {
-    const tick = element("span", { textContent: seconds(Math.round((data.horizon * index) / count)) });
-    tick.style.left = `${(100 * index) / count}%`;
+  const step = tickStep(window.innerWidth < 640 ? 4 : 12);
+  const [unit, factor] = step >= 1e8 ? ["s", 1e9] : step >= 1e5 ? ["ms", 1e6] : ["µs", 1e3];
+  for (let at = 0; at <= data.horizon; at += step) {
+    const tick = element("span", { textContent: `${Number((at / factor).toFixed(3))} ${unit}` });
+    tick.style.left = share(at);
     ticks.append(tick);
   }
   return element("div", { className: "axis" }, element("span"), ticks);

@@ -5,7 +5,7 @@ from html import escape
 
 from planner.audit.instants import Timeline
 from planner.cli.plan_tables import seconds
-from planner.description.wording import say_size
+from planner.description.wording import say_names, say_size
 from planner.page.content import stages_text
 from planner.page.selection import Selection
 from specs import codec
@@ -36,11 +36,14 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], num
 def summary(facts: Facts, measured: Timeline | None) -> str:
     """List what the page is about."""
     problem, plan = facts.problem, facts.plan
-    sources = {holding.place for holding in problem.holdings}
+    sources = dict.fromkeys(holding.place for holding in problem.holdings)
     rows = [
         ("cluster", f"{problem.cluster.name}, {len(problem.cluster.nodes):,} nodes"),
         *(("LLM", f"{llm.id}, {llm.layers} layers, {say_size(facts.llm_bytes(llm.id))}") for llm in problem.llms),
-        ("blobs", f"{len(plan.blobs):,} from {len(sources):,} places to {len(problem.targets):,} targets"),
+        (
+            "blobs",
+            f"{len(plan.blobs):,}, held at first by {say_names(sources)}, wanted by {_count(len(problem.targets), 'place')}",
+        ),
         ("transfers", f"{len(facts.hops):,}"),
         ("plan", codec.digest(plan)),
         ("problem", plan.problem),
@@ -49,6 +52,10 @@ def summary(facts: Facts, measured: Timeline | None) -> str:
         ("measured", "no journals were given" if measured is None else "from journals, by the nodes' wall clocks"),
     ]
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows) + "</dl>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def certificates(facts: Facts) -> str:
@@ -65,7 +72,8 @@ def certificates(facts: Facts) -> str:
         for each in facts.plan.certificates
     ]
     head = ("claim", "what it means", "this plan", "no plan below", "gap", "why")
-    return _table("How good the plan is, and why none can be much better", head, rows, frozenset({2, 3, 4}))
+    caption = "Each value of this plan beside a bound that no plan for the same problem and blobs can beat"
+    return _table(caption, head, rows, frozenset({2, 3, 4}))
 
 
 def _amount(certificate: Certificate, number: int) -> str:
@@ -86,7 +94,7 @@ def pipelines(facts: Facts, selection: Selection, planned: Timeline, measured: T
     run_of = {each.pipeline: each for each in measured.pipelines} if measured else {}
     head = ["pipeline", "stages", "slots", "opens", "closes", "then"]
     if measured:
-        head += ["opened", "closed"]
+        head += ["opened (measured)", "closed (measured)"]
     rows = []
     for pipeline in selection.pipelines:
         switch = facts.closed_by.get(pipeline.id)
@@ -98,8 +106,9 @@ def pipelines(facts: Facts, selection: Selection, planned: Timeline, measured: T
             run = run_of[PipelineId(pipeline.id)]
             row += [_instant(run.opened_ns), _instant(run.closed_ns)]
         rows.append(row)
-    left_out = f"; {selection.pipelines_hidden:,} more are left out" if selection.pipelines_hidden else ""
-    return _table(f"Pipelines{left_out}", head, rows, frozenset({2, 3, 4, 6, 7}))
+    left_out = f". {selection.pipelines_hidden:,} more are left out" if selection.pipelines_hidden else ""
+    caption = f"When each takes requests; unless said otherwise, as planned{left_out}"
+    return _table(caption, head, rows, frozenset({2, 3, 4, 6, 7}))
 
 
 def _instant(nanos: int | None) -> str:
