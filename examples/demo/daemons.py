@@ -15,6 +15,7 @@ from specs.llm import LlmId
 
 _STOP_S = 20  # a daemon that needs longer is killed, and the demo has failed
 _START_S = 180  # importing torch five times on a busy machine
+_ENDING_S = 5
 _LISTENING = "listening at "
 
 
@@ -42,11 +43,18 @@ class Daemons:
     exits: dict[NodeId, int]  # filled when they have been stopped
     processes: Mapping[NodeId, asyncio.subprocess.Process]
 
-    def check_alive(self) -> None:
-        """Raise DemoFailed if one has ended by itself."""
+    async def check_alive(self, logs: Path) -> None:
+        """Raise DemoFailed if one has ended by itself, or is about to: one that has closed its port needs a moment."""
+        waits = [asyncio.create_task(process.wait()) for process in self.processes.values()]
+        await asyncio.wait(waits, timeout=_ENDING_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
         for node, process in self.processes.items():
             if process.returncode is not None:
-                raise DemoFailed(f"The daemon of {node} ended by itself with exit code {process.returncode}.")
+                raise DemoFailed(
+                    f"The daemon of {node} ended by itself with exit code {process.returncode}; "
+                    f"{logs / f'{node}.log'} says why."
+                )
 
 
 @attrs.frozen(kw_only=True)

@@ -64,7 +64,7 @@ def _have_checkpoint(settings: Settings, console: Console, llm: LlmId, directory
 
 def _have_plan(settings: Settings, console: Console) -> VerifiedPlan:
     description, plan = str(settings.description), str(settings.plan)
-    _holdfast(console, "plan", description, "--out", plan)
+    _holdfast(console, "plan", description, "--out", plan, "--document", str(settings.document))
     _holdfast(console, "check", description, plan)
     verified = verify(read_problem(settings.description), read_plan(settings.plan))
     assert isinstance(verified, VerifiedPlan), "`holdfast check` has just passed this plan"
@@ -90,6 +90,7 @@ def _conclude(
     """Audit the journals, draw the page, print what happened; tell whether it is as it should be."""
     description, plan, journals = str(settings.description), str(settings.plan), str(settings.journals)
     as_planned = _holdfast(console, "audit", description, plan, journals, into=settings.audit, codes_allowed=(0, 1))
+    _holdfast(console, "show", description, plan, "--journal", journals, "--out", str(settings.page))
     judged = [(answer, answer.equals(expected)) for answer in served.answers]
     found = find(verified, served.journals, served.put_unix_ns, judged)
     console.print(table_of(found))
@@ -97,6 +98,7 @@ def _conclude(
         console.print(f"failed request: {error}")
     if as_planned != 0:
         console.print(f"the run was not as planned: {settings.audit}", soft_wrap=True)
+    console.print(f"page: {settings.page.resolve()}", soft_wrap=True)
     return found.is_good and as_planned == 0
 
 

@@ -16,7 +16,6 @@ from examples.demo.daemons import Daemons, Launch, running
 from examples.demo.load import Answer, Load
 from examples.demo.settings import DemoFailed, Settings
 from examples.demo.watch import Watch
-from specs import codec
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
 from specs.journal import Record, read_lines
@@ -60,7 +59,7 @@ async def serve(
             daemons = await _start(stack, launch, console)
             load = await stack.enter_async_context(Load(verified.problem.llms[0].id, daemons.urls))
             try:
-                put_unix_ns = await _drive(settings, verified, daemons, load, console)
+                put_unix_ns = await _drive(settings, daemons, load, console)
             finally:
                 # After a failure too: they say what happened.
                 journals = await _save_journals(settings, daemons)
@@ -108,9 +107,9 @@ def _cancel_on_signals() -> None:
         loop.add_signal_handler(number, cancel)
 
 
-async def _drive(settings: Settings, verified: VerifiedPlan, daemons: Daemons, load: Load, console: Console) -> int:
+async def _drive(settings: Settings, daemons: Daemons, load: Load, console: Console) -> int:
     """Put the plan and the burst; wait until the LLM is everywhere and every request is answered.  Give the start."""
-    document = b'{"plan":' + codec.encode(verified.plan) + b',"problem":' + codec.encode(verified.problem) + b"}"
+    document = settings.document.read_bytes()
     burst = settings.burst // len(daemons.urls)
     put_unix_ns = time.time_ns()
     watch = Watch(console, daemons.urls, load)
@@ -125,9 +124,9 @@ async def _drive(settings: Settings, verified: VerifiedPlan, daemons: Daemons, l
         finally:
             await _cancelled(trickling)
         await _answered(load, watch)
-    except (httpx.HTTPError, DemoFailed):
-        daemons.check_alive()  # the better sentence, if one has died
-        raise
+    except httpx.HTTPError as error:
+        await daemons.check_alive(settings.logs)
+        raise DemoFailed(f"A daemon does not answer: {error or type(error).__name__}.") from error
     finally:
         await _cancelled(watching)
     return put_unix_ns
@@ -144,7 +143,7 @@ async def _loaded(watch: Watch, watching: asyncio.Task[None]) -> None:
     await asyncio.wait((loaded, watching), timeout=_LOADING_S, return_when=asyncio.FIRST_COMPLETED)
     loaded.cancel()
     if watching.done():
-        watching.result()
+        await watching  # raises
     if not watch.loaded.is_set():
         raise DemoFailed(f"After {_LOADING_S} s the LLM is not everywhere: {watch.lacking()}.")
 

@@ -38,6 +38,11 @@ class Settings:
         return self.out / "plan.json"
 
     @property
+    def document(self) -> Path:
+        """What the daemons take: the problem and the plan in one."""
+        return self.out / "document.json"
+
+    @property
     def audit(self) -> Path:
         """The report of `holdfast audit`."""
         return self.out / "audit.txt"
