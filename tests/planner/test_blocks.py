@@ -1,0 +1,116 @@
+"""How an LLM is cut: against every possible cut."""
+
+import itertools
+import time
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.blocks import choose_blocks, cut
+from planner.errors import CannotCut
+from specs.blobs import packed_bytes
+from specs.bounds import multicast_ticks_bound
+from specs.units import duration_ns
+from tests.builders import an_llm
+
+
+def uneven(layer_bytes, *, tied=False, ends_bytes=1024):
+    """An LLM whose layers have these sizes, and whose embedding and head are of the given one."""
+    llm = an_llm(len(layer_bytes), tied=tied)
+    sizes = iter(layer_bytes)
+    tensors = tuple(
+        attrs.evolve(tensor, bytes=size, shape=(size // 4,))
+        for tensor in llm.tensors
+        for size in [next(sizes) if "layers" in tensor.name else 64 if tensor.name == "norm" else ends_bytes]
+    )
+    return attrs.evolve(llm, tensors=tensors)
+
+
+def starts_of(llm):
+    firsts = [index for index, tensor in enumerate(llm.tensors) if "layers" in tensor.name]
+    return [0, *firsts[1:], len(llm.tensors)]
+
+
+def least_largest(llm, blocks):
+    """The size of the largest blob of the best of all cuts."""
+    starts = starts_of(llm)
+    return min(
+        max(packed_bytes(llm, starts[a], starts[b]) for a, b in itertools.pairwise((0, *inner, llm.layers)))
+        for inner in itertools.combinations(range(1, llm.layers), blocks - 1)
+    )
+
+
+layer_sizes = st.lists(st.integers(1, 60).map(lambda words: 4 * words), min_size=1, max_size=8)
+
+
+@given(sizes=layer_sizes, tied=st.booleans(), ends=st.integers(1, 100).map(lambda words: 4 * words), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_no_cut_has_a_smaller_largest_blob(sizes, tied, ends, data):
+    llm = uneven(sizes, tied=tied, ends_bytes=ends)
+    blocks = data.draw(st.integers(1, llm.layers))
+    blobs = cut(llm, blocks)
+    assert max(blob.bytes for blob in blobs) == least_largest(llm, blocks)
+
+
+@given(sizes=layer_sizes, tied=st.booleans(), data=st.data())
+@settings(deadline=None)
+def test_blobs_are_whole_layers_in_a_row(sizes, tied, data):
+    llm = uneven(sizes, tied=tied)
+    blocks = data.draw(st.integers(1, llm.layers))
+    blobs = cut(llm, blocks)
+    assert [blob.id for blob in blobs] == [f"llm/{index}" for index in range(blocks)]
+    assert (blobs[0].first_tensor, blobs[-1].end_tensor) == (0, len(llm.tensors))
+    assert all(left.end_tensor == right.first_tensor for left, right in itertools.pairwise(blobs))
+    for blob in blobs:
+        assert {blob.first_tensor, blob.end_tensor} <= set(starts_of(llm))
+        assert any("layers" in tensor.name for tensor in llm.tensors[blob.first_tensor : blob.end_tensor])
+        assert blob.bytes == packed_bytes(llm, blob.first_tensor, blob.end_tensor)
+
+
+def test_what_is_outside_the_layers_goes_with_its_neighbour():
+    plain, tied = cut(an_llm(4), 4), cut(an_llm(4, tied=True), 4)
+    assert [(blob.first_tensor, blob.end_tensor) for blob in plain] == [(0, 2), (2, 3), (3, 4), (4, 7)]
+    assert [(blob.first_tensor, blob.end_tensor) for blob in tied] == [(0, 3), (3, 4), (4, 5), (5, 6)]
+
+
+@pytest.mark.parametrize("blocks", [-1, 0, 9])
+def test_more_blocks_than_layers(blocks):
+    with pytest.raises(CannotCut, match=rf"^llm has 8 layers; it can be cut into 1 to 8 blocks, not {blocks}$"):
+        cut(an_llm(8), blocks)
+
+
+@given(
+    sizes=layer_sizes,
+    receivers=st.integers(1, 40),
+    sources=st.integers(1, 5),
+    overhead_ns=st.integers(0, 1000),
+)
+@settings(deadline=None)
+def test_the_chosen_number_is_the_best_by_its_formula(sizes, receivers, sources, overhead_ns):
+    llm = uneven(sizes)
+    rate, nodes = 10**9, receivers + sources
+
+    def completion_ns(blocks):
+        one = duration_ns(max(blob.bytes for blob in cut(llm, blocks)), rate) + overhead_ns
+        return multicast_ticks_bound(nodes, sources, blocks) * one
+
+    chosen = choose_blocks(llm, nodes, sources, rate, overhead_ns)
+    times = [completion_ns(blocks) for blocks in range(1, llm.layers + 1)]
+    assert times[chosen - 1] == min(times)
+    assert chosen == 1 + times.index(min(times))
+
+
+def test_overhead_makes_blocks_fewer():
+    llm = an_llm(32, layer_bytes=2**20)
+    counts = [choose_blocks(llm, 9, 1, 10**9, overhead_ns) for overhead_ns in (0, 10**5, 10**6, 10**8, 10**10)]
+    assert counts == sorted(counts, reverse=True)
+    assert (counts[0], counts[-1]) == (32, 1)
+
+
+def test_the_largest_llms_are_cut_at_once():
+    llm = an_llm(126, layer_bytes=3 * 2**30)
+    began = time.process_time()
+    choose_blocks(llm, 64, 1, 50 * 10**9, 3_000_000)
+    assert time.process_time() - began < 2
