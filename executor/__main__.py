@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import attrs
 import torch
 import typer
 
 from executor.api.app import make_app
 from executor.api.server import serve
 from executor.daemon import Daemon
+from specs import fields
 from specs.cluster import NodeId
+from specs.errors import MalformedDocument
 from specs.llm import LlmId
 
 _BAD_INPUT = 2
@@ -40,6 +43,7 @@ def _run(
     It waits for a plan: PUT the document {"problem": ..., "plan": ...} to /plan.  The daemon verifies it again,
     carries it out, and serves the OpenAI API at /v1.  See /status, /health, /metrics, /journal and /schema.
     """
+    _check_name("--node", node)
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise typer.BadParameter(f"{log_level!r} is no level; debug, info, warning or error", param_hint="--log-level")
@@ -50,7 +54,7 @@ def _run(
     try:
         code = asyncio.run(_serve(daemon_of, host, port))
     except OSError as error:
-        typer.echo(f"holdfastd: {http}: {error.strerror or error}", err=True)
+        typer.echo(f"holdfastd: {error.filename or http}: {error.strerror or error}", err=True)
         raise typer.Exit(_BAD_INPUT) from None
     raise typer.Exit(code)
 
@@ -83,7 +87,7 @@ async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, p
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"{text!r} is no HOST:PORT, for example 127.0.0.1:8000", param_hint="--http")
     return host.strip("[]"), int(port)
 
@@ -93,7 +97,23 @@ def _checkpoint(text: str) -> tuple[LlmId, Path]:
     path = Path(directory)
     if not llm or not directory or not path.is_dir():
         raise typer.BadParameter(f"{text!r} is no LLM=DIR with an existing directory", param_hint="--checkpoint")
+    _check_name("--checkpoint", llm)
     return LlmId(llm), path
+
+
+@attrs.frozen
+class _Name:
+    name: str = fields.name()
+
+
+def _check_name(option: str, name: str) -> None:
+    """Refuse here what no plan could name and no journal could be written with."""
+    try:
+        _Name(name)
+    except MalformedDocument:
+        raise typer.BadParameter(
+            f"{name!r:.80} is no name; letters, digits and . _ / : > @ + - are taken", param_hint=option
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

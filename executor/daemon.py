@@ -9,6 +9,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from executor import admission
+from executor.addresses import check_free
 from executor.api.serving import (
     Adopted,
     Failed,
@@ -108,6 +109,8 @@ class Daemon:
         try:
             run = Run(verified, setting, self._journal, None if previous is None else previous.store)
             await run.load()
+            if previous is None or previous.address != run.address:
+                check_free(run.address)
         except (ExecutorError, EngineError, SpecError) as error:
             return self._refused(Refusal.REJECTED, (str(error),))
         if previous is not None:
@@ -143,11 +146,13 @@ class Daemon:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Generate one sequence; waits for a pipeline to open when none is."""
-        run = self._run
+        run, llm = self._run, LlmId(request.llm)
         if run is None:
             yield Failed(_NO_PLAN, retryable=True)
             return
-        llm = LlmId(request.llm)
+        if all(each.id != llm for each in run.verified.problem.llms):
+            yield Failed(f"the plan that has just been adopted does not serve {llm}", retryable=False)
+            return
         began_ns = time.monotonic_ns()
         answer = run.front.generate(
             llm=llm,

@@ -10,6 +10,7 @@
     +-- MalformedFrame         bytes from another node that are not the frame they should be
     +-- BadCheckpoint          a checkpoint on this node is not the one that was planned
     +-- OutOfMemory            a place has less free memory than is asked for
+    +-- CannotListen           the address that a plan gives this node cannot be had
     +-- NotHere                a blob that the plan says is here is not
 
 A peer that is lost and a blob that arrives corrupt are expected outcomes: they are events of `transport.interface`.
@@ -58,3 +59,7 @@ class OutOfMemory(ExecutorError):
 
 class NotHere(ExecutorError):
     """A blob that a plan says is held on this node is not."""
+
+
+class CannotListen(ExecutorError):
+    """The address that a plan gives this node is another's, or somebody else listens there."""

@@ -26,7 +26,7 @@ class Files:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._directory = directory
         self._post = post
-        self._missing: dict[LlmId, dict[str, File]] = {}
+        self._missing: dict[LlmId, dict[str, list[File]]] = {}  # by digest: files may be copies of each other
         self._complete: dict[LlmId, asyncio.Event] = {}
         self._canaries: dict[LlmId, asyncio.Future[Canary]] = {}
         node_of = {place.id: place.node for place in problem.cluster.places}
@@ -64,11 +64,12 @@ class Files:
     def put(self, llm: LlmId, contents: Mapping[str, bytes]) -> None:
         """Take files, by digest, from this node's own checkpoint or from a peer.  Raises BadCheckpoint."""
         for digest, content in contents.items():
-            file = self._missing[llm].get(digest)
-            if file is None:
+            wanted = self._missing[llm].get(digest)
+            if wanted is None:
                 continue
-            check_file(content, file, f"{file.name} of {llm}")
-            (self.directory(llm) / file.name).write_bytes(content)
+            check_file(content, wanted[0], f"{wanted[0].name} of {llm}")
+            for file in wanted:
+                (self.directory(llm) / file.name).write_bytes(content)
             del self._missing[llm][digest]
         if not self._missing[llm]:
             self._complete[llm].set()
@@ -109,17 +110,19 @@ class Files:
             self._post.send(peer, CanaryIs(llm=ask.llm, prompt=canary.prompt, tokens=canary.tokens))
 
     def _look(self, llm: Llm) -> None:
-        """Find out which files are here already, from an earlier plan."""
+        """Find out which files are here already, from an earlier plan.  Raises BadCheckpoint for a name with a path."""
         self._complete[llm.id] = asyncio.Event()
         self._canaries[llm.id] = asyncio.get_running_loop().create_future()
         self._missing[llm.id] = {}
         directory = self.directory(llm.id)
         directory.mkdir(parents=True, exist_ok=True)
         for file in llm.files:
+            if "/" in file.name:
+                raise BadCheckpoint(f"{file.name} of {llm.id} is no plain file name; files lie side by side")
             path = directory / file.name
             try:
                 check_file(path.read_bytes(), file, str(path))
             except (OSError, BadCheckpoint):
-                self._missing[llm.id][file.digest] = file
+                self._missing[llm.id].setdefault(file.digest, []).append(file)
         if not self._missing[llm.id]:
             self._complete[llm.id].set()

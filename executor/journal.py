@@ -18,35 +18,40 @@ class Journal:
         self.path = directory / f"{time.time_ns()}.jsonl"
         self._node = node
         self._file = self.path.open("x", encoding="utf-8")
-        self._lines: list[str] = []
+        self._count = 0
         self._more = asyncio.Event()
 
     def write(self, generation: int, what: What) -> None:
         """Append what happened, now."""
         record = Record(
-            sequence=len(self._lines),
+            sequence=self._count,
             at_unix_ns=Nanos(time.time_ns()),
             node=self._node,
             generation=generation,
             what=what,
         )
-        line = write_line(record)
-        self._file.write(line + "\n")
+        self._file.write(write_line(record) + "\n")
         self._file.flush()
-        self._lines.append(line)
+        self._count += 1
         self._more.set()
 
     async def follow(self, *, since: int, follow: bool) -> AsyncGenerator[str]:
-        """Give the lines from number `since` on; with `follow`, wait for new ones for ever."""
-        position = since
-        while True:
-            while position < len(self._lines):
-                yield self._lines[position]
-                position += 1
-            if not follow:
-                return
-            self._more.clear()
-            await self._more.wait()
+        """Give the lines from number `since` on; with `follow`, wait for new ones for ever.
+
+        They are read from the file: a node that answers for months keeps no line of it in memory.
+        """
+        with self.path.open(encoding="utf-8") as file:
+            position = 0
+            while True:
+                while position < self._count:
+                    line = file.readline()
+                    position += 1
+                    if position > since:
+                        yield line.rstrip("\n")
+                if not follow:
+                    return
+                self._more.clear()
+                await self._more.wait()
 
     def close(self) -> None:
         """Close the file."""

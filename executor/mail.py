@@ -88,16 +88,19 @@ class Mail:
             case traffic.SampledTokens():
                 if (leader := self.leaders.get(message.pipeline)) is not None:
                     leader.sampled(message)
+            case traffic.Interrupted():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.give_back()
             case traffic.Token():
                 self.front.token(message)
             case traffic.Submit():
                 if (leader := self.leaders.get(message.pipeline)) is not None:
                     leader.submit(peer, message)
                 else:
-                    self.send(peer, traffic.Returned(request=message.request))
+                    self.send(peer, traffic.Returned(request=message.request, shut=True))
             case traffic.Cancel():
                 if (leader := self.leaders.get(message.pipeline)) is not None:
-                    leader.cancel(message)
+                    leader.cancel(peer, message)
             case traffic.Returned():
                 self.front.returned(message)
             case traffic.AskFile():

@@ -14,6 +14,7 @@ import attrs
 import torch
 
 from executor import messages
+from executor.addresses import peers_of
 from executor.engine.errors import EngineError
 from executor.errors import OutOfMemory
 from executor.files import Files
@@ -25,6 +26,7 @@ from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
 from executor.pipelines.leader import Leader
 from executor.store import Store, segments
+from executor.traffic import Interrupted
 from executor.transport import interface as wire
 from executor.transport.tcp import listen_tcp
 from specs import codec, journal
@@ -66,7 +68,7 @@ class Run:
         self._setting = setting
         self._journal = log
         problem, plan = verified.problem, verified.plan
-        self._places = {place.id: place for place in problem.cluster.places}
+        self._nodes = peers_of(problem)
         here = {p.id: p for p in problem.cluster.places if p.node == self.node and p.kind is not PlaceKind.SWITCH}
         devices = {place: setting.device_of.get(place, torch.device("cpu")) for place in here}
         self.store = Store({place.id: place.memory_bytes for place in here.values()}, devices)
@@ -98,11 +100,17 @@ class Run:
         self._transport: wire.Transport | None = None
         self._heard_ns: dict[NodeId, int] = {}
         self._usable: frozenset[PipelineId] = frozenset()
+        self._closed: frozenset[PipelineId] = frozenset()
         self._suspects: set[NodeId] = set()  # a connection with them broke, and nothing was heard since
         self._known_lost: frozenset[NodeId] = frozenset()
         self._known_lacks: frozenset[Copy] = frozenset()
         self._started_ns = time.monotonic_ns()
         self._deadline_ns = node_deadline_ns(plan)
+
+    @property
+    def address(self) -> wire.Peer:
+        """Say where this node takes its peers."""
+        return self._nodes[self.node]
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -119,9 +127,8 @@ class Run:
 
     async def start(self) -> None:
         """Begin to carry out the plan.  Raises OSError when the node's address cannot be had."""
-        nodes = {node.id: _peer(node.id, node.address) for node in self.verified.problem.cluster.nodes if node.address}
-        self._transport = await listen_tcp(nodes[self.node], realm=self.digest, on_event=self._on_transport)
-        self._transport.meet([peer for name, peer in nodes.items() if name != self.node])
+        self._transport = await listen_tcp(self.address, realm=self.digest, on_event=self._on_transport)
+        self._transport.meet([peer for name, peer in self._nodes.items() if name != self.node])
         self.mail.connect(self._transport)
         self._started_ns = time.monotonic_ns()
         for copy in self.machine.plan.held:
@@ -254,9 +261,11 @@ class Run:
         self._suspects.add(peer)
         self._notice()
         self.front.broken(peer)
-        for pipeline, leader in self.leaders.items():
-            if peer in self.machine.plan.part[pipeline].members:
-                leader.give_back()
+        for part in self.machine.plan.parts:
+            if part.leader == self.node:
+                self.leaders[part.pipeline].disconnected(peer, member=peer in part.members)
+            elif part.leader != peer and {self.node, peer} <= set(part.members) and part.pipeline in self._usable:
+                self.mail.send(part.leader, Interrupted(pipeline=part.pipeline))
 
     def _notice(self) -> None:
         """Tell the parts of this node what the core has learned."""
@@ -275,9 +284,9 @@ class Run:
         self._known_lacks = frozenset(lack.copy for lack in missing)
         part = self.machine.plan.part
         usable = frozenset(each for each in open_pipelines(state) if self._suspects.isdisjoint(part[each].members))
-        if usable != self._usable:
-            self._usable = usable
-            self.front.openings(usable)
+        if (usable, state.closed) != (self._usable, self._closed):
+            self._usable, self._closed = usable, state.closed
+            self.front.openings(usable, state.closed)
 
     # --- actions -------------------------------------------------------------------------------------------------
 
@@ -385,8 +394,3 @@ class Run:
             leader.close()
         else:
             leader.drain(lambda: self._take(core.Drained(close.pipeline)))
-
-
-def _peer(name: NodeId, address: str) -> wire.Peer:
-    host, _, port = address.rpartition(":")
-    return wire.Peer(name=name, host=host, port=int(port))

@@ -4,12 +4,13 @@ A blob lands in host memory, where the transport writes it, and is viewed there 
 copied to the device once it is whole; the landing memory stays, because the node may have to send the blob on.
 """
 
+import threading
 from collections.abc import Mapping
 
 import blake3
 import torch
 
-from executor.errors import OutOfMemory
+from executor.errors import BadCheckpoint, OutOfMemory
 from executor.transport.interface import Segment
 from specs.blobs import Blob, BlobId, tensor_offsets
 from specs.cluster import PlaceId
@@ -30,12 +31,16 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 
 class Store:
-    """The memory of this node's places, blob by blob.  No place gives more than it has."""
+    """The memory of this node's places, blob by blob.  No place gives more than it has.
+
+    Memory is counted from any thread; blobs belong to the event loop's.
+    """
 
     def __init__(self, memory_bytes: Mapping[PlaceId, Bytes], devices: Mapping[PlaceId, torch.device]) -> None:
         self._memory_bytes = dict(memory_bytes)
         self._devices = dict(devices)
         self._used: dict[PlaceId, int] = dict.fromkeys(memory_bytes, 0)
+        self._counting = threading.Lock()
         self._landing: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
         self._resident: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
 
@@ -50,16 +55,18 @@ class Store:
 
     def take(self, place: PlaceId, size: int, what: str) -> None:
         """Count memory of a place as used; raises OutOfMemory, and takes nothing, when it is not there."""
-        free = self._memory_bytes[place] - self._used[place]
-        if size > free:
-            raise OutOfMemory(
-                f"{place}: {what} needs {size:,} bytes, {free:,} of {self._memory_bytes[place]:,} are free"
-            )
-        self._used[place] += size
+        with self._counting:
+            free = self._memory_bytes[place] - self._used[place]
+            if size > free:
+                raise OutOfMemory(
+                    f"{place}: {what} needs {size:,} bytes, {free:,} of {self._memory_bytes[place]:,} are free"
+                )
+            self._used[place] += size
 
     def give_back(self, place: PlaceId, size: int) -> None:
         """Count memory of a place as free again."""
-        self._used[place] -= size
+        with self._counting:
+            self._used[place] -= size
 
     def reserve(self, blob: Blob, place: PlaceId) -> memoryview:
         """Give the memory in which the blob lands; the same memory when asked again.  Raises OutOfMemory."""
@@ -83,12 +90,20 @@ class Store:
         return self._landing[blob, place].numpy().data
 
     def tensors(self, llm: Llm, blob: Blob, place: PlaceId) -> dict[str, torch.Tensor]:
-        """View a resident blob as the tensors that are packed in it, by name; nothing is copied."""
+        """View a resident blob as the tensors that are packed in it, by name; nothing is copied.
+
+        Raises BadCheckpoint for a dtype that torch has no view for here.
+        """
         memory = self._resident[blob.id, place]
-        return {
-            tensor.name: memory[offset : offset + tensor.bytes].view(DTYPES[tensor.dtype]).view(tensor.shape)
-            for tensor, offset in packed(llm, blob)
-        }
+        views = {}
+        for tensor, offset in packed(llm, blob):
+            dtype = DTYPES.get(tensor.dtype)
+            if dtype is None:
+                raise BadCheckpoint(
+                    f"tensor {tensor.name} of {llm.id} has dtype {tensor.dtype}; known are {', '.join(DTYPES)}"
+                )
+            views[tensor.name] = memory[offset : offset + tensor.bytes].view(dtype).view(tensor.shape)
+        return views
 
     def copy_to(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...], destination: memoryview) -> bool:
         """Copy a resident blob into memory of a later plan; False when it is not here, or its bytes are others."""

@@ -4,13 +4,16 @@ A message is a header, canonical JSON of one of the classes below, and raw bytes
 plan's digest is part of the transport's realm, so a message of another plan never gets here.
 """
 
+import math
 import struct
+from typing import Any
 
 import attrs
 import torch
 
 from executor.engine.batch import Batch, Row
-from executor.engine.batcher import Entry, Iteration
+from executor.engine.batcher import Entry, Finish, Iteration
+from executor.engine.errors import RequestRefused
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.engine.sampler import Sampled
 from executor.errors import MalformedFrame
@@ -20,6 +23,21 @@ from specs.llm import LlmId
 from specs.plan import PipelineId
 
 _HEADER_LENGTH = struct.Struct("<I")
+_SEED_MAX = 2**64 - 1
+_FINISHES = frozenset(finish.value for finish in Finish)
+
+
+def _tokens(least: int) -> Any:
+    """Make a field for this many token ids or more."""
+
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: tuple[int, ...]) -> None:
+        where = f"{type(instance).__name__}.{attribute.name}"
+        if len(value) < least:
+            raise MalformedDocument(f"{where} has {len(value)} tokens; at least {least} are wanted")
+        if value and min(value) < 0:
+            raise MalformedDocument(f"{where} has the token {min(value)}; tokens count from 0")
+
+    return attrs.field(validator=check)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +52,9 @@ class Choice:
     seed: str
     top_logprobs: int | None = None
 
+    def __attrs_post_init__(self) -> None:
+        self.params()
+
     @classmethod
     def of(cls, params: SamplingParams) -> "Choice":
         """Write sampling parameters for the wire."""
@@ -46,12 +67,20 @@ class Choice:
 
     def params(self) -> SamplingParams:
         """Read them back."""
-        return SamplingParams(
-            temperature=_float(self.temperature),
-            top_p=_float(self.top_p),
-            seed=_seed(self.seed),
-            top_logprobs=self.top_logprobs,
-        )
+        temperature = _float(self.temperature)
+        if not math.isfinite(temperature):
+            raise MalformedDocument(f"Choice.temperature is {temperature}; a finite number is wanted")
+        if self.top_logprobs is not None and self.top_logprobs < 0:
+            raise MalformedDocument(f"Choice.top_logprobs is {self.top_logprobs}; none, or at least 0, is wanted")
+        try:
+            return SamplingParams(
+                temperature=temperature,
+                top_p=_float(self.top_p),
+                seed=_seed(self.seed),
+                top_logprobs=self.top_logprobs,
+            )
+        except RequestRefused as error:
+            raise MalformedDocument(f"Choice: {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +90,9 @@ class Alternative:
     token: int = fields.natural()
     logprob: str
 
+    def __attrs_post_init__(self) -> None:
+        _float(self.logprob)
+
 
 @attrs.frozen(kw_only=True)
 class Chosen:
@@ -69,6 +101,10 @@ class Chosen:
     token: int = fields.natural()
     logprob: str | None = None
     top: tuple[Alternative, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.logprob is not None:
+            _float(self.logprob)
 
     @classmethod
     def of(cls, sampled: Sampled) -> "Chosen":
@@ -94,10 +130,10 @@ class Submit:
 
     pipeline: PipelineId = fields.name()
     request: str = fields.name()
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = _tokens(1)
     prompt_tokens: int = fields.positive()
     max_tokens: int = fields.positive()
-    end_tokens: tuple[int, ...]
+    end_tokens: tuple[int, ...] = _tokens(0)
     choice: Choice
 
     @classmethod
@@ -114,7 +150,7 @@ class Submit:
         )
 
     def read(self) -> Request:
-        """Read the request."""
+        """Read the request.  Raises RequestRefused when its numbers contradict each other."""
         return Request(
             id=RequestId(self.request),
             tokens=self.tokens,
@@ -142,12 +178,17 @@ class Token:
     chosen: Chosen
     finish: str | None = None  # "stop" or "length" with the last
 
+    def __attrs_post_init__(self) -> None:
+        if self.finish is not None and self.finish not in _FINISHES:
+            raise MalformedDocument(f"Token.finish is {self.finish!r:.40}; stop, length or nothing is wanted")
+
 
 @attrs.frozen(kw_only=True)
 class Returned:
     """Leader to front: the pipeline does not serve this request (any more); serve it elsewhere."""
 
     request: str = fields.name()
+    shut: bool  # the pipeline will never take a request again
     refusal: str | None = None  # why no other pipeline of the plan would take it either
 
 
@@ -162,13 +203,17 @@ class WireEntry:
     index: int = fields.natural()
     choice: Choice | None = None  # where logits are wanted
 
+    def __attrs_post_init__(self) -> None:
+        if self.wants_logits != (self.choice is not None):
+            raise MalformedDocument("WireEntry.choice must be there where logits are wanted, and only there")
+
 
 @attrs.frozen(kw_only=True)
 class Forward:
     """Stage to stage: compute this iteration; the hidden states [T, width] follow as raw bytes."""
 
     pipeline: PipelineId = fields.name()
-    stage: int = fields.natural()  # that computes now
+    stage: int = fields.positive()  # that computes now; the first gets its iterations from the leader beside it
     iteration: int = fields.natural()
     width: int = fields.positive()
     entries: tuple[WireEntry, ...]
@@ -209,6 +254,13 @@ class SampledTokens:
 
 
 @attrs.frozen(kw_only=True)
+class Interrupted:
+    """Stage to leader: a connection between two stages broke, so iterations under way may be lost."""
+
+    pipeline: PipelineId = fields.name()
+
+
+@attrs.frozen(kw_only=True)
 class AskFile:
     """Ask a holder of the checkpoint for one of its small files."""
 
@@ -236,11 +288,13 @@ class CanaryIs:
     """A prompt and the tokens that `transformers` generates after it."""
 
     llm: LlmId = fields.name()
-    prompt: tuple[int, ...]
-    tokens: tuple[int, ...]
+    prompt: tuple[int, ...] = _tokens(1)
+    tokens: tuple[int, ...] = _tokens(1)
 
 
-Message = Submit | Cancel | Token | Returned | Forward | SampledTokens | AskFile | FileIs | AskCanary | CanaryIs
+Message = (
+    Submit | Cancel | Token | Returned | Forward | SampledTokens | Interrupted | AskFile | FileIs | AskCanary | CanaryIs
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -296,14 +350,22 @@ def _wire_entry(entry: Entry) -> WireEntry:
 
 
 def _float(text: str) -> float:
+    """Read a number as `float.hex` writes it, and in no other spelling: one value has one wire form."""
     try:
-        return float.fromhex(text)
+        value = float.fromhex(text)
     except (ValueError, OverflowError):
-        raise MalformedFrame(f"{text!r:.40} is not a number as float.hex writes it") from None
+        value = None
+    if value is None or value.hex() != text:
+        raise MalformedDocument(f"{text!r:.40} is not a number as float.hex writes it")
+    return value
 
 
 def _seed(text: str) -> int:
+    """Read a seed of at most 64 bits in hexadecimal, without sign, prefix or leading zeros."""
     try:
-        return int(text, 16)
+        value = int(text, 16) if len(text) <= len(f"{_SEED_MAX:x}") else -1
     except ValueError:
-        raise MalformedFrame(f"{text!r:.40} is not a seed in hexadecimal") from None
+        value = -1
+    if value < 0 or f"{value:x}" != text:
+        raise MalformedDocument(f"{text!r:.40} is not a seed of 64 bits in hexadecimal")
+    return value

@@ -2,12 +2,14 @@
 
 The front keeps every request's tokens.  A pipeline that closes or dies, a leader that is lost, a connection that
 breaks: the request is submitted again, with the tokens it has, to a pipeline that is open.  Each submission is an
-*attempt* with an id of its own, so that nothing late of an earlier attempt is ever taken for an answer.
+*attempt* with an id of its own, which no earlier life of this node has used either, so that nothing late of another
+attempt is ever taken for an answer.
 """
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 import attrs
 
@@ -86,6 +88,9 @@ class Front:
         self._doors = {door.pipeline: door for door in doors}
         self._post = post
         self._open: frozenset[PipelineId] = frozenset()
+        self._shut: frozenset[PipelineId] = frozenset()  # they will never take a request again
+        self._closed: str | None = None  # why nothing is served any more
+        self._life = secrets.token_hex(8)
         self._waiting: dict[LlmId, deque[_Live]] = {door.llm: deque() for door in doors}
         self._attempts: dict[str, _Live] = {}
         self._load: dict[PipelineId, int] = dict.fromkeys(self._doors, 0)
@@ -103,7 +108,7 @@ class Front:
 
     def can_serve(self, llm: LlmId) -> bool:
         """Tell whether a pipeline of this LLM is open."""
-        return any(self._doors[pipeline].llm == llm for pipeline in self._open)
+        return any(self._doors[pipeline].llm == llm for pipeline in self._open - self._shut)
 
     def loads(self) -> Mapping[PipelineId, int]:
         """Count this front's requests in each pipeline."""
@@ -119,6 +124,9 @@ class Front:
         sampling: SamplingParams,
     ) -> AsyncGenerator[Generated | GaveUp, None]:
         """Give the tokens of the answer as they come.  Leaving the iterator early cancels the request."""
+        if self._closed is not None:
+            yield GaveUp(self._closed, retryable=True)
+            return
         live = _Live(
             llm=llm,
             prompt_tokens=len(prompt),
@@ -138,21 +146,18 @@ class Front:
         finally:
             self._forget(live)
 
-    def openings(self, pipelines: frozenset[PipelineId]) -> None:
-        """Learn which pipelines are open now; requests in others are submitted again."""
+    def openings(self, pipelines: frozenset[PipelineId], shut: frozenset[PipelineId] = frozenset()) -> None:
+        """Learn which pipelines are open now, and which will never take a request again.
+
+        Requests in others than the open ones are submitted again; those of an LLM without hope are given up.
+        """
         gone, self._open = self._open - pipelines, pipelines
-        for live in [live for live in self._attempts.values() if live.door and live.door.pipeline in gone]:
-            self._again(live)
-        self._dispatch()
+        self._shut |= shut
+        self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
 
     def broken(self, node: NodeId) -> None:
         """Learn that messages to or from a node were lost: what its pipelines have of ours is submitted again."""
-        for live in [live for live in self._attempts.values() if live.door and live.door.leader == node]:
-            door = live.door
-            assert door is not None
-            self._post.send(node, Cancel(pipeline=door.pipeline, request=live.attempt))
-            self._again(live)
-        self._dispatch()
+        self._move(live for live in self._attempts.values() if live.door and live.door.leader == node)
 
     def token(self, token: Token) -> None:
         """Take one more token; late, repeated and unknown ones are dropped."""
@@ -172,6 +177,9 @@ class Front:
         live = self._attempts.get(returned.request)
         if live is None:
             return
+        if returned.shut:
+            assert live.door is not None
+            self._shut |= {live.door.pipeline}
         if returned.refusal is not None:
             self._leave(live)
             live.answer.put_nowait(GaveUp(returned.refusal, retryable=False))
@@ -180,9 +188,20 @@ class Front:
         self._dispatch()
 
     def close(self, sentence: str) -> None:
-        """End every request."""
-        for live in [*self._attempts.values(), *(live for queue in self._waiting.values() for live in queue)]:
-            live.answer.put_nowait(GaveUp(sentence, retryable=True))
+        """End every request, and those that still come."""
+        self._closed = sentence
+        for live in list(self._attempts.values()):
+            self._again(live)
+        for queue in self._waiting.values():
+            _give_up(queue, sentence)
+
+    def _move(self, lives: Iterable[_Live]) -> None:
+        """Take requests out of their pipelines and submit them again, the oldest first."""
+        for live in reversed(list(lives)):
+            assert live.door is not None
+            self._post.send(live.door.leader, Cancel(pipeline=live.door.pipeline, request=live.attempt))
+            self._again(live)
+        self._dispatch()
 
     def _again(self, live: _Live) -> None:
         """Let a request wait for another pipeline, before those that have not begun."""
@@ -208,7 +227,10 @@ class Front:
     def _dispatch(self) -> None:
         """Submit what waits to the open pipelines that have least to do for their weight."""
         for llm, queue in self._waiting.items():
-            doors = [door for door in self._doors.values() if door.llm == llm and door.pipeline in self._open]
+            hopeful = [door for door in self._doors.values() if door.llm == llm and door.pipeline not in self._shut]
+            if not hopeful:
+                _give_up(queue, f"every pipeline of {llm} has closed, and under this plan none will open again")
+            doors = [door for door in hopeful if door.pipeline in self._open]
             while queue:
                 free = [door for door in doors if self._load[door.pipeline] < door.slots]
                 if not free:
@@ -220,7 +242,7 @@ class Front:
 
     def _submit(self, live: _Live, door: Door) -> None:
         self._count += 1
-        live.attempt = f"{self._node}:{self._count}"
+        live.attempt = f"{self._node}:{self._life}:{self._count}"
         live.door = door
         self._attempts[live.attempt] = live
         self._load[door.pipeline] += 1
@@ -233,3 +255,8 @@ class Front:
             sampling=live.sampling,
         )
         self._post.send(door.leader, Submit.of(door.pipeline, request))
+
+
+def _give_up(queue: deque[_Live], sentence: str) -> None:
+    while queue:
+        queue.popleft().answer.put_nowait(GaveUp(sentence, retryable=True))

@@ -66,10 +66,15 @@ class Host:
         self._node_of = {place.id: place.node for place in problem.cluster.places}
         self._pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
         self._blobs = plan.blobs
+        self._llm_of = {each.id: each.llm for each in plan.blobs}
         self._seats: dict[tuple[PipelineId, int], _Seat] = {}
         self._skeletons: dict[tuple[LlmId, PlaceId], Skeleton] = {}
         self._attached: set[tuple[BlobId, PlaceId]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+
+    def vocabulary_size(self, pipeline: PipelineId) -> int:
+        """Count the tokens of a pipeline's LLM."""
+        return self._problem.llm(self._pipelines[pipeline].llm).vocabulary_size
 
     def node_of_stage(self, pipeline: PipelineId, index: int) -> NodeId:
         """Name the node that computes a stage."""
@@ -94,7 +99,7 @@ class Host:
     def release(self, blob: Blob, place: PlaceId) -> None:
         """Forget the weights of an LLM at a place, so that a blob's memory can be released; none of its stages runs."""
         self._skeletons.pop((blob.llm, place), None)
-        self._attached = {(held, at) for held, at in self._attached if at != place}
+        self._attached = {(held, at) for held, at in self._attached if at != place or self._llm_of[held] != blob.llm}
 
     async def start(self, pipeline: PipelineId, iteration: Iteration) -> tuple[Chosen, ...] | None:
         """Run an iteration through the first stage; give its tokens when that is also the last, else send it on."""
@@ -120,7 +125,7 @@ class Host:
         if seat is None:
             return
         batch = forward.batch()
-        _check_fits(batch, seat.pipeline)
+        self._check_fits(forward, batch, seat)
         inputs = hidden_states(body, batch.tokens, forward.width, seat.stage.skeleton.dtype)
         result = await self._run(seat, batch, inputs, forward.choices())
         if isinstance(result, tuple):
@@ -158,10 +163,32 @@ class Host:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
 
+    def _check_fits(self, forward: Forward, batch: Batch, seat: _Seat) -> None:
+        """Raise MalformedFrame for rows or hidden states that are not of this pipeline's shape."""
+        pipeline, dtype = seat.pipeline, seat.stage.skeleton.dtype
+        width = self._problem.llm(pipeline.llm).hidden_bytes_per_token // dtype.itemsize
+        if forward.width != width:
+            raise MalformedFrame(f"hidden states of width {forward.width} for {pipeline.id}, whose width is {width}")
+        if not 0 < batch.tokens <= pipeline.iteration_tokens_max:
+            wanted = f"1 to {pipeline.iteration_tokens_max}"
+            raise MalformedFrame(f"an iteration of {batch.tokens} tokens for {pipeline.id}, which takes {wanted}")
+        if len({row.slot for row in batch.rows}) < len(batch.rows):
+            raise MalformedFrame(f"an iteration for {pipeline.id} names a slot twice")
+        for row in batch.rows:
+            if row.slot >= pipeline.slots or row.end > pipeline.request_tokens_max:
+                raise MalformedFrame(f"slot {row.slot}, position {row.end} of an iteration lie outside {pipeline.id}")
+
     def _build(self, pipeline: Pipeline) -> None:
-        for index, planned in enumerate(pipeline.stages):
-            if self._node_of[planned.place] == self._node and (pipeline.id, index) not in self._seats:
-                self._seats[pipeline.id, index] = self._seat(pipeline, index, planned)
+        made: dict[tuple[PipelineId, int], _Seat] = {}
+        try:
+            for index, planned in enumerate(pipeline.stages):
+                if self._node_of[planned.place] == self._node and (pipeline.id, index) not in self._seats:
+                    made[pipeline.id, index] = self._seat(pipeline, index, planned)
+        except BaseException:
+            for seat in made.values():
+                self._store.give_back(seat.planned.place, seat.bytes)
+            raise
+        self._seats |= made
 
     def _seat(self, pipeline: Pipeline, index: int, planned: PlannedStage) -> _Seat:
         skeleton = self._skeleton(pipeline.llm, planned)
@@ -195,12 +222,3 @@ class Host:
                 skeleton.attach(self._store.tensors(llm, blob, place))
                 self._attached.add((blob.id, place))
         return skeleton
-
-
-def _check_fits(batch: Batch, pipeline: Pipeline) -> None:
-    """Raise MalformedFrame for rows beyond the pipeline's slots, context or token budget."""
-    if batch.tokens > pipeline.iteration_tokens_max:
-        raise MalformedFrame(f"an iteration of {batch.tokens} tokens for {pipeline.id}, whose limit is lower")
-    for row in batch.rows:
-        if row.slot >= pipeline.slots or row.end > pipeline.request_tokens_max:
-            raise MalformedFrame(f"slot {row.slot}, position {row.end} of an iteration lie outside {pipeline.id}")

@@ -16,6 +16,7 @@ from specs.cluster import NodeId
 from specs.plan import Pipeline
 
 _CANARY = RequestId("canary")
+_CANARY_AGAIN_SECONDS = 0.2  # a member whose connection broke gets this long to come back
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +49,9 @@ class Leader:
         self._wanted: dict[int, tuple[RequestId, ...]] = {}  # by iteration under way: whose tokens will be sampled
         self._canary: asyncio.Future[tuple[int, ...]] | None = None
         self._canary_tokens: list[int] = []
+        self._proving: Canary | None = None
         self._open = False
+        self._shut = False  # for ever
         self._on_drained: Callable[[], None] | None = None
 
     @property
@@ -59,7 +62,15 @@ class Leader:
     async def prove(self, canary: Canary) -> bool:
         """Lead the canary through the pipeline; False when any token is wrong or the pipeline is closed first."""
         self._canary = asyncio.get_running_loop().create_future()
+        self._lead(canary)
+        return await self._canary == canary.tokens
+
+    def _lead(self, canary: Canary) -> None:
         self._canary_tokens = []
+        self._proving = canary
+        if self._shut:
+            self._end_canary(())
+            return
         request = Request(
             id=_CANARY,
             tokens=canary.prompt,
@@ -70,30 +81,50 @@ class Leader:
         )
         self._batcher.add(request)
         self._pump()
-        return await self._canary == canary.tokens
+
+    async def _lead_again(self, canary: Canary) -> None:
+        await asyncio.sleep(_CANARY_AGAIN_SECONDS)
+        self._lead(canary)
 
     def open(self) -> None:
         """Take requests from now on."""
         self._open = True
 
     def submit(self, front: NodeId, submit: Submit) -> None:
-        """Take a request from a front, or return it."""
+        """Take a request from a front, or return it.  Raises MalformedFrame for an id that is not the front's own."""
+        if not submit.request.startswith(f"{front}:"):
+            raise MalformedFrame(f"request {submit.request} for {self.pipeline.id} does not bear its front's name")
         if not self._open:
-            self._post.send(front, Returned(request=submit.request))
+            self._return(front, submit.request)
             return
         try:
-            self._batcher.add(submit.read())
+            request = submit.read()
+            self._check_tokens(request)
+            self._batcher.add(request)
         except RequestRefused as refusal:
-            self._post.send(front, Returned(request=submit.request, refusal=str(refusal)))
+            self._post.send(front, Returned(request=submit.request, shut=False, refusal=str(refusal)))
             return
-        self._fronts[RequestId(submit.request)] = front
+        self._fronts[request.id] = front
         self._pump()
 
-    def cancel(self, cancel: Cancel) -> None:
-        """Give up a request that nobody waits for."""
-        self._batcher.cancel(RequestId(cancel.request))
-        self._fronts.pop(RequestId(cancel.request), None)
+    def cancel(self, front: NodeId, cancel: Cancel) -> None:
+        """Give up a request of this front for which nobody waits."""
+        request = RequestId(cancel.request)
+        if self._fronts.get(request) != front:
+            return
+        del self._fronts[request]
+        self._batcher.cancel(request)
         self._pump()
+        self._check_drained()
+
+    def disconnected(self, peer: NodeId, *, member: bool) -> None:
+        """Learn that messages to or from a node were lost: iterations, if it is a member; else tokens to its front."""
+        if member:
+            self.give_back()
+            return
+        for request in [request for request, front in self._fronts.items() if front == peer]:
+            self.cancel(peer, Cancel(pipeline=self.pipeline.id, request=request))
+            self._return(peer, request)
 
     def sampled(self, answer: SampledTokens) -> None:
         """Take the tokens of an iteration from the last stage.  Raises MalformedFrame when they are not as many."""
@@ -108,23 +139,25 @@ class Leader:
         self._complete(answer.iteration, answer.tokens)
 
     def give_back(self) -> None:
-        """Return every request to its front; iterations under way come to nothing."""
+        """Return every request to its front; iterations under way come to nothing.  The canary is led again."""
         self._wanted.clear()
         for request in self._batcher.drain():
-            if request.id == _CANARY:
-                self._end_canary(())
-            else:
-                self._post.send(self._fronts.pop(request.id), Returned(request=request.id))
+            if request.id != _CANARY:
+                self._return(self._fronts.pop(request.id), request.id)
+            elif self._proving is not None:
+                self._spawn(self._lead_again(self._proving))
+        self._check_drained()
 
     def close(self) -> None:
         """Take no more requests and return those that are live."""
-        self._open = False
+        self._open, self._shut = False, True
         self._on_drained = None
         self.give_back()
+        self._end_canary(())
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Take no more requests; call back once those that are live have ended."""
-        self._open = False
+        self._open, self._shut = False, True
         self._on_drained = on_drained
         self._check_drained()
 
@@ -157,6 +190,14 @@ class Leader:
             self._post.send(front, Token(request=progress.request, index=progress.index, chosen=chosen, finish=finish))
         self._pump()
         self._check_drained()
+
+    def _return(self, front: NodeId, request: str) -> None:
+        self._post.send(front, Returned(request=request, shut=self._shut))
+
+    def _check_tokens(self, request: Request) -> None:
+        known = self._host.vocabulary_size(self.pipeline.id)
+        if max((*request.tokens, *request.end_tokens)) >= known:
+            raise RequestRefused(f"request {request.id} has a token beyond the {known} of {self.pipeline.llm}")
 
     def _end_canary(self, tokens: tuple[int, ...]) -> None:
         if self._canary is not None and not self._canary.done():
