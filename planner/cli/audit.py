@@ -52,7 +52,8 @@ def audit(
         if len(remarks) > _SHOWN:
             typer.echo(f"  ... and {len(remarks) - _SHOWN} more (--json has all)")
     typer.echo(audits.CLOCKS)
-    typer.echo("ran as planned" if report.as_planned else f"{len(differing)} differences from the plan")
+    differences = "1 difference" if len(differing) == 1 else f"{len(differing):,} differences"
+    typer.echo("ran as planned" if report.as_planned else f"{differences} from the plan")
     raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)
 
 

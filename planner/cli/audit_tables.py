@@ -12,7 +12,7 @@ _WORST_SHOWN = 8
 
 def _verdict(finding: Finding) -> str:
     if finding.differs:
-        return f"{len(finding.differs):,} differ"
+        return "1 differs" if len(finding.differs) == 1 else f"{len(finding.differs):,} differ"
     return "as planned" if finding.examined else "nothing planned"
 
 
@@ -39,12 +39,12 @@ def _time_table(title: str, first: str) -> Table:
 
 def _row(each: Comparison) -> tuple[str, ...]:
     if each.measured_ns is None:
-        return (each.what, each.subject, seconds(each.predicted_ns), "never", "", "")
+        return (each.what, each.subject, _signed(each.predicted_ns), "never", "", "")
     ratio = "" if each.ratio is None else f"{float(each.ratio):.2f}"
     return (
         each.what,
         each.subject,
-        seconds(each.predicted_ns),
+        _signed(each.predicted_ns),
         _signed(each.measured_ns),
         ratio,
         _signed(each.late_ns),
@@ -52,7 +52,9 @@ def _row(each: Comparison) -> tuple[str, ...]:
 
 
 def _signed(nanos: int) -> str:
-    return seconds(nanos) if nanos >= 0 else f"-{seconds(-nanos)}"
+    if nanos == 0:
+        return "0 s"
+    return seconds(nanos) if nanos > 0 else f"-{seconds(-nanos)}"
 
 
 def milestone_table(report: Report) -> Table:

@@ -37,12 +37,13 @@ def summary(facts: Facts, measured: Timeline | None) -> str:
     """List what the page is about."""
     problem, plan = facts.problem, facts.plan
     sources = dict.fromkeys(holding.place for holding in problem.holdings)
+    places = "1 place" if len(problem.targets) == 1 else f"{len(problem.targets):,} places"
     rows = [
         ("cluster", f"{problem.cluster.name}, {len(problem.cluster.nodes):,} nodes"),
         *(("LLM", f"{llm.id}, {llm.layers} layers, {say_size(facts.llm_bytes(llm.id))}") for llm in problem.llms),
         (
             "blobs",
-            f"{len(plan.blobs):,}, held at first by {say_names(sources)}, wanted by {_count(len(problem.targets), 'place')}",
+            f"{len(plan.blobs):,}, held at first by {say_names(sources)}, wanted by {places}",
         ),
         ("transfers", f"{len(facts.hops):,}"),
         ("plan", codec.digest(plan)),
@@ -52,10 +53,6 @@ def summary(facts: Facts, measured: Timeline | None) -> str:
         ("measured", "no journals were given" if measured is None else "from journals, by the nodes' wall clocks"),
     ]
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows) + "</dl>"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def certificates(facts: Facts) -> str:
