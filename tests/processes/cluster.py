@@ -52,7 +52,14 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def make_problem(checkpoint: Path, nodes: int, *, rate: int, sources: int = 1, live: int = 4) -> Problem:
+def weights_bytes(checkpoint: Path) -> int:
+    """Size the weights of a checkpoint: divided by seconds it gives a rate at which loading lasts about so long."""
+    return sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+
+
+def make_problem(
+    checkpoint: Path, nodes: int, *, rate: int, sources: int = 1, live: int = 4, context: int = 128
+) -> Problem:
     """Describe nodes n0, n1, ... with one NIC each on one switch; the first hold the checkpoint, the others want it."""
     places = [Place(id="leaf", kind=PlaceKind.SWITCH, memory_bytes=0)]
     links = []
@@ -79,7 +86,7 @@ def make_problem(checkpoint: Path, nodes: int, *, rate: int, sources: int = 1, l
                 requests_per_hour=3600,
                 prompt_tokens_mean=16,
                 output_tokens_mean=16,
-                request_tokens_max=128,
+                request_tokens_max=context,
                 live_requests_max=live,
             ),
         ),
@@ -174,6 +181,30 @@ def daemons(problem: Problem, checkpoint: Path, directory: Path) -> Iterator[lis
                 daemon.process.join()
 
 
+def adopt(running: Sequence[Daemon], verified: VerifiedPlan) -> None:
+    """Give every daemon the plan."""
+    for daemon in running:
+        answer = daemon.put(document(verified))
+        assert answer.status_code == 200, answer.text
+
+
+def wait_until_complete(running: Sequence[Daemon], seconds: float = 60) -> None:
+    """Wait until every daemon has everything that its plan promised it."""
+    for daemon in running:
+        wait_for(lambda daemon=daemon: complete(daemon), f"{daemon.name} is complete", seconds=seconds)
+
+
+def over_nodes(verified: VerifiedPlan) -> set[str]:
+    """Name the pipelines of more than one stage: those that serve while the LLM is on its way."""
+    return {pipeline.id for pipeline in verified.plan.pipelines if len(pipeline.stages) > 1}
+
+
+def records_of(running: Sequence[Daemon], kind: type) -> list[journal.Record]:
+    """Collect the journals' records of one kind, of all daemons, in order of time."""
+    found = [record for daemon in running for record in daemon.records() if isinstance(record.what, kind)]
+    return sorted(found, key=lambda record: record.at_unix_ns)
+
+
 def _answers(daemon: Daemon) -> bool:
     assert daemon.process.is_alive(), daemon.log.read_text()
     try:
@@ -211,7 +242,13 @@ class Oracle:
         return self.tokenizer.decode(out[0][ids.shape[1] :], skip_special_tokens=True)
 
 
-def completion(daemon: Daemon, prompt: str, max_tokens: int) -> httpx.Response:
-    """Ask for a greedy completion."""
-    body = {"model": LLM, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0}
+def completion(daemon: Daemon, prompt: str, max_tokens: int, **more: object) -> httpx.Response:
+    """Ask for a completion, greedy unless told otherwise."""
+    body = {"model": LLM, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0} | more
     return httpx.post(daemon.url + "/v1/completions", content=json.dumps(body), timeout=120)
+
+
+def text_of(answer: httpx.Response) -> str:
+    """Give the text of a completion that must have succeeded."""
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["text"]

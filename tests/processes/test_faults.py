@@ -7,13 +7,7 @@ import pytest
 
 from specs import journal
 from specs.timing import node_deadline_ns
-from tests.processes.cluster import complete, completion, daemons, document, make_plan, make_problem, wait_for
-
-
-def put_everywhere(running, verified):
-    for daemon in running:
-        answer = daemon.put(document(verified))
-        assert answer.status_code == 200, answer.text
+from tests.processes.cluster import adopt, complete, completion, daemons, document, make_plan, make_problem, wait_for
 
 
 def settled(daemon):
@@ -27,7 +21,7 @@ def test_a_lost_receiver_is_named_and_the_others_end(how, checkpoint, oracle, tm
     problem = make_problem(checkpoint, 4, rate=size // 3)
     verified = make_plan(problem, blocks=8)
     with daemons(problem, checkpoint, tmp_path) as running:
-        put_everywhere(running, verified)
+        adopt(running, verified)
         source, victim, *others = running
         wait_for(lambda: victim.status()["blobs"]["held"] >= 2, "the victim holds two blobs", seconds=30)
         lost_at = time.time_ns()
@@ -58,7 +52,7 @@ def test_everything_completes_and_every_pipeline_ends_as_planned(checkpoint, ora
     problem = make_problem(checkpoint, 4, rate=size // 2)
     verified = make_plan(problem, blocks=8)
     with daemons(problem, checkpoint, tmp_path) as running:
-        put_everywhere(running, verified)
+        adopt(running, verified)
         for daemon in running:
             wait_for(lambda daemon=daemon: complete(daemon), f"{daemon.name} is complete", seconds=60)
         local = {pipeline.id for pipeline in verified.plan.pipelines if len(pipeline.stages) == 1}
