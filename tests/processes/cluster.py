@@ -26,6 +26,7 @@ from specs import codec, journal
 from specs.checker import VerifiedPlan
 from specs.cluster import Cluster, DeviceKind, Link, Node, Place, PlaceKind
 from specs.llm import LlmId
+from specs.plan import Plan
 from specs.problem import Holding, Problem, Target
 from specs.profile import Profile
 from specs.workload import Workload
@@ -97,9 +98,9 @@ def make_problem(
     )
 
 
-def make_plan(problem: Problem, blocks: int | None = None) -> VerifiedPlan:
+def make_plan(problem: Problem, blocks: int | None = None, parent: Plan | None = None) -> VerifiedPlan:
     """Plan, or fail the test."""
-    outcome = solve(problem, Request(blocks=blocks))
+    outcome = solve(problem, Request(blocks=blocks, parent=parent))
     assert isinstance(outcome, Planned), outcome
     return outcome.verified
 

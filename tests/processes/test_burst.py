@@ -22,7 +22,7 @@ from tests.processes.cluster import (
     weights_bytes,
 )
 
-QUESTIONS = tuple((("The node sends block %d. " % number) * (1 + number % 4), 4 + number) for number in range(20))
+QUESTIONS = tuple((f"The node sends block {number}. " * (1 + number % 4), 4 + number) for number in range(20))
 CONNECTIONS, REQUESTS = 32, 200
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from specs import journal
 from specs.timing import node_deadline_ns
-from tests.processes.cluster import adopt, complete, completion, daemons, document, make_plan, make_problem, wait_for
+from tests.processes.cluster import adopt, complete, completion, daemons, make_plan, make_problem, wait_for
 
 
 def settled(daemon):
