@@ -79,8 +79,8 @@ class Watch:
 
     def _picture(self) -> Group:
         table = Table(box=None, pad_edge=False)
-        for heading in ("node", "blobs", "", "state", "requests running here", "waiting here"):
-            table.add_column(heading, justify="right" if heading.endswith("here") else "left")
+        for heading in ("node", "blobs", "", "state", "running", "waiting"):
+            table.add_column(heading, justify="right" if heading.endswith("ing") else "left")
         for node, status in self._statuses.items():
             blobs, requests = status.get("blobs"), status.get("requests")
             if not blobs or not requests:
