@@ -103,17 +103,22 @@ def _pipelines(
     run_of: dict[PipelineId, PipelineInstants] = {}
     if measured:
         run_of = {each.pipeline: each for each in measured.pipelines}
+    # Planners put the LLM before the rest of the name; where there is one LLM, bars are better without it.
+    alone = len(facts.problem.llms) == 1 and all(
+        each.id.startswith((f"{each.llm}@", f"{each.llm}/")) for each in selection.pipelines
+    )
     rows: list[dict[str, object]] = []
     for pipeline in selection.pipelines:
         members = dict.fromkeys(facts.places[stage.place].node for stage in pipeline.stages)
         rows.append(
             {
                 "id": pipeline.id,
+                "short": pipeline.id.removeprefix(pipeline.llm)[1:] if alone else pipeline.id,
                 "nodes": [nodes[node] for node in members if node in nodes],
                 "stages": stages_text(pipeline),
                 "planned": _span(plan_of[pipeline.id]),
                 "measured": _span(run_of[pipeline.id]) if measured else None,
-                "local": len(members) == 1,
+                "local": len(pipeline.stages) == 1,
             }
         )
     return rows

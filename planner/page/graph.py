@@ -4,6 +4,7 @@ A switch to which nodes are attached is a horizontal bar between two rows of its
 other switches of the network are vertical bars on the left.  Each wire is one direction.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
@@ -19,8 +20,9 @@ from specs.invariants.facts import Facts
 CELLS_MAX = 128  # blobs that are drawn one by one; more are a bar that fills
 _ROW = 8  # nodes beside one another
 _GAP, _MARGIN, _WIRE, _BAR = 18, 12, 34, 20
-_TITLE, _PAD, _DOTS, _LABEL = 20, 8, 12, 12
+_TITLE, _PAD, _DOTS, _LABEL = 20, 8, 12, 16
 _SPINE = 46  # from one vertical bar to the next
+_TALL = 560  # pixels that a graph may be high when it is drawn larger
 _NAME_MAX = 11  # letters; the whole name is in the card's title
 
 
@@ -38,12 +40,17 @@ class _Sizes:
     rows: int
     cell: int
     width: int  # of a card
-    height: int
+
+    def height(self, memories: int, *, named: bool) -> int:
+        """Height of a card with this many memories, each with its name above it or not."""
+        return _TITLE + max(memories, 1) * (self.rows * self.cell + (_LABEL if named else 0)) + 2 * _DOTS
 
 
 @attrs.define
 class _Canvas:
     """What is placed and drawn so far."""
+
+    memories: dict[NodeId, int]  # of each node, how many are shown
 
     cards: dict[NodeId, Box] = attrs.field(factory=dict)
     bar_of_node: dict[NodeId, Box] = attrs.field(factory=dict)
@@ -55,12 +62,12 @@ def draw_graph(facts: Facts, selection: Selection) -> Graph:
     """Draw the shown nodes and the network's switches."""
     cluster = facts.problem.cluster
     groups = _attach(cluster, selection.nodes)
-    sizes = _sizes(facts, selection)
+    sizes = _sizes(facts)
     barred = {switch for switches, _ in groups for switch in switches}
     ends = {end for link in cluster.links for end in (link.source, link.destination)}
     uppers = [place.id for place in cluster.places if place.node is None and place.id in ends - barred]
     left = _MARGIN + len(uppers) * _SPINE + (_SPINE // 3 if any(len(nodes) > 2 * _ROW for _, nodes in groups) else 0)
-    canvas = _Canvas()
+    canvas = _Canvas(Counter(memory.node for memory in selection.memories if memory.node is not None))
     y = _MARGIN
     for switches, nodes in groups:
         first = None
@@ -77,10 +84,12 @@ def draw_graph(facts: Facts, selection: Selection) -> Graph:
     for index, node in enumerate(selection.nodes):
         canvas.parts += _card(index, canvas.cards[node], selection, [blob.id for blob in facts.plan.blobs], sizes)
     width = max([box.right for box in canvas.cards.values()], default=300) + _MARGIN
+    # Small graphs are drawn larger, as long as they fit on a screen.
+    widest = max(width, min(width * 3 // 2, width * _TALL // y))
     said = f"Place graph of {cluster.name}: {len(selection.nodes)} nodes; the text below says what happens"
     svg = (
         f'<svg id="graph" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" role="img" '
-        f'aria-label="{escape(said)}" style="min-width:{min(width, 640)}px;max-width:{width * 2}px">'
+        f'aria-label="{escape(said)}" style="min-width:{min(width, 640)}px;max-width:{widest}px">'
         f"{''.join(drawn)}{''.join(canvas.parts)}</svg>"
     )
     return Graph(svg=svg, wires=wires)
@@ -101,21 +110,12 @@ def _attach(cluster: Cluster, nodes: tuple[NodeId, ...]) -> list[tuple[tuple[Pla
     return [(switches, tuple(members)) for switches, members in groups.items()]
 
 
-def _sizes(facts: Facts, selection: Selection) -> _Sizes:
+def _sizes(facts: Facts) -> _Sizes:
     count = min(len(facts.plan.blobs), CELLS_MAX)
     columns = next((each for each in (4, 8, 16) if count <= each * each // 2), 16)
     rows = -(-count // columns) if len(facts.plan.blobs) <= CELLS_MAX else 1
     cell = {4: 18, 8: 10, 16: 6}[columns]
-    per_node = [sum(memory.node == node for memory in selection.memories) for node in selection.nodes]
-    most = max(per_node, default=1)
-    inside = max(most, 1) * (rows * cell + (_LABEL if most > 1 else 0))
-    return _Sizes(
-        columns=columns,
-        rows=rows,
-        cell=cell,
-        width=max(columns * cell + 2 * _PAD, 108),
-        height=_TITLE + inside + 2 * _DOTS,
-    )
+    return _Sizes(columns=columns, rows=rows, cell=cell, width=max(columns * cell + 2 * _PAD, 108))
 
 
 def _rows(
@@ -129,11 +129,15 @@ def _rows(
     left, y = corner
     half = len(nodes) if len(nodes) <= _ROW else -(-len(nodes) // 2)
     pitch = sizes.width + _GAP
-    bar = Box(left, y + sizes.height + _WIRE, half * pitch - _GAP, _BAR)
+    heights = []
+    for members in (nodes[:half], nodes[half:]):
+        most = max((canvas.memories.get(node, 0) for node in members), default=0)
+        heights.append(sizes.height(most, named=most > 1))
+    bar = Box(left, y + heights[0] + _WIRE, half * pitch - _GAP, _BAR)
     for index, node in enumerate(nodes):
         row, column = divmod(index, half)
         top = bar.bottom + _WIRE if row else y
-        canvas.cards[node] = Box(left + column * pitch, top, sizes.width, sizes.height)
+        canvas.cards[node] = Box(left + column * pitch, top, sizes.width, heights[row])
         canvas.bar_of_node[node] = bar
     if switches:
         for switch in switches:
@@ -225,7 +229,7 @@ def _card(index: int, box: Box, selection: Selection, blobs: list[BlobId], sizes
     for number, memory in memories:
         if len(memories) > 1:
             short = memory.place.removeprefix(f"{node}/")
-            yield f'<text x="{box.x + _PAD}" y="{y + 9}" class="g-small">{escape(short)}</text>'
+            yield f'<text x="{box.x + _PAD}" y="{y + 12}" class="g-small">{escape(short)}</text>'
             y += _LABEL
         yield from _cells(number, (box.x + _PAD, y), sizes, blobs)
         y += sizes.rows * sizes.cell

@@ -33,7 +33,7 @@ function laneRow(label, title, content) {
 
 function bar(pipeline, span, top, ran) {
   const [opened, closed] = span;
-  const made = element("div", { className: ran ? "bar ran" : "bar", textContent: pipeline.id });
+  const made = element("div", { className: ran ? "bar ran" : "bar", textContent: pipeline.short });
   made.dataset.pipeline = data.pipelines.indexOf(pipeline);
   made.style.cssText = `left:${share(opened)};right:calc(100% - ${share(closed ?? data.horizon)});top:${top}px`;
   made.style.setProperty("--c", pipeline.colour);
@@ -74,22 +74,31 @@ function groupTransfers() {
   return { ports, inner };
 }
 
-function loadText(received) {
+function loadText(node, received) {
   const say = (run) => {
     const ends = received.map((index) => spanOf(data.transfers[index], run)[1]);
     return ends.includes(null) ? "never whole" : `whole at ${seconds(Math.max(...ends))}`;
   };
-  if (!received.length) return "receives nothing";
+  if (!received.length) {
+    const holds = data.memories.some(([, owner, held]) => owner === node && held.length);
+    return holds ? "has its blobs from the start" : "receives nothing";
+  }
   return data.measured ? `planned ${say("planned")}, measured ${say("measured")}` : say("planned");
 }
 
 function nodeLanes(node, ports) {
-  const block = element("section", { className: "node" });
   const received = [...ports.receive.values()].flat();
-  block.append(element("h3", { textContent: data.nodes[node] }, element("small", { textContent: loadText(received) })));
-  for (const [link, transfers] of ports.receive) block.append(laneRow("receives", link, transferRows(transfers)));
-  for (const [link, transfers] of ports.send) block.append(laneRow("sends", link, transferRows(transfers)));
   const pipelines = data.pipelines.filter((pipeline) => pipeline.nodes.includes(node));
+  if (!received.length && !ports.send.size && !pipelines.length) return null;
+  const name = data.nodes[node];
+  const block = element("section", { className: "node" },
+    element("h3", { textContent: name }, element("small", { textContent: loadText(node, received) })));
+  for (const [verb, lanes] of [["receives", ports.receive], ["sends", ports.send]]) {
+    for (const [link, transfers] of lanes) {
+      const label = lanes.size > 1 ? link.replaceAll(`${name}/`, "") : verb;
+      block.append(laneRow(label, `${verb} over ${link}`, transferRows(transfers)));
+    }
+  }
   if (pipelines.length) block.append(laneRow("serves", "pipelines with a stage on this node", pipelineRows(pipelines)));
   return block;
 }
@@ -139,12 +148,18 @@ function makeLanes() {
   const overlay = element("div", { className: "overlay" }, element("i", { id: "cursor" }));
   const marks = makeMarks(overlay);
   box.append(overlay, makeAxis(), ...marks);
-  ports.forEach((each, node) => box.append(nodeLanes(node, each)));
+  const idle = [];
+  ports.forEach((each, node) => {
+    const lanes = nodeLanes(node, each);
+    if (lanes) box.append(lanes);
+    else idle.push(data.nodes[node]);
+  });
   if (inner.size) {
     const block = element("section", { className: "node" }, element("h3", { textContent: "links between switches" }));
     for (const [link, transfers] of [...inner].slice(0, 64)) block.append(laneRow(link, link, transferRows(transfers)));
     box.append(block);
   }
+  if (idle.length) box.append(element("p", { className: "small", textContent: `Take no part: ${idle.join(", ")}.` }));
   byId("lanes-help").textContent = data.measured
     ? "Each port and each pipeline has two rows: above as planned, below as measured. Instants between nodes are as good as their clocks agree."
     : "As planned. Each port carries one blob at a time.";
@@ -152,23 +167,29 @@ function makeLanes() {
 
 function makeHeat() {
   if (!data.heat) return;
-  const box = byId("heat");
-  box.append(element("h2", { textContent: `The other ${data.heat.nodes.toLocaleString("en")} nodes: share of their copies that they hold` }));
+  const count = data.heat.nodes.toLocaleString("en");
+  const block = element("section", { className: "node" }, element("h3", {
+    textContent: `the other ${count} nodes: share of their copies that they hold`,
+  }));
   for (const run of ["planned", "measured"]) {
     const rows = data.heat[run];
     if (!rows) continue;
     const canvas = element("canvas", { width: rows[0].length, height: rows.length });
-    canvas.style.height = `${Math.max(rows.length * 3, 30)}px`;
+    canvas.style.height = `${Math.max(rows.length * 2, 24)}px`;
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${rows.length} groups of nodes over time, ${run}`);
+    canvas.setAttribute("aria-label", `how full ${rows.length} groups of nodes are over time, as ${run}`);
     const pen = canvas.getContext("2d");
     rows.forEach((levels, y) => [...levels].forEach((level, x) => {
       const full = parseInt(level, 36) / 35;
-      pen.fillStyle = full >= 1 ? "#1f8a4c" : `hsl(${Math.round(215 + 60 * full)} 70% ${Math.round(40 + 15 * full)}% / ${full})`;
+      pen.fillStyle = full >= 1 ? "#1f8a4c" : `hsl(${Math.round(215 + 60 * full)} 70% 50% / ${full})`;
       pen.fillRect(x, y, 1, 1);
     }));
     canvas.dataset.run = run;
-    box.append(laneRow(run, "", canvas));
+    block.append(laneRow(run, "", canvas));
   }
-  box.append(element("p", { textContent: "From left to right: time. Each line is a group of nodes; the fuller the colour, the more they hold; green: everything." }));
+  block.append(element("p", {
+    className: "small",
+    textContent: "Each line is a group of nodes; the fuller the colour, the more they hold; green: everything.",
+  }));
+  byId("lanes").append(block);
 }

@@ -25,7 +25,7 @@ def render(verified: VerifiedPlan, measured: Timeline | None = None) -> str:
     selection = select(facts)
     graph = draw_graph(facts, selection)
     content = make_content(facts, selection, graph, planned, measured)
-    llms = ", ".join(llm.id for llm in verified.problem.llms)
+    llms = ", ".join(llm.id for llm in verified.problem.llms) or "nothing"
     parts = {
         "TITLE": escape(f"{llms} on {verified.problem.cluster.name}"),
         "STYLE": _asset("page.css"),

@@ -43,7 +43,7 @@ def summary(facts: Facts, measured: Timeline | None) -> str:
         *(("LLM", f"{llm.id}, {llm.layers} layers, {say_size(facts.llm_bytes(llm.id))}") for llm in problem.llms),
         (
             "blobs",
-            f"{len(plan.blobs):,}, held at first by {say_names(sources)}, wanted by {places}",
+            f"{len(plan.blobs):,}, held at first by {say_names(sources) or 'nobody'}, wanted by {places}",
         ),
         ("transfers", f"{len(facts.hops):,}"),
         ("plan", codec.digest(plan)),
@@ -123,5 +123,5 @@ def left_out(facts: Facts, selection: Selection) -> str:
         f'<p class="note">This plan has {len(facts.problem.cluster.nodes):,} nodes. The place graph and the lanes show '
         f"{len(selection.nodes)} of them, with {len(selection.hops):,} of {len(facts.hops):,} transfers; "
         f"{len(selection.hidden):,} nodes, with {hidden:,} transfers among themselves, are summed up in the strip "
-        "below the lanes.</p>"
+        "at the end of the lanes.</p>"
     )
