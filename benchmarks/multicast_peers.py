@@ -113,16 +113,14 @@ def mpi(python: Path, data: np.ndarray, ports: Sequence[Port], repeat: int = 1) 
         script.write_text(_MPI_RANK)
         np.save(content, data)
         placing = _placing(ports, Path(name))
+        inside = ["ip", "netns", "exec", ports[0].namespace] if ports[0].namespace else []
         command = [
-            str(launcher), "--allow-run-as-root", "--bind-to", "none", *placing,
+            *inside, "timeout", str(_MPI_TIMEOUT_S), str(launcher), "--allow-run-as-root", "--bind-to", "none", *placing,
             "--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", ports[0].interface,
             "--mca", "mpi_yield_when_idle", "1",
             str(python), str(script), str(content), str(repeat),
         ]  # fmt: skip
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_MPI_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            return f"mpirun did not end in {_MPI_TIMEOUT_S} s"
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     if done.returncode != 0 or len(lines) != repeat:
         return f"mpirun ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}"
@@ -148,4 +146,4 @@ def _placing(ports: Sequence[Port], directory: Path) -> list[str]:
     agent.chmod(0o755)
     (directory / "names").write_text("".join(f"{port.host} {port.namespace}\n" for port in ports))
     hosts.write_text("".join(f"{port.host} slots=1\n" for port in ports))
-    return ["--hostfile", str(hosts), "--prtemca", "plm_rsh_agent", str(agent), "-np", str(len(ports))]
+    return ["--hostfile", str(hosts), "--prtemca", "plm_ssh_agent", str(agent), "-np", str(len(ports))]

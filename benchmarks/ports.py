@@ -53,6 +53,7 @@ def enter(port: Port) -> None:
 @contextlib.contextmanager
 def limited(count: int, bytes_per_second: int) -> Iterator[list[Port]]:
     """Make namespaces whose ports carry so much each way; they are gone afterwards.  Raises CalledProcessError."""
+    _remove(count)  # what an interrupted run left
     try:
         _run(f"ip link add {BRIDGE} type bridge")
         _run(f"ip link set {BRIDGE} mtu {MTU} up")
@@ -63,9 +64,13 @@ def limited(count: int, bytes_per_second: int) -> Iterator[list[Port]]:
             for index in range(count)
         ]
     finally:
-        for index in range(count):
-            subprocess.run(["ip", "netns", "del", f"{BRIDGE}{index}"], check=False, stderr=subprocess.DEVNULL)
-        subprocess.run(["ip", "link", "del", BRIDGE], check=False, stderr=subprocess.DEVNULL)
+        _remove(count)
+
+
+def _remove(count: int) -> None:
+    for index in range(count):
+        subprocess.run(["ip", "netns", "del", f"{BRIDGE}{index}"], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["ip", "link", "del", BRIDGE], check=False, stderr=subprocess.DEVNULL)
 
 
 def _make(index: int, bytes_per_second: int) -> None:
