@@ -103,9 +103,17 @@ def test_switches_in_a_ring_end_the_search():
 
 _EQUAL_PATHS = """
 from planner.routes import Routes
-from tests.place_graphs import two_racks
-routes = Routes(two_racks(40, spines=6))
-print(routes.route("n0/gpu0", "n70/gpu0"), routes.route("n79/gpu0", "n1/gpu0"))
+from tests.place_graphs import Wiring
+wiring = Wiring()
+for leaf in ("leaf0", "leaf1"):
+    wiring.switch(leaf)
+    for number in range(20):  # far more memories than switches
+        wiring.cable(wiring.device(f"{leaf}-n{number}/gpu0"), leaf)
+for number in range(6):
+    wiring.switch(f"spine{number}")
+    wiring.cable("leaf0", f"spine{number}")
+    wiring.cable("leaf1", f"spine{number}")
+print(Routes(wiring.cluster()).route("leaf0-n0/gpu0", "leaf1-n7/gpu0"))
 """
 
 
