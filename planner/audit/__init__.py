@@ -1,11 +1,20 @@
 """What ran against what was planned: journals are read, compared with their plan, and put on one time line."""
 
-from planner.audit.instants import LlmInstants, PipelineInstants, Timeline, TransferInstants, predicted, timeline
+from planner.audit.instants import (
+    LlmInstants,
+    LossInstant,
+    PipelineInstants,
+    Timeline,
+    TransferInstants,
+    predicted,
+    timeline,
+)
 from planner.audit.journals import NodeJournal, read_journals
 from planner.audit.report import Report, audit
 
 __all__ = [
     "LlmInstants",
+    "LossInstant",
     "NodeJournal",
     "PipelineInstants",
     "Report",

@@ -10,11 +10,23 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from specs.blobs import Blob, BlobId
-from specs.cluster import PlaceId
-from specs.journal import Adopted, BlobHeld, Closed, FirstToken, Opened, Record, TransferEnded, TransferStarted
+from specs.cluster import NodeId, PlaceId
+from specs.journal import (
+    Adopted,
+    BlobHeld,
+    Closed,
+    FirstToken,
+    Opened,
+    PeerLost,
+    Record,
+    TransferEnded,
+    TransferFailed,
+    TransferStarted,
+)
 from specs.llm import LlmId
 from specs.plan import Activate, PipelineId, Plan, StepId, Switch, Transfer
 from specs.problem import Problem
+from specs.protocols.nouns import LossReason
 from specs.timing import links_by_id, route_ends
 from specs.units import Nanos
 
@@ -29,6 +41,7 @@ class TransferInstants:
     start_ns: Nanos | None
     end_ns: Nanos | None
     took_ns: Nanos | None  # measured: by the receiver's clock alone, from the offer
+    failed_ns: Nanos | None = None  # the last failure at either end of one that never ended
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +65,15 @@ class LlmInstants:
 
 
 @attrs.frozen(kw_only=True)
+class LossInstant:
+    """When another node first counted this one as lost, and why."""
+
+    node: NodeId
+    at_ns: Nanos
+    reason: LossReason
+
+
+@attrs.frozen(kw_only=True)
 class Timeline:
     """All instants of a plan or of a run."""
 
@@ -59,6 +81,7 @@ class Timeline:
     transfers: tuple[TransferInstants, ...]  # in the plan's order
     pipelines: tuple[PipelineInstants, ...]  # in the plan's order
     llms: tuple[LlmInstants, ...]  # in the problem's order
+    losses: tuple[LossInstant, ...] = ()  # in the order of time; none is predicted
 
     def llm(self, llm_id: LlmId) -> LlmInstants:
         """Find the instants of an LLM."""
@@ -70,6 +93,7 @@ class Timeline:
         ends = [each.end_ns for each in self.transfers]
         ends += [instant for each in self.pipelines for instant in (each.opened_ns, each.closed_ns)]
         ends += [each.first_token_ns for each in self.llms]
+        ends += [each.at_ns for each in self.losses]
         return max((end for end in ends if end is not None), default=Nanos(0))
 
 
@@ -113,12 +137,14 @@ def timeline(plan: Plan, problem: Problem, records: Iterable[Record]) -> Timelin
                 start_ns=run.started.get(step.id),
                 end_ns=run.ended.get(step.id),
                 took_ns=run.took.get(step.id),
+                failed_ns=None if step.id in run.ended else run.failed.get(step.id),
             )
             for step in plan.steps
             if isinstance(step, Transfer)
         ),
         pipelines=_pipelines(plan, run.opened, run.closed),
         llms=_llms(plan, problem, run.held, run.tokens),
+        losses=tuple(run.losses.values()),
     )
 
 
@@ -129,6 +155,8 @@ class _Run:
     started: dict[StepId, Nanos] = attrs.field(factory=dict)
     ended: dict[StepId, Nanos] = attrs.field(factory=dict)
     took: dict[StepId, Nanos] = attrs.field(factory=dict)
+    failed: dict[StepId, Nanos] = attrs.field(factory=dict)
+    losses: dict[NodeId, LossInstant] = attrs.field(factory=dict)
     opened: dict[PipelineId, Nanos] = attrs.field(factory=dict)
     closed: dict[PipelineId, Nanos] = attrs.field(factory=dict)
     tokens: dict[PipelineId, Nanos] = attrs.field(factory=dict)
@@ -142,6 +170,11 @@ class _Run:
             case TransferEnded(step=step, elapsed_ns=elapsed):
                 self.ended.setdefault(step, at_ns)
                 self.took.setdefault(step, elapsed)
+            case TransferFailed(step=step):
+                self.failed[step] = at_ns
+            # Whoever hears that it counts as lost answers in kind: that says nothing about the other.
+            case PeerLost(node=node, reason=reason) if reason is not LossReason.MUTUAL:
+                self.losses.setdefault(node, LossInstant(node=node, at_ns=at_ns, reason=reason))
             case BlobHeld(blob=blob, place=place):
                 self.held.setdefault((blob, place), at_ns)
             case Opened(pipeline=pipeline):

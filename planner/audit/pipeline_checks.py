@@ -43,6 +43,10 @@ def _why(case: Case, pipeline: Pipeline) -> str:
         for entry in case.trace.pipelines(StageFailed, pipeline.id):
             if entry.node == node and isinstance(entry.what, StageFailed):
                 return f"; {node} could not build its stage: {entry.what.reason}"
+    for stage in pipeline.stages:
+        for blob in case.facts.needs(pipeline.llm, stage):
+            if (blob, stage.place) in case.why:
+                return f"; {stage.place} never gets {blob} because of {case.why[blob, stage.place]}"
     silent = [node for node in case.members(pipeline) if node not in case.trace.nodes]
     return f"; there is no journal of {silent[0]}" if silent else ""
 

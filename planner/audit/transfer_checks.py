@@ -53,8 +53,8 @@ def _sent_once(case: Case) -> Iterator[Remark]:
             continue
         sent = [each for each in case.trace.steps(TransferSent, hop.transfer.id) if each.node == hop.source_node]
         if len(sent) != 1:
-            times = "never" if not sent else f"{len(sent)} times"
-            yield Differs(_name(hop), f"{_said(hop)} was acknowledged {times}{'' if sent else reason(case, hop)}")
+            times = "was never acknowledged" if not sent else f"was acknowledged {len(sent)} times"
+            yield Differs(_name(hop), f"{_said(hop)} {times}{'' if sent else reason(case, hop)}")
         yield from _wrong_bytes(case, hop, [each.what for each in sent])
 
 

@@ -1,6 +1,7 @@
 """`holdfast audit`: compare what ran, by the nodes' journals, with what was planned."""
 
 import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +10,14 @@ import typer
 from rich.console import Console
 
 from planner.audit import report as audits
+from planner.audit.findings import Remark
 from planner.audit.journals import read_journals
 from planner.cli.audit_tables import as_document, check_table, deviation_table, milestone_table, transfer_table
 from planner.cli.describe import read_with_progress
 from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD, INFEASIBLE
 
-_SHOWN = 40  # differences that are listed; --json has all
+_SHOWN = 6  # remarks of each check that are listed; --json has all
 
 
 def audit(
@@ -33,7 +35,8 @@ def audit(
     """Compare a run with its plan: every transfer, opening, closing and release; predicted and measured times."""
     limit = None if tolerance is None else _times(tolerance)
     verified = read_verified(read_with_progress(description), plan)
-    report = audits.audit(verified, read_journals(journals), limit)
+    with Console(stderr=True).status(f"comparing {plan} with its journals"):
+        report = audits.audit(verified, read_journals(journals), limit)
     if as_json:
         typer.echo(json.dumps(as_document(report), indent=2))
         raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)
@@ -42,19 +45,25 @@ def audit(
     for table in (check_table(report), milestone_table(report), transfer_table(report), deviation_table(report)):
         if table.row_count:
             tables.print(table)
-    differing = [(finding.id, each) for finding in report.findings for each in finding.differs]
-    noted = [(finding.id, each) for finding in report.findings for each in finding.notes]
-    for heading, remarks in (("what differs", differing), ("worth knowing", noted)):
-        if remarks:
-            typer.echo(f"{heading}:")
-        for check, remark in remarks[:_SHOWN]:
-            typer.echo(f"  {check} at {remark.where}: {remark.sentence}")
-        if len(remarks) > _SHOWN:
-            typer.echo(f"  ... and {len(remarks) - _SHOWN} more (--json has all)")
+    _say("what differs", {each.id: each.differs for each in report.findings})
+    _say("worth knowing", {each.id: each.notes for each in report.findings})
     typer.echo(audits.CLOCKS)
-    differences = "1 difference" if len(differing) == 1 else f"{len(differing):,} differences"
+    differing = sum(len(each.differs) for each in report.findings)
+    differences = "1 difference" if differing == 1 else f"{differing:,} differences"
     typer.echo("ran as planned" if report.as_planned else f"{differences} from the plan")
     raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)
+
+
+def _say(heading: str, remarks_of: Mapping[str, Sequence[Remark]]) -> None:
+    """List remarks: who was lost comes first, for it explains the others."""
+    if not any(remarks_of.values()):
+        return
+    typer.echo(f"{heading}:")
+    for check, remarks in sorted(remarks_of.items(), key=lambda row: row[0] != "PEERS"):
+        for remark in remarks[:_SHOWN]:
+            typer.echo(f"  {check} at {remark.where}: {remark.sentence}")
+        if len(remarks) > _SHOWN:
+            typer.echo(f"  {check}: ... and {len(remarks) - _SHOWN:,} more (--json has all)")
 
 
 def _times(text: str) -> Fraction:

@@ -28,7 +28,7 @@ def make_content(
         row: list[object] = [step, blobs[hop.transfer.blob], route_of[hop.transfer.route]]
         row += [plan_of[step].start_ns, plan_of[step].end_ns]
         if measured:
-            row += [run_of[step].start_ns, run_of[step].end_ns, run_of[step].took_ns]
+            row += [run_of[step].start_ns, run_of[step].end_ns, run_of[step].took_ns, run_of[step].failed_ns]
         transfers.append(row)
     return {
         "horizon": horizon_ns(planned, measured),
@@ -47,6 +47,10 @@ def make_content(
             if isinstance(step, Release) and step.place in memories
         ],
         "pipelines": _pipelines(facts, selection, planned, measured),
+        "losses": [
+            [each.node, nodes.get(each.node, -1), each.at_ns, each.reason.value]
+            for each in (measured.losses if measured else ())
+        ],
         "marks": _marks(planned, measured),
         "heat": heat_strip(facts, selection, planned, measured, horizon_ns(planned, measured)),
     }

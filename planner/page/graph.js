@@ -20,7 +20,8 @@ function holdingsAt(now, run) {
     if (start === null || start > now) continue;
     const route = data.routes[transfer[ROUTE]];
     const over = end !== null && end <= now;
-    if (!over) running.push(transfer);
+    const failed = run === "measured" && transfer[FAILED] !== null && transfer[FAILED] <= now;
+    if (!over && !failed) running.push(transfer);
     if (route.destination >= 0) {
       // A transfer that never ended has brought nothing that can be used.
       const level = over ? 1 : end === null ? 0 : (now - start) / Math.max(end - start, 1);
@@ -106,6 +107,10 @@ function paintPipelines(open) {
   });
 }
 
+function lostAt(now, run) {
+  return run === "measured" ? data.losses.filter(([, , at]) => at <= now) : [];
+}
+
 function sayNow(now, run, held, running, open) {
   let copies = 0, most = 0;
   held.forEach((levels, memory) => {
@@ -115,8 +120,9 @@ function sayNow(now, run, held, running, open) {
   const names = open.map((pipeline) => pipeline.id);
   const shown = names.slice(0, 12).join(", ") + (names.length > 12 ? ` and ${names.length - 12} more` : "");
   const where = data.heat ? " of the nodes shown" : "";
-  byId("now").textContent = `At ${seconds(now)}${data.measured ? `, as ${run}` : ""}: ${running.length} transfers under way, `
-    + `${copies} of ${most} copies held${where}. Open pipelines: ${shown || "none"}.`;
+  byId("now").textContent = `At ${seconds(now)}${data.measured ? `, as ${run}` : ""}: ${running.length} ${running.length === 1 ? "transfer" : "transfers"} under way, `
+    + `${copies} of ${most} copies held${where}. Open pipelines: ${shown || "none"}.`
+    + lostAt(now, run).map(([node, , at, reason]) => ` ${node} counts as lost since ${seconds(at)} (${reason}).`).join("");
 }
 
 function paintGraph(now, run) {
@@ -125,6 +131,8 @@ function paintGraph(now, run) {
   paintCells(held);
   paintWires(running);
   paintPipelines(open);
+  const lost = new Set(lostAt(now, run).map(([, node]) => node));
+  cards.forEach((card, node) => card.classList.toggle("lost", lost.has(node)));
   sayNow(now, run, held, running, open);
 }
 

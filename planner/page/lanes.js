@@ -8,12 +8,14 @@ function transferRows(transfers) {
   runs.forEach((run, row) => {
     for (const index of transfers) {
       const transfer = data.transfers[index];
-      const [start, end] = spanOf(transfer, run);
+      const [start, arrived] = spanOf(transfer, run);
+      const end = arrived ?? (run === "measured" ? transfer[FAILED] : null);
       if (start === null || end === null) continue;
+      const kind = arrived === null ? "failed" : data.measured && !row ? "faint" : "";
       const x = (10000 * start) / data.horizon;
       const width = Math.max((10000 * (end - start)) / data.horizon, 4);
       parts.push(`<rect x="${x.toFixed(1)}" y="${row * ROW}" width="${width.toFixed(1)}" height="${ROW - 1}" `
-        + `fill="${blobColour[transfer[BLOB]]}"${data.measured && !row ? ' class="faint"' : ""} data-i="${index}"/>`);
+        + `fill="${blobColour[transfer[BLOB]]}"${kind && ` class="${kind}"`} data-i="${index}"/>`);
     }
   });
   const height = runs.length * ROW;
@@ -138,6 +140,15 @@ function makeMarks(overlay) {
       label.style.left = share(at);
       rows.push(element("div", { className: "row" }, element("span"), element("div", { className: "marks" }, label)));
     }
+  }
+  for (const [node, , at, reason] of data.losses) {
+    const line = element("i", { className: "ran loss" });
+    line.style.left = share(at);
+    overlay.append(line);
+    const label = element("span", { textContent: `${node} counted as lost (${reason}) ${seconds(at)}` });
+    label.className = at < data.horizon / 2 ? "left loss" : "loss";
+    label.style.left = share(at);
+    rows.push(element("div", { className: "row" }, element("span"), element("div", { className: "marks" }, label)));
   }
   return rows;
 }

@@ -59,7 +59,10 @@ function transferText(index) {
     `planned ${seconds(transfer[START])} to ${seconds(transfer[END])}, ${seconds(transfer[END] - transfer[START])}`,
   ];
   if (data.measured) {
-    lines.push(`measured ${seconds(transfer[RAN_START])} to ${seconds(transfer[RAN_END])}, ${seconds(transfer[TOOK])}`);
+    const failed = transfer[FAILED] === null ? "" : `, failed at ${seconds(transfer[FAILED])}`;
+    lines.push(transfer[RAN_START] === null ? `measured: never started${failed}`
+      : transfer[RAN_END] === null ? `measured: started at ${seconds(transfer[RAN_START])}, never ended${failed}`
+        : `measured ${seconds(transfer[RAN_START])} to ${seconds(transfer[RAN_END])}, ${seconds(transfer[TOOK])}`);
   }
   return lines.join("\n");
 }

@@ -4,7 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
 // Columns of a transfer's row.
-const STEP = 0, BLOB = 1, ROUTE = 2, START = 3, END = 4, RAN_START = 5, RAN_END = 6, TOOK = 7;
+const STEP = 0, BLOB = 1, ROUTE = 2, START = 3, END = 4, RAN_START = 5, RAN_END = 6, TOOK = 7, FAILED = 8;
 
 // Neighbours in the order of blobs differ in hue and in lightness.
 const blobColour = data.blobs.map((_, index) =>

@@ -3,9 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.audit.instants import predicted, timeline
-from specs.journal import FirstToken, Opened, TransferEnded, TransferStarted
+from specs.journal import FirstToken, Opened, PeerLost, TransferEnded, TransferFailed, TransferStarted
+from specs.protocols.nouns import LossReason
 from tests import plans
-from tests.runs import BEGIN_UNIX_NS, exact_run, journals_of, only, without
+from tests.runs import BEGIN_UNIX_NS, exact_run, journals_of, only, with_record, without
 
 RESCUE = plans.a_rescue()
 
@@ -85,3 +86,19 @@ def test_records_of_another_generation_are_passed_over():
     others = [record for journal in journals_of(exact_run(problem, plan), generation=2) for record in journal.records]
     assert any(isinstance(record.what, Opened | TransferEnded) for record in others)
     assert timeline(plan, problem, others) == timeline(plan, problem, [])
+
+
+def test_losses_and_failures_are_kept():
+    problem, plan = RESCUE
+    good = exact_run(problem, plan)
+    first = next(what.step for _, what in good["n0"] if isinstance(what, TransferStarted))
+    run = with_record(good, "n1", PeerLost(node="n2", reason=LossReason.SILENT), 9)
+    run = with_record(run, "n0", PeerLost(node="n2", reason=LossReason.STALLED), 5)
+    run = with_record(run, "n2", PeerLost(node="n1", reason=LossReason.MUTUAL), 4)
+    run = with_record(run, "n0", TransferFailed(step=first, reason="x"), 3)
+    measured = timeline(plan, problem, records_of(run))
+    assert [(each.node, each.at_ns, each.reason) for each in measured.losses] == [("n2", 5, LossReason.STALLED)]
+    assert {each.failed_ns for each in measured.transfers} == {None}  # it arrived all the same
+    broken = without(run, only(TransferEnded, step=first))
+    (instants,) = [each for each in timeline(plan, problem, records_of(broken)).transfers if each.step == first]
+    assert (instants.end_ns, instants.failed_ns) == (None, 3)

@@ -12,9 +12,12 @@ from planner.audit.instants import timeline
 from planner.page.render import render
 from specs import codec
 from specs.checker import VerifiedPlan, verify
+from specs.journal import PeerLost, TransferEnded, TransferFailed
+from specs.plan import Transfer
+from specs.protocols.nouns import LossReason
 from tests import plans
 from tests.builders import a_cluster, a_problem, an_llm
-from tests.runs import exact_run, journals_of
+from tests.runs import exact_run, journals_of, only, with_record, without
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 VOID = {"meta", "input", "img", "br", "hr", "link"}
@@ -136,6 +139,25 @@ def test_nodes_that_hold_the_llm_are_always_shown():
 # --- in a real browser -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_lost_node_and_its_broken_transfer_are_seen(tmp_path):
+    problem, good = plans.GOOD["rescue"]()
+    last = [step for step in good.steps if isinstance(step, Transfer)][-1]
+    run = without(exact_run(problem, good), only(TransferEnded, step=last.id))
+    run = with_record(run, "n1", TransferFailed(step=last.id, reason="broken"), last.end_ns)
+    run = with_record(run, "n1", PeerLost(node="n2", reason=LossReason.STALLED), last.end_ns)
+    records = [each for journal in journals_of(run) for each in journal.records]
+    measured = timeline(good, problem, records)
+    page = tmp_path / "page.html"
+    page.write_text(render(verified(problem, good), measured), encoding="utf-8")
+    document, console = browse(page, f"#t={measured.end_ns / 1e9}", tmp_path / "profile")
+    assert console == ""
+    assert "n2 counts as lost since" in document
+    assert document.count("g-card serves lost") == 1
+    assert document.count('class="failed"') == 2  # at its sender and at its receiver
+    assert "0 transfers under way" in document
+
+
 def browse(page: Path, fragment: str, profile: Path) -> tuple[str, str]:
     """Give the document after its scripts have run, and what the console says."""
     assert CHROMIUM is not None
@@ -174,7 +196,7 @@ def test_the_slider_changes_the_picture_and_the_console_stays_empty(tmp_path):
     said = {name: re.search(r'<p id="now">(.*?)</p>', document)[1] for name, document in seen.items()}
     assert "2 of 6 copies held" in said["start"]
     assert "6 of 6 copies held" in said["end"]
-    assert "1 transfers under way" in said["middle"]
+    assert "1 transfer under way" in said["middle"]
     assert "as measured" in said["middle"]
     assert "as planned" in said["planned"]
     lit = {name: len(re.findall(r'class="g-wire lit"', document)) for name, document in seen.items()}
