@@ -55,8 +55,7 @@ def admit(document: bytes, node: NodeId, current: VerifiedPlan | None) -> Verdic
     except (MalformedDocument, InvalidProblem) as error:
         return Malformed(str(error))
     if current is not None:
-        digest = codec.digest(plan)
-        if digest == codec.digest(current.plan):
+        if (problem, plan) == (current.problem, current.plan):
             return AlreadyHere()
         if problem.cluster.name != current.problem.cluster.name:
             ours = current.problem.cluster.name

@@ -188,4 +188,4 @@ def write_line(record: Record) -> str:
 
 def read_lines(text: str) -> tuple[Record, ...]:
     """Read a journal.  Raises MalformedDocument for a line that is none."""
-    return tuple(codec.decode(Record, line.encode()) for line in text.splitlines() if line)
+    return tuple(codec.decode(Record, line.encode()) for line in text.split("\n") if line)

@@ -1,0 +1,129 @@
+"""The door for plans: every verdict, each for its own reason."""
+
+import json
+
+import attrs
+import pytest
+
+from executor.admission import AlreadyHere, Broken, Malformed, NotForUs, Stale, admit
+from specs import codec
+from specs.checker import VerifiedPlan, verify
+from specs.plan import FORMAT
+from tests.builders import a_digest
+from tests.plans import a_chain, with_step
+
+PROBLEM, PLAN = a_chain(3)
+
+
+def document(problem=PROBLEM, plan=PLAN):
+    return b'{"problem":' + codec.encode(problem) + b',"plan":' + codec.encode(plan) + b"}"
+
+
+def current():
+    verified = verify(PROBLEM, PLAN)
+    assert isinstance(verified, VerifiedPlan)
+    return verified
+
+
+CHILD = attrs.evolve(PLAN, generation=2, parent=codec.digest(PLAN))
+
+
+def test_a_good_plan_is_verified():
+    verdict = admit(document(), "n0", None)
+    assert isinstance(verdict, VerifiedPlan)
+    assert (verdict.problem, verdict.plan) == (PROBLEM, PLAN)
+
+
+def test_its_follower_too():
+    assert isinstance(admit(document(plan=CHILD), "n0", current()), VerifiedPlan)
+
+
+def with_plan(**changes):
+    parsed = json.loads(document())
+    return json.dumps(parsed | {"plan": parsed["plan"] | changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[]", 'an object with the keys "problem" and "plan"'),
+        (b'{"plan":{}}', 'an object with the keys "problem" and "plan"'),
+        (b'{"plan":{},"problem":{},"more":{}}', 'an object with the keys "problem" and "plan"'),
+        (b'{"plan":{},"plan":{}}', "given twice"),
+        (b'{"plan":{},"problem":{}}', "plan.format is None; this node reads format 1"),
+        (b'{"plan":[],"problem":{}}', "problem lacks"),
+        (with_plan(format=FORMAT + 1), "plan.format is 2; this node reads format 1"),
+        (with_plan(steps=None), "plan.steps is null"),
+        (with_plan(generation=0), "from 1"),
+        (with_plan(generation=1.0), "not a whole number"),
+        (document()[:-1], "not JSON"),
+    ],
+)
+def test_what_is_no_plan_is_malformed(body, words):
+    verdict = admit(body, "n0", None)
+    assert isinstance(verdict, Malformed)
+    assert words in verdict.sentence
+
+
+def test_a_broken_plan_names_the_rule():
+    verdict = admit(document(plan=with_step(PLAN, 1, bytes_per_second=10**15)), "n0", None)
+    assert isinstance(verdict, Broken)
+    assert "LINK" in {violation.rule for violation in verdict.rejected.violations}
+
+
+def test_a_broken_plan_is_broken_for_a_node_that_has_one_too():
+    assert isinstance(admit(document(plan=with_step(CHILD, 1, bytes_per_second=10**15)), "n0", current()), Broken)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (
+            attrs.evolve(PLAN, provenance=attrs.evolve(PLAN.provenance, seed=1)),
+            "generation 1; n0 carries out generation 1",
+        ),
+        (attrs.evolve(CHILD, parent=None), "its parent is None"),
+        (attrs.evolve(CHILD, parent=a_digest("other")), "does not follow"),
+        (attrs.evolve(CHILD, generation=9, parent=a_digest("other")), "does not follow"),
+    ],
+)
+def test_a_plan_that_does_not_follow_is_stale(plan, words):
+    verdict = admit(document(plan=plan), "n0", current())
+    assert isinstance(verdict, Stale)
+    assert words in verdict.sentence
+
+
+def test_another_cluster_is_not_for_us():
+    elsewhere = attrs.evolve(PROBLEM, cluster=attrs.evolve(PROBLEM.cluster, name="elsewhere"))
+    verdict = admit(document(elsewhere, attrs.evolve(CHILD, problem=codec.digest(elsewhere))), "n0", current())
+    assert verdict == NotForUs("the plan is for cluster elsewhere; n0 serves cluster toys")
+
+
+def test_a_plan_without_this_node_is_not_for_us():
+    assert admit(document(), "n9", None) == NotForUs("the plan is for cluster toys, which has no node n9")
+
+
+def test_a_plan_without_addresses_is_only_for_study():
+    nodes = tuple(attrs.evolve(node, address=None) for node in PROBLEM.cluster.nodes)
+    problem = attrs.evolve(PROBLEM, cluster=attrs.evolve(PROBLEM.cluster, nodes=nodes))
+    verdict = admit(document(problem, attrs.evolve(PLAN, problem=codec.digest(problem))), "n0", None)
+    assert isinstance(verdict, NotForUs)
+    assert "n0, n1, n2 have no address" in verdict.sentence
+
+
+def test_the_same_plan_is_here_already_however_it_is_written():
+    assert admit(document(), "n0", current()) == AlreadyHere()
+    spaced = json.dumps(json.loads(document()), indent=1).encode()
+    assert admit(spaced, "n0", current()) == AlreadyHere()
+
+
+def test_the_same_plan_with_another_problem_is_not_the_same():
+    other = attrs.evolve(PROBLEM, name="other")
+    assert isinstance(admit(document(other), "n0", current()), Stale)
+
+
+def test_only_the_checker_makes_a_verified_plan():
+    with pytest.raises(TypeError):
+        VerifiedPlan(PROBLEM, PLAN, None)

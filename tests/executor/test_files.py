@@ -1,0 +1,147 @@
+"""Small files and canaries: asked for in turn, checked, written, and answered to others."""
+
+import asyncio
+
+import attrs
+import blake3
+import pytest
+
+from executor.errors import BadCheckpoint, MalformedFrame
+from executor.files import Files
+from executor.pipelines.leader import Canary
+from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
+from specs.llm import File
+from specs.problem import Holding
+from tests.builders import a_problem, an_llm
+
+CONTENTS = {"config.json": b"{}", "tokenizer.json": b"[1]", "copy.json": b"{}"}
+LLM = attrs.evolve(
+    an_llm(),
+    files=tuple(
+        File(name=name, bytes=len(content), digest=blake3.blake3(content).hexdigest())
+        for name, content in CONTENTS.items()
+    ),
+)
+DIGESTS = {file.name: file.digest for file in LLM.files}
+BASE = a_problem(4, sources=2, llm=LLM)
+PROBLEM = attrs.evolve(BASE, holdings=(*BASE.holdings, Holding(llm="llm", place="n3/gpu0")), targets=BASE.targets[:1])
+CANARY = Canary(prompt=(1, 2), tokens=(3,))
+
+
+class FakePost:
+    def __init__(self):
+        self.sent = []
+
+    def send(self, node, message, body=b""):
+        self.sent.append((node, message, bytes(body)))
+
+
+def running(test):
+    """Run a test with a node's files and what it sends, on a loop."""
+
+    def wrapped(tmp_path):
+        async def run():
+            post = FakePost()
+            await test(Files(PROBLEM, tmp_path, post), post, tmp_path)
+
+        asyncio.run(run())
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+def answer(name, content=None):
+    return FileIs(llm="llm", digest=DIGESTS[name]), CONTENTS[name] if content is None else content
+
+
+@running
+async def test_holders_are_asked_in_turn_and_lost_ones_are_not(files, post, _path):
+    def asked(lost, turn):
+        post.sent.clear()
+        files.ask(frozenset(lost), turn)
+        return {node for node, _, _ in post.sent}
+
+    assert [asked((), turn) for turn in range(4)] == [{"n0"}, {"n1"}, {"n3"}, {"n0"}]
+    assert {message.digest for _, message, _ in post.sent if isinstance(message, AskFile)} == set(DIGESTS.values())
+    assert [message for _, message, _ in post.sent if isinstance(message, AskCanary)] == [AskCanary(llm="llm")]
+    assert [asked({"n1"}, turn) for turn in range(3)] == [{"n0"}, {"n3"}, {"n0"}]
+    assert asked({"n0", "n1", "n3"}, 0) == set()
+
+
+@running
+async def test_what_has_come_is_not_asked_for(files, post, path):
+    waiting = asyncio.create_task(files.wait_for_files("llm"))
+    for name in ("config.json", "tokenizer.json"):
+        assert not files.has_files("llm")
+        files.put_answer(*answer(name))
+    files.set_canary("llm", CANARY)
+    files.ask(frozenset(), 0)
+    assert post.sent == []
+    assert files.has_files("llm")
+    directory = await waiting
+    assert directory.is_relative_to(path)
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == CONTENTS, "copies of one another too"
+
+
+@running
+async def test_a_wrong_file_is_refused_and_asked_for_again(files, post, _path):
+    with pytest.raises(MalformedFrame, match="config.json of llm: its content is not the one that was planned"):
+        files.put_answer(*answer("config.json", b"evil"))
+    assert not (files.directory("llm") / "config.json").exists()
+    files.ask(frozenset(), 0)
+    assert DIGESTS["config.json"] in {message.digest for _, message, _ in post.sent if isinstance(message, AskFile)}
+
+
+@running
+async def test_answers_that_nobody_asked_for_change_nothing(files, _post, _path):
+    files.put_answer(FileIs(llm="other", digest="0" * 64), b"x")
+    files.put_answer(FileIs(llm="llm", digest="0" * 64), b"x")
+    files.set_canary("other", CANARY)
+    assert list(files.directory("llm").iterdir()) == []
+
+
+@running
+async def test_the_first_canary_stays_and_a_waiter_may_leave(files, _post, _path):
+    impatient = asyncio.create_task(files.wait_for_canary("llm"))
+    patient = asyncio.create_task(files.wait_for_canary("llm"))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.sleep(0)
+    files.set_canary("llm", CANARY)
+    files.set_canary("llm", Canary(prompt=(9,), tokens=(9,)))
+    assert await patient == CANARY
+
+
+@running
+async def test_only_what_is_here_is_answered(files, post, _path):
+    ask = AskFile(llm="llm", digest=DIGESTS["config.json"])
+    files.answer_file("n2", ask)
+    files.answer_file("n2", attrs.evolve(ask, llm="other"))
+    files.answer_file("n2", attrs.evolve(ask, digest="0" * 64))
+    files.answer_canary("n2", AskCanary(llm="llm"))
+    files.answer_canary("n2", AskCanary(llm="other"))
+    assert post.sent == []
+    files.put_answer(*answer("config.json"))
+    files.set_canary("llm", CANARY)
+    files.answer_file("n2", ask)
+    files.answer_canary("n2", AskCanary(llm="llm"))
+    assert post.sent == [("n2", *answer("config.json")), ("n2", CanaryIs(llm="llm", prompt=(1, 2), tokens=(3,)), b"")]
+
+
+@running
+async def test_files_of_an_earlier_life_are_checked_and_kept(files, post, path):
+    for name in CONTENTS:
+        files.put_answer(*answer(name))
+    assert Files(PROBLEM, path, post).has_files("llm")
+    (files.directory("llm") / "tokenizer.json").write_bytes(b"[2]")
+    again = Files(PROBLEM, path, post)
+    assert not again.has_files("llm")
+    again.put_answer(*answer("tokenizer.json"))
+    assert again.has_files("llm")
+
+
+@running
+async def test_a_name_with_a_path_is_refused(_files, post, path):
+    llm = attrs.evolve(LLM, files=(attrs.evolve(LLM.files[0], name="a/../../../escaped"),))
+    with pytest.raises(BadCheckpoint, match="is no plain file name"):
+        Files(attrs.evolve(PROBLEM, llms=(llm,)), path, post)
