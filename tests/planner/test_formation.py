@@ -12,7 +12,7 @@ from planner.outcome import Infeasible, Planned
 from planner.solve import Request, solve
 from specs.plan import Activate, Switch, Transfer
 from specs.timing import decode_ns
-from tests.builders import GIGABYTE, a_cluster, a_problem, an_llm
+from tests.builders import GIGABYTE, TOY, a_cluster, a_problem, an_llm
 from tests.place_graphs import star, two_racks
 
 LAYER_BYTES = 2**20
@@ -184,3 +184,29 @@ def test_nothing_is_formed_when_a_token_takes_longer_than_the_load():
     slow = tuple(attrs.evolve(unit, flops_per_token=10**15) for unit in llm.units)
     problem = a_problem(4, llm=attrs.evolve(llm, units=slow))
     assert check(problem, planned(problem, 4)).over_nodes == []
+
+
+@pytest.mark.parametrize("units", [1, 2, 5, 9])
+def test_slow_receivers_do_not_slow_a_crowded_source_down(units):
+    # The source has room for so many units beside its own pipeline: the rest would fall to devices far slower.
+    problem = a_slow_load(3)
+    plan = planned(problem, 8)
+    stage = next(each.stages[0] for each in plan.pipelines if each.id == "llm@n0/gpu0")
+    needed = sum(blob.bytes for blob in plan.blobs) + stage.kv_bytes + stage.workspace_bytes
+    spare = 2 * (2 * stage.workspace_bytes + units * stage.kv_bytes // 8)
+    slow = attrs.evolve(TOY, name="slow", memory_bytes_per_second=GIGABYTE)
+    places = tuple(
+        attrs.evolve(place, memory_bytes=needed + spare)
+        if place.id == "n0/gpu0"
+        else attrs.evolve(place, device="slow")
+        if place.device
+        else place
+        for place in problem.cluster.places
+    )
+    cluster = attrs.evolve(problem.cluster, device_kinds=(TOY, slow), places=places)
+    problem = attrs.evolve(problem, cluster=cluster)
+    life = check(problem, planned(problem, 8))
+    local = next(each for each in planned(problem, 8).pipelines if each.id == "llm@n0/gpu0")
+    for pipeline in life.over_nodes:
+        if "n0/gpu0" in life.places[pipeline.id]:
+            assert max(decode_ns(problem, pipeline)) < max(decode_ns(problem, local))
