@@ -79,6 +79,11 @@ class _Live:
     door: Door | None = None
     attempt: str = ""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a token of the answer."""
+        return len(self.tokens) > self.prompt_tokens
+
 
 class Front:
     """All live requests of this node."""
@@ -149,11 +154,18 @@ class Front:
     def openings(self, pipelines: frozenset[PipelineId], shut: frozenset[PipelineId] = frozenset()) -> None:
         """Learn which pipelines are open now, and which will never take a request again.
 
-        Requests in others than the open ones are submitted again; those of an LLM without hope are given up.
+        Requests in others than the open ones are submitted again; those of an LLM without hope are given up.  When a
+        pipeline opens, requests of its LLM that have no token yet are submitted again too: until then every front has
+        filled the few pipelines that there were, whose queues are long while the new one has nothing to do.
         """
+        relieved = {self._doors[pipeline].llm for pipeline in pipelines - self._open}
         gone, self._open = self._open - pipelines, pipelines
         self._shut |= shut
-        self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
+        self._move(
+            live
+            for live in self._attempts.values()
+            if live.door and (live.door.pipeline in gone or (live.llm in relieved and not live.has_begun))
+        )
 
     def broken(self, node: NodeId) -> None:
         """Learn that messages to or from a node were lost: what its pipelines have of ours is submitted again."""
