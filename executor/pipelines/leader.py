@@ -127,7 +127,10 @@ class Leader:
             self._return(peer, request)
 
     def sampled(self, answer: SampledTokens) -> None:
-        """Take the tokens of an iteration from the last stage.  Raises MalformedFrame when they are not as many."""
+        """Take the tokens of an iteration from the last stage.
+
+        Raises MalformedFrame when they are not as many, or not of the LLM.
+        """
         wanted = self._wanted.get(answer.iteration)
         if wanted is None:
             return  # from before the requests were given back
@@ -136,6 +139,9 @@ class Leader:
                 f"{len(answer.tokens)} tokens came for iteration {answer.iteration} of {self.pipeline.id}, "
                 f"which asked for {len(wanted)}"
             )
+        known = self._host.vocabulary_size(self.pipeline.id)
+        if any(chosen.token >= known for chosen in answer.tokens):
+            raise MalformedFrame(f"iteration {answer.iteration} of {self.pipeline.id} gave a token beyond the {known}")
         self._complete(answer.iteration, answer.tokens)
 
     def give_back(self) -> None:

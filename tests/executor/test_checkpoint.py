@@ -41,7 +41,7 @@ def test_every_tensor_lands_at_its_offset(checkpoint, llm, blobs):
 
 
 def test_a_flipped_bit_names_its_tensor(damaged, llm, blobs):
-    path = sorted(damaged.glob("*.safetensors"))[0]
+    path = min(damaged.glob("*.safetensors"))
     with safe_open(path, framework="pt") as file:
         last = list(file.offset_keys())[-1]
     content = bytearray(path.read_bytes())
@@ -52,15 +52,15 @@ def test_a_flipped_bit_names_its_tensor(damaged, llm, blobs):
 
 @pytest.mark.parametrize("kept", [0, 7, 100, -1])
 def test_a_truncated_file_is_named(kept, damaged, llm, blobs):
-    path = sorted(damaged.glob("*.safetensors"))[-1]
+    path = max(damaged.glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:kept])
     refused(damaged, llm, blobs, f"{path.name}: not a whole safetensors file")
 
 
 def test_a_missing_tensor_is_named(damaged, llm, blobs):
-    path = sorted(damaged.glob("*.safetensors"))[0]
+    path = min(damaged.glob("*.safetensors"))
     tensors = load_file(path)
-    name = sorted(tensors)[0]
+    name = min(tensors)
     del tensors[name]
     save_file(tensors, path)
     refused(damaged, llm, blobs, f"no safetensors file holds the tensor {name} that the plan expects")
@@ -71,9 +71,9 @@ def test_a_missing_directory_holds_no_tensor(llm, blobs, tmp_path):
 
 
 def test_a_tensor_of_another_size_is_named(damaged, llm, blobs):
-    path = sorted(damaged.glob("*.safetensors"))[0]
+    path = min(damaged.glob("*.safetensors"))
     tensors = load_file(path)
-    name = sorted(tensors)[0]
+    name = min(tensors)
     tensors[name] = tensors[name][:-1].contiguous()
     save_file(tensors, path)
     refused(damaged, llm, blobs, f"tensor {name} has {tensors[name].nbytes} bytes; the plan expects")

@@ -55,7 +55,7 @@ def answer(name, content=None):
 
 
 @running
-async def test_holders_are_asked_in_turn_and_lost_ones_are_not(files, post, _path):
+async def test_holders_are_asked_in_turn_and_lost_ones_are_not(files, post, path):
     def asked(lost, turn):
         post.sent.clear()
         files.ask(frozenset(lost), turn)
@@ -84,8 +84,8 @@ async def test_what_has_come_is_not_asked_for(files, post, path):
 
 
 @running
-async def test_a_wrong_file_is_refused_and_asked_for_again(files, post, _path):
-    with pytest.raises(MalformedFrame, match="config.json of llm: its content is not the one that was planned"):
+async def test_a_wrong_file_is_refused_and_asked_for_again(files, post, path):
+    with pytest.raises(MalformedFrame, match=r"config\.json of llm: its content is not the one that was planned"):
         files.put_answer(*answer("config.json", b"evil"))
     assert not (files.directory("llm") / "config.json").exists()
     files.ask(frozenset(), 0)
@@ -93,7 +93,7 @@ async def test_a_wrong_file_is_refused_and_asked_for_again(files, post, _path):
 
 
 @running
-async def test_answers_that_nobody_asked_for_change_nothing(files, _post, _path):
+async def test_answers_that_nobody_asked_for_change_nothing(files, post, path):
     files.put_answer(FileIs(llm="other", digest="0" * 64), b"x")
     files.put_answer(FileIs(llm="llm", digest="0" * 64), b"x")
     files.set_canary("other", CANARY)
@@ -101,7 +101,7 @@ async def test_answers_that_nobody_asked_for_change_nothing(files, _post, _path)
 
 
 @running
-async def test_the_first_canary_stays_and_a_waiter_may_leave(files, _post, _path):
+async def test_the_first_canary_stays_and_a_waiter_may_leave(files, post, path):
     impatient = asyncio.create_task(files.wait_for_canary("llm"))
     patient = asyncio.create_task(files.wait_for_canary("llm"))
     await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_the_first_canary_stays_and_a_waiter_may_leave(files, _post, _path
 
 
 @running
-async def test_only_what_is_here_is_answered(files, post, _path):
+async def test_only_what_is_here_is_answered(files, post, path):
     ask = AskFile(llm="llm", digest=DIGESTS["config.json"])
     files.answer_file("n2", ask)
     files.answer_file("n2", attrs.evolve(ask, llm="other"))
@@ -141,7 +141,7 @@ async def test_files_of_an_earlier_life_are_checked_and_kept(files, post, path):
 
 
 @running
-async def test_a_name_with_a_path_is_refused(_files, post, path):
+async def test_a_name_with_a_path_is_refused(files, post, path):
     llm = attrs.evolve(LLM, files=(attrs.evolve(LLM.files[0], name="a/../../../escaped"),))
     with pytest.raises(BadCheckpoint, match="is no plain file name"):
         Files(attrs.evolve(PROBLEM, llms=(llm,)), path, post)

@@ -1,5 +1,6 @@
 """Messages between daemons: every one comes back as it was sent, and nothing else is read."""
 
+import contextlib
 import json
 import math
 import struct
@@ -20,8 +21,8 @@ from executor.errors import MalformedFrame
 from executor.traffic import (
     AskCanary,
     AskFile,
-    Cancel,
     CanaryIs,
+    Cancel,
     Choice,
     Chosen,
     FileIs,
@@ -33,7 +34,6 @@ from executor.traffic import (
     Token,
     WireEntry,
 )
-from specs.errors import MalformedDocument
 from tests.builders import a_digest
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/:>@+-]{0,12}", fullmatch=True)
@@ -155,10 +155,8 @@ def test_a_frame_that_was_cut_is_refused(message, data):
 def test_one_wrong_byte_is_refused_or_is_another_message(message, data):
     frame = bytearray(frame_of(message))
     frame[data.draw(st.integers(0, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    try:
+    with contextlib.suppress(MalformedFrame):  # and no other exception
         traffic.read(memoryview(frame))
-    except MalformedFrame:
-        pass  # and no other exception
 
 
 GOOD = Submit(

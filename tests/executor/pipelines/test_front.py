@@ -125,7 +125,7 @@ class FrontMachine(RuleBasedStateMachine):
             if self.mail:
                 self.deliver(self.mail.pop(0))
             elif self.jobs:
-                self.progress(sorted(self.jobs)[0])
+                self.progress(min(self.jobs))
             else:
                 break
         for client in self.clients:

@@ -1,0 +1,223 @@
+"""Stages on one node: built whole or not at all, computed in order, refused what does not fit, freed."""
+
+import asyncio
+
+import attrs
+import pytest
+import torch
+
+from executor.checkpoint import fill
+from executor.engine.batch import Row
+from executor.engine.batcher import Entry, Iteration
+from executor.engine.request import SamplingParams
+from executor.errors import MalformedFrame, OutOfMemory
+from executor.pipelines.host import Host
+from executor.store import Store
+from executor.traffic import Choice, Forward, SampledTokens, WireEntry
+from tests.builders import a_problem
+from tests.plans import a_chain, a_pipeline, local
+from tests.processes.cluster import Oracle
+
+HERE = "n1/gpu0"
+PROMPT = (5, 60, 70, 9)
+
+
+@attrs.define
+class FakePost:
+    sent: list = attrs.field(factory=list)
+
+    def send(self, node, message, body=b""):
+        self.sent.append((node, message, bytes(body)))
+
+
+class World:
+    """The node n1 with the whole LLM, and a pipeline over n0 and n1, one over n1 twice, and one on n1 alone."""
+
+    def __init__(self, checkpoint, llm, blobs, free=2**28):
+        problem = a_problem(2, llm=llm)
+        middle = len(llm.units) // 2
+        self.pair = a_pipeline("pair", llm, ("n0/gpu0", 0, middle), (HERE, middle, len(llm.units)))
+        twice = a_pipeline("twice", llm, (HERE, 0, middle), (HERE, middle, len(llm.units)))
+        self.alone = local(llm, HERE)
+        # Hosts look at nothing else of a plan.
+        plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=(self.pair, twice, self.alone))
+        self.held = sum(blob.bytes for blob in blobs)
+        self.store = Store({HERE: self.held + free}, {HERE: torch.device("cpu")})
+        for blob in blobs:
+            fill(checkpoint, llm, blob, self.store.reserve(blob, HERE))
+            self.store.hold(blob, HERE)
+        self.post = FakePost()
+        self.host = Host(
+            problem=problem,
+            plan=plan,
+            node="n1",
+            store=self.store,
+            files=lambda _: checkpoint,
+            device_of=lambda _: torch.device("cpu"),
+            post=self.post,
+        )
+        self.width = llm.hidden_bytes_per_token // 4
+
+    @property
+    def used(self):
+        return self.store.used_bytes(HERE) - self.held
+
+
+@pytest.fixture
+def world(checkpoint, llm, blobs):
+    torch.set_num_threads(1)
+    return World(checkpoint, llm, blobs)
+
+
+def stage_bytes(*stages):
+    return sum(stage.kv_bytes + stage.workspace_bytes for stage in stages)
+
+
+def run(world, test):
+    async def whole():
+        try:
+            return await test()
+        finally:
+            await world.host.close()
+            assert world.used == 0
+
+    return asyncio.run(whole())
+
+
+def an_iteration(tokens=PROMPT, slot=0, start=0, number=0):
+    row = Row(slot=slot, start=start, tokens=len(tokens), wants_logits=True)
+    entry = Entry(request="r", row=row, tokens=tuple(tokens), index=0, sampling=SamplingParams())
+    return Iteration(id=number, entries=(entry,))
+
+
+def an_entry(**changes):
+    greedy = Choice.of(SamplingParams())
+    plain = WireEntry(slot=0, start=0, tokens=len(PROMPT), wants_logits=True, index=0, choice=greedy)
+    return attrs.evolve(plain, **changes)
+
+
+def a_forward(world, *entries, **changes):
+    plain = Forward(pipeline="pair", stage=1, iteration=3, width=world.width, entries=entries or (an_entry(),))
+    return attrs.evolve(plain, **changes)
+
+
+def body_of(world, tokens=4):
+    return memoryview(bytearray(4 * tokens * world.width))
+
+
+def test_a_whole_pipeline_gives_the_reference_tokens(world, checkpoint):
+    async def test():
+        await world.host.build(world.alone.id)
+        assert world.used == stage_bytes(*world.alone.stages)
+        await world.host.build(world.alone.id)
+        assert world.used == stage_bytes(*world.alone.stages), "built once"
+        found, start = [], 0
+        tokens = PROMPT
+        for number in range(5):
+            (chosen,) = await world.host.start(world.alone.id, an_iteration(tokens, start=start, number=number))
+            start += len(tokens)
+            tokens = (chosen.token,)
+            found.append(chosen.token)
+        return found
+
+    oracle = Oracle(checkpoint).llm
+    whole = oracle.generate(
+        torch.tensor([PROMPT]), max_new_tokens=5, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert run(world, test) == whole[0, len(PROMPT) :].tolist()
+
+
+def test_stages_pass_on_what_they_computed(world):
+    async def test():
+        await world.host.build("twice")
+        assert await world.host.start("twice", an_iteration(number=3)) is None
+        ((node, forward, body),) = world.post.sent
+        assert (node, forward.stage, forward.iteration, forward.width) == ("n1", 1, 3, world.width)
+        await world.host.carry_on(forward, memoryview(bytearray(body)))
+        node, answer, _ = world.post.sent[-1]
+        assert (node, type(answer), answer.iteration) == ("n1", SampledTokens, 3)
+        await world.host.build(world.alone.id)
+        (chosen,) = await world.host.start(world.alone.id, an_iteration())
+        assert answer.tokens == (chosen,), "cut or whole, the token is the same"
+
+    run(world, test)
+
+
+def test_a_freed_stage_ignores_iterations(world):
+    async def test():
+        forward = a_forward(world)
+        await world.host.carry_on(forward, body_of(world))  # not built yet
+        await world.host.build("pair")
+        late = asyncio.create_task(world.host.carry_on(forward, body_of(world)))
+        await asyncio.sleep(0)
+        world.host.free("pair")
+        await late
+        world.host.free("pair")
+        await world.host.carry_on(forward, body_of(world))
+        assert await world.host.start("pair", an_iteration()) is None
+        assert world.used == 0
+
+    run(world, test)
+    assert len(world.post.sent) <= 1, "at most the iteration that had begun"
+
+
+def test_out_of_memory_leaves_nothing_taken(checkpoint, llm, blobs):
+    middle = len(llm.units) // 2
+    twice = a_pipeline("twice", llm, (HERE, 0, middle), (HERE, middle, len(llm.units)))
+    world = World(checkpoint, llm, blobs, free=stage_bytes(*twice.stages) - 1)
+
+    async def test():
+        with pytest.raises(OutOfMemory, match="stage 1 of twice needs"):
+            await world.host.build("twice")
+        assert world.used == 0
+        assert await world.host.start("twice", an_iteration()) is None
+
+    run(world, test)
+
+
+@pytest.mark.parametrize(
+    ("entries", "changes", "tokens", "words"),
+    [
+        ((an_entry(slot=4),), {}, 4, "slot 4, position 4 of an iteration lie outside pair"),
+        ((an_entry(start=61),), {}, 4, "slot 0, position 65 of an iteration lie outside pair"),
+        ((an_entry(tokens=33),), {}, 33, "an iteration of 33 tokens for pair, which takes 1 to 32"),
+        ((an_entry(tokens=2), an_entry(tokens=2)), {}, 4, "names a slot twice"),
+        ((an_entry(),), {}, 3, "hidden states of 4 tokens have"),
+        ((an_entry(),), {"width": 1}, 4, "hidden states of width 1 for pair, whose width is"),
+        ((an_entry(),), {"width": 10**9}, 4, "hidden states of width 1000000000 for pair"),
+    ],
+)
+def test_an_iteration_that_does_not_fit_is_refused(entries, changes, tokens, words, world):
+    async def test():
+        await world.host.build("pair")
+        with pytest.raises(MalformedFrame, match=words):
+            await world.host.carry_on(a_forward(world, *entries, **changes), body_of(world, tokens))
+        with pytest.raises(MalformedFrame, match="an iteration of 0 tokens"):
+            await world.host.carry_on(attrs.evolve(a_forward(world), entries=()), body_of(world, 0))
+        await world.host.carry_on(a_forward(world), body_of(world))  # and it goes on
+
+    run(world, test)
+    assert [message.iteration for _, message, _ in world.post.sent] == [3]
+
+
+def test_a_released_blob_is_attached_anew_and_other_llms_keep_theirs(world, llm, blobs):
+    async def test():
+        await world.host.build(world.alone.id)
+        attached = set(world.host._attached)
+        assert attached == {(blob.id, HERE) for blob in blobs}
+        world.host.free(world.alone.id)
+        world.host.release(attrs.evolve(blobs[0], llm="other"), HERE)
+        assert world.host._attached == attached
+        world.host.release(blobs[0], HERE)
+        assert world.host._attached == set()
+        await world.host.build(world.alone.id)
+        assert (await world.host.start(world.alone.id, an_iteration())) is not None
+
+    run(world, test)
+
+
+def test_nodes_are_found_by_stage(world):
+    assert [world.host.node_of_stage("pair", index) for index in range(2)] == ["n0", "n1"]
+    assert world.host.leader_of("pair") == "n0"
+    assert world.host.vocabulary_size("pair") == 384
+    asyncio.run(world.host.close())

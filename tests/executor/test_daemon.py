@@ -1,0 +1,114 @@
+"""A daemon without a cluster: refusals are written down and change nothing; without a plan nothing is promised."""
+
+import asyncio
+
+import attrs
+import pytest
+
+from executor.api.serving import Adopted, Failed, GenerationRequest, Refusal, Refused
+from executor.daemon import Daemon
+from specs import codec, journal
+from tests.processes.cluster import document, make_plan, make_problem
+
+
+@pytest.fixture(scope="module")
+def verified(checkpoint):
+    return make_plan(make_problem(checkpoint, 2, rate=10**9), blocks=2)
+
+
+def with_daemon(tmp_path, test, checkpoints=None, node="n0"):
+    async def run():
+        daemon = Daemon(node, checkpoints or {}, tmp_path)
+        try:
+            async with asyncio.timeout(60):
+                await test(daemon)
+        finally:
+            await daemon.close()
+
+    asyncio.run(run())
+    text = "".join(path.read_text() for path in sorted((tmp_path / "journal").iterdir()))
+    return [record.what for record in journal.read_lines(text)]
+
+
+def a_request(llm="tiny"):
+    return GenerationRequest(
+        id="cmpl-1",
+        llm=llm,
+        prompt_tokens=(1, 2),
+        max_tokens=4,
+        temperature=None,
+        top_p=1.0,
+        seed=0,
+        logprobs=None,
+        ignore_eos=True,
+    )
+
+
+def test_without_a_plan(tmp_path):
+    async def test(daemon):
+        assert not daemon.health().ok
+        assert daemon.llms() == ()
+        assert daemon.status() == {"node": "n0", "plan": None}
+        assert (daemon.load().running, daemon.load().waiting) == (0, 0)
+        assert [event async for event in daemon.generate(a_request())] == [
+            Failed("this node has no plan yet", retryable=True)
+        ]
+
+    assert with_daemon(tmp_path, test) == []
+
+
+def test_refusals_are_written_down_and_change_nothing(tmp_path, verified):
+    stranger = attrs.evolve(
+        verified.problem.cluster,
+        nodes=tuple(attrs.evolve(node, address="nowhere") for node in verified.problem.cluster.nodes),
+    )
+    problem = attrs.evolve(verified.problem, cluster=stranger)
+    plan = attrs.evolve(verified.plan, problem=codec.digest(problem))
+    bodies = {
+        Refusal.MALFORMED: b"garbage",
+        Refusal.REJECTED: document(verified).replace(b'"slots":4', b'"slots":5'),
+    }
+
+    async def test(daemon):
+        for kind, body in bodies.items():
+            refused = await daemon.adopt(body)
+            assert isinstance(refused, Refused)
+            assert refused.kind is kind
+        no_address = await daemon.adopt(
+            b'{"plan":' + codec.encode(plan) + b',"problem":' + codec.encode(problem) + b"}"
+        )
+        assert no_address.reasons == ("the address of n0 is 'nowhere'; host:port is wanted",)
+        # n0 is the source, but no checkpoint was given to this daemon.
+        nothing_here = await daemon.adopt(document(verified))
+        assert nothing_here.kind is Refusal.REJECTED
+        assert "holds tiny" in nothing_here.reasons[0]
+        assert "it does not" in nothing_here.reasons[0]
+        assert daemon.status()["plan"] is None
+
+    reasons = [record.reason for record in with_daemon(tmp_path, test)]
+    assert [reason.partition(":")[0] for reason in reasons] == ["malformed", "rejected", "rejected", "rejected"]
+
+
+def test_a_single_node_serves_what_it_holds(tmp_path, checkpoint, verified):
+    async def test(daemon):
+        outcome = await daemon.adopt(document(verified))
+        assert outcome == Adopted(generation=1, digest=codec.digest(verified.plan))
+        assert await daemon.adopt(document(verified)) == outcome, "the same plan again is no news"
+        events = [event async for event in daemon.generate(a_request())]
+        assert len(events) == 5
+        assert daemon.health().ok
+        assert [event async for event in daemon.generate(a_request("other"))] == [
+            Failed("the plan that has just been adopted does not serve other", retryable=False)
+        ]
+        stale = attrs.evolve(verified.plan, provenance=attrs.evolve(verified.plan.provenance, seed=9))
+        body = b'{"plan":' + codec.encode(stale) + b',"problem":' + codec.encode(verified.problem) + b"}"
+        assert (await daemon.adopt(body)).kind is Refusal.STALE
+        leaving = daemon.generate(a_request())
+        await anext(leaving)
+        await leaving.aclose()
+        assert daemon.load().running == 0
+
+    kinds = [type(record) for record in with_daemon(tmp_path, test, {"tiny": checkpoint})]
+    assert kinds.count(journal.Adopted) == 1
+    assert kinds.count(journal.Refused) == 1
+    assert kinds.count(journal.FirstToken) == 2
