@@ -81,7 +81,7 @@ def parse_addresses(text: str) -> tuple[str, ...]:
     for address in found:
         parts = _ADDRESS.fullmatch(address)
         if parts is None or not 1 <= int(parts.group(2)) <= 65535:
-            raise BadQuantity(f"{address!r:.80} is not an address; write host:port, for example 10.0.0.1:47100")
+            raise BadQuantity(f"{address!r:.80} is not an address; write host:port, for example 10.0.0.1:23100")
     return found
 
 

@@ -9,7 +9,7 @@ cluster:
   templates:
     hgx: {gpus: 8 x H100, nvlink: NVLink 4, pcie: PCIe 5 x16, nics: 8 x 400 Gb/s, memory: 1 TiB}
   nodes:
-    a[0-3]: {like: hgx, rack: a, switch: leaf0, address: "10.0.0.[1-4]:47100"}
+    a[0-3]: {like: hgx, rack: a, switch: leaf0, address: "10.0.0.[1-4]:23100"}
     b[0-3]: {like: hgx, rack: b, switch: leaf1}
 llms:                               # optional
   chat:

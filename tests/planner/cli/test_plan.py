@@ -18,8 +18,8 @@ cluster:
   templates:
     cpu1: {cpu: 1 GB, nics: {rate: 1 Gb/s, latency: 50 us}}
   nodes:
-    source: {like: cpu1, address: "127.0.0.1:47100"}
-    node[1-3]: {like: cpu1, address: "127.0.0.1:[47101-47103]"}
+    source: {like: cpu1, address: "127.0.0.1:23100"}
+    node[1-3]: {like: cpu1, address: "127.0.0.1:[23101-23103]"}
 llms:
   chat:
     checkpoint: llm

@@ -25,8 +25,8 @@ cluster:
   templates:
     small: {cpu: 1 GiB, nics: {rate: 400 Mb/s, latency: 200 us}}
   nodes:
-    source: {like: small, address: "127.0.0.1:47100"}
-    node[1-4]: {like: small, address: "127.0.0.1:[47101-47104]"}
+    source: {like: small, address: "127.0.0.1:23100"}
+    node[1-4]: {like: small, address: "127.0.0.1:[23101-23104]"}
 
 llms:
   demo-llm:
@@ -72,7 +72,7 @@ def faults_of(path, text):
 def test_the_demo_is_read(demo):
     problem = read_problem(demo)
     assert [node.id for node in problem.cluster.nodes] == ["source", "node1", "node2", "node3", "node4"]
-    assert [node.address for node in problem.cluster.nodes] == [f"127.0.0.1:{47100 + index}" for index in range(5)]
+    assert [node.address for node in problem.cluster.nodes] == [f"127.0.0.1:{23100 + index}" for index in range(5)]
     assert [held.place for held in problem.holdings] == ["source/cpu0"]
     assert [target.place for target in problem.targets] == [f"node{index}/cpu0" for index in range(1, 5)]
     assert problem.workloads[0].requests_per_hour == 4 * 3600
@@ -140,10 +140,10 @@ CHANGES = [
     ("rate: 400 Mb/s", "rate: 400 Mbps", "8:38: '400 Mbps' is not a rate: write 400 Mb/s"),
     ("rate: 400 Mb/s", "rate: 999999 PB/s", "8:38: '999999 PB/s' is larger than any rate that is read"),
     ("latency: 200 us", "latency: 200", "8:57: '200' has no unit"),
-    ('like: small, address: "127.0.0.1:47100', 'like: smal, address: "127.0.0.1:47100', "did you mean small?"),
-    ("47100", "47101", "the address 127.0.0.1:47101 of node1 is that of source already"),
-    ("[47101-47104]", "[47101-47103]", "4 nodes need as many addresses; this stands for 3"),
-    ("[47101-47104]", "99999", "is not an address; write host:port"),
+    ('like: small, address: "127.0.0.1:23100', 'like: smal, address: "127.0.0.1:23100', "did you mean small?"),
+    ("23100", "23101", "the address 127.0.0.1:23101 of node1 is that of source already"),
+    ("[23101-23104]", "[23101-23103]", "4 nodes need as many addresses; this stands for 3"),
+    ("[23101-23104]", "99999", "is not an address; write host:port"),
     ("node[1-4]:", "node[4-1]:", "the range [4-1] is empty; write [1-4]"),
     ("node[1-4]:", "source:", "the key 'source' is given twice"),
     ("node[1-4]:", "[source]:", "a list stands where a single value is wanted"),
