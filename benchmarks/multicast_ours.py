@@ -68,7 +68,9 @@ def make_job(data: np.ndarray, ports: Sequence[Port], *, blocks: int, rate: int,
         attrs.evolve(node, address=f"{port.host}:{port.number}")
         for node, port in zip(cluster.nodes, ports, strict=True)
     )
-    outcome = solve(a_problem(llm=llm, cluster=attrs.evolve(cluster, nodes=nodes), nodes=len(ports)), Request(blocks=planned))
+    outcome = solve(
+        a_problem(llm=llm, cluster=attrs.evolve(cluster, nodes=nodes), nodes=len(ports)), Request(blocks=planned)
+    )
     assert isinstance(outcome, Planned), outcome
     return Job(verified=outcome.verified, data=data, ports=ports)
 
@@ -157,7 +159,7 @@ def _cpu_ns() -> int:
 def _process(job: Job, index: int, pipe: Connection, directory: str) -> None:
     enter(job.ports[index])
     if not job.digests:
-        executor.run.segments = lambda llm, blob: ()  # the daemon has no such option
+        executor.run.segments = lambda *_: ()  # the daemon has no such option
     asyncio.run(_node(job, index, pipe, Path(directory)))
 
 
@@ -183,6 +185,4 @@ def multicast(job: Job) -> Result:
         spent = [pipe.recv() for pipe in pipes]
         for process in processes:
             process.join()
-    return Result(
-        wall_ns=ended - began, cpu_ns=sum(cpu for cpu, _ in spent), right=all(right for _, right in spent)
-    )
+    return Result(wall_ns=ended - began, cpu_ns=sum(cpu for cpu, _ in spent), right=all(right for _, right in spent))

@@ -65,9 +65,11 @@ def gloo(data: np.ndarray, ports: Sequence[Port], repeat: int = 1) -> list[Resul
             for pipe in pipes:
                 pipe.send("go")
             ends = [pipe.recv() for pipe in pipes]
-            right = all([pipe.recv() for pipe in pipes])
+            verdicts = [pipe.recv() for pipe in pipes]
             results.append(
-                Result(wall_ns=max(at for at, _ in ends) - began, cpu_ns=sum(cpu for _, cpu in ends), right=right)
+                Result(
+                    wall_ns=max(at for at, _ in ends) - began, cpu_ns=sum(cpu for _, cpu in ends), right=all(verdicts)
+                )
             )
         for pipe in pipes:
             pipe.send("stop")
@@ -115,7 +117,8 @@ def mpi(python: Path, data: np.ndarray, ports: Sequence[Port], repeat: int = 1) 
         placing = _placing(ports, Path(name))
         inside = ["ip", "netns", "exec", ports[0].namespace] if ports[0].namespace else []
         command = [
-            *inside, "timeout", str(_MPI_TIMEOUT_S), str(launcher), "--allow-run-as-root", "--bind-to", "none", *placing,
+            *inside, "timeout", str(_MPI_TIMEOUT_S),
+            str(launcher), "--allow-run-as-root", "--bind-to", "none", *placing,
             "--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", ports[0].interface,
             "--mca", "mpi_yield_when_idle", "1",
             str(python), str(script), str(content), str(repeat),

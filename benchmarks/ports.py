@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 
@@ -45,7 +46,7 @@ def enter(port: Port) -> None:
     if port.namespace is None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    with open(f"/run/netns/{port.namespace}") as file:
+    with Path("/run/netns", port.namespace).open() as file:
         if libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), f"cannot enter {port.namespace}")
 
