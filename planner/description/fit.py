@@ -5,8 +5,9 @@ import attrs
 from planner.outcome import Conflict
 from planner.stages import Sizes
 from specs.blobs import packed_bytes
-from specs.cluster import Place, PlaceKind
-from specs.problem import Holding, Problem, Target
+from specs.cluster import Place
+from specs.llm import LlmId
+from specs.problem import Problem
 from specs.units import Bytes
 
 
@@ -17,8 +18,8 @@ class Fit:
     place: Place
     llms: tuple[str, ...]
     weights_bytes: Bytes
-    kv_bytes: Bytes  # of as many live requests as the workloads allow, each as long as allowed
-    workspace_bytes: Bytes
+    kv_bytes: Bytes  # where LLMs are wanted: of as many live requests as the workloads allow, each as long as allowed
+    workspace_bytes: Bytes  # likewise; a place that only holds an LLM need not serve it
 
     @property
     def needed_bytes(self) -> Bytes:
@@ -33,11 +34,13 @@ class Fit:
 
 def fits(problem: Problem) -> tuple[Fit, ...]:
     """Size every place that holds or is to hold an LLM, in the cluster's order."""
-    wishes: dict[str, set[str]] = {}
-    named: list[Holding | Target] = [*problem.holdings, *problem.targets]
-    for wish in named:
-        wishes.setdefault(wish.place, set()).add(wish.llm)
-    return tuple(_fit(problem, place, wishes[place.id]) for place in problem.cluster.places if place.id in wishes)
+    found = []
+    for place in problem.cluster.places:
+        held = {holding.llm for holding in problem.holdings if holding.place == place.id}
+        wanted = {target.llm for target in problem.targets if target.place == place.id}
+        if held or wanted:
+            found.append(_fit(problem, place, held, wanted))
+    return tuple(found)
 
 
 def conflict(fit: Fit) -> Conflict:
@@ -50,15 +53,14 @@ def conflict(fit: Fit) -> Conflict:
     return Conflict(rule="MEM", where=fit.place.id, sentence=sentence)
 
 
-def _fit(problem: Problem, place: Place, wanted: set[str]) -> Fit:
-    llms = [llm for llm in problem.llms if llm.id in wanted]
-    stages = [Sizes.of(problem, llm).local(place.id).stages[0] for llm in llms]
-    computes = place.kind is PlaceKind.DEVICE
+def _fit(problem: Problem, place: Place, held: set[LlmId], wanted: set[LlmId]) -> Fit:
+    llms = [llm for llm in problem.llms if llm.id in held | wanted]
+    stages = [Sizes.of(problem, llm).local(place.id).stages[0] for llm in llms if llm.id in wanted]
     return Fit(
         place=place,
         llms=tuple(llm.id for llm in llms),
         # Packed as one blob: cutting it into several only saves padding.
         weights_bytes=Bytes(sum(packed_bytes(llm, 0, len(llm.tensors)) for llm in llms)),
-        kv_bytes=Bytes(sum(stage.kv_bytes for stage in stages) if computes else 0),
-        workspace_bytes=Bytes(sum(stage.workspace_bytes for stage in stages) if computes else 0),
+        kv_bytes=Bytes(sum(stage.kv_bytes for stage in stages)),
+        workspace_bytes=Bytes(sum(stage.workspace_bytes for stage in stages)),
     )

@@ -58,10 +58,10 @@ def test_what_does_not_fit_is_infeasible(small, capsys):
     tight.write_text(small.read_text().replace("cpu: 1 GB", "cpu: 1 MB"))
     assert main(["describe", str(tight)]) == 1
     printed = capsys.readouterr().out
-    assert "MEM at source/cpu0: chat would need" in printed
+    assert "MEM at node1/cpu0: chat would need" in printed
     assert "bytes are missing" in printed
     assert main(["describe", str(tight), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["fits"][0]["missing_bytes"] > 0
+    assert json.loads(capsys.readouterr().out)["fits"][1]["missing_bytes"] > 0
 
 
 def test_bad_input_names_its_place(small, capsys):

@@ -13,9 +13,14 @@ def problem_with_memory(memory_bytes: int) -> Problem:
 
 
 def test_a_place_fits_at_its_edge():
-    needed = fits(problem_with_memory(10**9))[0].needed_bytes
-    assert [fit.missing_bytes for fit in fits(problem_with_memory(needed))] == [0, 0]
-    assert [fit.missing_bytes for fit in fits(problem_with_memory(needed - 1))] == [1, 1]
+    needed = fits(problem_with_memory(10**9))[1].needed_bytes
+    assert fits(problem_with_memory(needed))[1].missing_bytes == 0
+    assert fits(problem_with_memory(needed - 1))[1].missing_bytes == 1
+
+
+def test_a_holder_need_not_serve():
+    holder, receiver = fits(problem_with_memory(10**9))
+    assert holder.needed_bytes == holder.weights_bytes == receiver.weights_bytes < receiver.needed_bytes
 
 
 def test_what_is_needed():
@@ -27,7 +32,7 @@ def test_what_is_needed():
 
 
 def test_the_conflict_names_rule_place_and_what_is_missing():
-    fit = fits(problem_with_memory(500_000))[0]
+    fit = fits(problem_with_memory(500_000))[0]  # less than the weights alone
     found = conflict(fit)
     assert (found.rule, found.where) == ("MEM", "n0/gpu0")
     assert f"{fit.missing_bytes:,} bytes are missing" in found.sentence
