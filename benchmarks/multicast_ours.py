@@ -54,7 +54,7 @@ class Result:
 
 
 def make_job(data: np.ndarray, ports: Sequence[Port], *, blocks: int, rate: int, planned: int | None) -> Job:
-    """Plan the multicast of `blocks` equal layers from node 0 to the others; `planned` blobs, or the planner's choice."""
+    """Plan a multicast of so many equal layers from node 0, in `planned` blobs or as many as the planner likes."""
     layer_bytes = len(data) // blocks
     llm = an_llm(blocks, layer_bytes=layer_bytes)
     tensors = tuple(
