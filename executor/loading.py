@@ -63,5 +63,6 @@ class Loading:
         computing = [place for place in places if kinds[place] is PlaceKind.DEVICE]
         if computing and self.files.has_files(llm.id):
             tensors = [self.store.tensors(llm, blob, computing[0]) for blob in self.plan.blobs if blob.llm == llm.id]
-            canary = await asyncio.to_thread(reference, self.files.directory(llm.id), llm, tensors)
+            tokens_max = self.problem.workload(llm.id).request_tokens_max
+            canary = await asyncio.to_thread(reference, self.files.directory(llm.id), llm, tensors, tokens_max)
             self.files.set_canary(llm.id, canary)

@@ -112,6 +112,8 @@ def _llm_faults(problem: Problem) -> Iterator[str]:
         if used != set(range(len(llm.tensors))):
             yield f"LLM {llm.id}: its units must need each of its {len(llm.tensors)} tensors, and no other"
     for workload in problem.workloads:
+        if workload.request_tokens_max < 2:
+            yield f"requests of {workload.llm} have at most 1 token, which leaves none for the answer"
         for llm in problem.llms:
             if llm.id == workload.llm and workload.request_tokens_max > llm.context_tokens:
                 found = workload.request_tokens_max
