@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from planner.cli.describe_tables import demand_tables, fit_table, group_tables, node_tree
 from planner.cli.exits import GOOD, INFEASIBLE
-from planner.cli.output import write_text
+from planner.cli.output import write_whole
 from planner.description import checkpoint
 from planner.description.fit import conflict, fits
 from planner.description.node_groups import group_nodes
@@ -33,7 +33,7 @@ def describe(
     problem = read_with_progress(description)
     found = fits(problem)
     if picture is not None:
-        write_text(picture, draw(problem))
+        write_whole(picture, draw(problem).encode())
     if as_json:
         typer.echo(json.dumps(summarise(problem, found), indent=2, ensure_ascii=False))
     else:

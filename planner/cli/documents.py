@@ -1,9 +1,9 @@
 """Plan files: written whole or not at all, read strictly."""
 
-import os
 from pathlib import Path
 
-from planner.errors import BadPlan, CannotWrite
+from planner.cli.output import write_whole
+from planner.errors import BadPlan
 from specs import codec
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.errors import MalformedDocument
@@ -13,24 +13,13 @@ from specs.problem import Problem
 
 def write_plan(path: Path, plan: Plan) -> int:
     """Write a plan's canonical bytes; give their number.  Raises CannotWrite; then nothing has changed."""
-    return _write(path, codec.encode(plan))
+    return write_whole(path, codec.encode(plan))
 
 
 def write_document(path: Path, verified: VerifiedPlan) -> int:
-    """Write a plan with its problem, as daemons take them; give the number of bytes.  Raises BadPlan."""
+    """Write a plan with its problem, as daemons take them; give the number of bytes.  Raises CannotWrite."""
     problem, plan = codec.encode(verified.problem), codec.encode(verified.plan)
-    return _write(path, b'{"plan":' + plan + b',"problem":' + problem + b"}")
-
-
-def _write(path: Path, data: bytes) -> int:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error
-    return len(data)
+    return write_whole(path, b'{"plan":' + plan + b',"problem":' + problem + b"}")
 
 
 def read_plan(path: Path) -> Plan:

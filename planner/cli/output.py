@@ -1,13 +1,38 @@
-"""Files that commands write."""
+"""Files that commands write: whole or not at all."""
 
+import contextlib
+import errno
+import os
 from pathlib import Path
 
 from planner.errors import CannotWrite
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole, in UTF-8.  Raises CannotWrite."""
+def write_whole(path: Path, data: bytes) -> int:
+    """Write a file, or leave what was there; give the number of bytes.  Raises CannotWrite.
+
+    A link is followed.  What is there and is no file, such as a pipe or /dev/null, is written to, never replaced.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        path.write_text(text, encoding="utf-8")
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
     except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from None
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error
+    return len(data)
+
+
+def _replace(target: Path, data: bytes) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(target)
+    except OSError:
+        # Where a draft could not be made, there may be none to remove.
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise

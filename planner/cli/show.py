@@ -11,7 +11,8 @@ from planner.audit.trace import records_of
 from planner.cli.describe import read_with_progress
 from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD
-from planner.errors import BadJournal, CannotWrite
+from planner.cli.output import write_whole
+from planner.errors import BadJournal
 from planner.page.render import render
 from specs import codec
 
@@ -35,9 +36,6 @@ def show(
             raise BadJournal(f"{journal[0]}: no journal there is of this plan, {digest[:12]}, generation {generation}")
         measured = timeline(verified.plan, verified.problem, records)
     page = render(verified, measured).encode()
-    try:
-        out.write_bytes(page)
-    except OSError as error:
-        raise CannotWrite(f"{out}: cannot be written: {error.strerror}") from error
+    write_whole(out, page)
     typer.echo(f"written to {out}: {len(page):,} bytes")
     raise typer.Exit(GOOD)
