@@ -75,7 +75,7 @@ def _row(name: str, results: Sequence[ours.Result], size: int, bound: float | No
         "cpu_s_per_gib_delivered": round(
             statistics.median(result.cpu_ns / 1e9 * GIBI / size / (NODES - 1) for result in results), 2
         ),
-        "over_bound_best": None if bound is None else round(min(walls) / bound, 3),
+        "over_bytes_through_one_port": None if bound is None else round(min(walls) / bound, 3),
         "right": all(result.right for result in results),
     }
 
