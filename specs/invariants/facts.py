@@ -95,9 +95,14 @@ class Facts:
         return found
 
     @cached_property
+    def activations(self) -> dict[PipelineId, Activate]:
+        """The step that opens each pipeline that is ever activated."""
+        return {step.pipeline: step for step in self.plan.steps if isinstance(step, Activate)}
+
+    @cached_property
     def opened_ns(self) -> dict[PipelineId, Nanos]:
         """When each pipeline that is ever activated opens."""
-        return {step.pipeline: step.at_ns for step in self.plan.steps if isinstance(step, Activate)}
+        return {pipeline: step.at_ns for pipeline, step in self.activations.items()}
 
     @cached_property
     def switches(self) -> tuple[Switch, ...]:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from specs.cluster import PlaceId
-from specs.invariants.facts import Facts
+from specs.invariants.facts import BlobAt, Facts
 from specs.invariants.rule import Violation
-from specs.plan import Pipeline, Switch
+from specs.plan import Activate, Pipeline, Switch
 
 
 def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
@@ -29,27 +29,37 @@ def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
 
 
 def blobs_come_first(facts: Facts) -> Iterator[Violation]:
-    """EARLY: a pipeline opens only when each stage's place holds the stage's blobs.
+    """EARLY: a pipeline opens only when each stage's place holds the stage's blobs, by the plan's order and its times.
 
     Whether they stay as long as it is open is the business of rule LAST.
     """
     for pipeline in facts.plan.pipelines:
-        at_ns = facts.opened_ns.get(pipeline.id)
-        if at_ns is None:
+        activation = facts.activations.get(pipeline.id)
+        if activation is None:
             continue
         for index, stage in enumerate(pipeline.stages):
             where = f"pipeline {pipeline.id} stage {index}"
             for blob in facts.needs(pipeline.llm, stage):
-                held_ns = facts.held_from_ns(blob, stage.place)
-                if held_ns is None:
-                    yield Violation("EARLY", where, f"{stage.place} never holds {blob}, which its units need")
-                elif held_ns > at_ns:
-                    sentence = f"it opens at {at_ns} ns, but {stage.place} holds {blob} only from {held_ns} ns"
+                for sentence in _not_there(facts, activation, (blob, stage.place)):
                     yield Violation("EARLY", where, sentence)
-                release = facts.releases.get((blob, stage.place))
-                if release is not None and release.at_ns < at_ns:
-                    sentence = f"it opens at {at_ns} ns, but {stage.place} gives up {blob} at {release.at_ns} ns"
-                    yield Violation("EARLY", where, sentence)
+
+
+def _not_there(facts: Facts, activation: Activate, at: BlobAt) -> Iterator[str]:
+    blob, place = at
+    opens = f"step {activation.id} opens it at {activation.at_ns} ns"
+    arrival = facts.arrivals.get(at)
+    if at not in facts.held_at_start:
+        if arrival is None:
+            yield f"{place} never holds {blob}, which its units need"
+        elif arrival.transfer.end_ns > activation.at_ns:
+            yield f"{opens}, but {place} holds {blob} only from {arrival.transfer.end_ns} ns"
+        elif arrival.transfer.id > activation.id:
+            yield f"{opens}, before transfer {arrival.transfer.id} in the plan, which brings {blob} to {place}"
+    release = facts.releases.get(at)
+    if release is not None and release.at_ns < activation.at_ns:
+        yield f"{opens}, but {place} gives up {blob} at {release.at_ns} ns"
+    elif release is not None and release.id < activation.id:
+        yield f"{opens}, after release {release.id} in the plan, by which {place} gives up {blob}"
 
 
 def requests_find_a_pipeline(facts: Facts) -> Iterator[Violation]:
@@ -77,9 +87,11 @@ def _switch(facts: Facts, switch: Switch) -> Iterator[Violation]:
     if switch.old == switch.new:
         yield Violation("SERVE", where, f"it leads from {switch.old} to itself, so that its requests would be lost")
     for pipeline in (switch.old, switch.new):
-        opened_ns = facts.opened_ns.get(pipeline)
-        if opened_ns is None or opened_ns > switch.at_ns:
+        activation = facts.activations.get(pipeline)
+        if activation is None or activation.at_ns > switch.at_ns:
             yield Violation("SERVE", where, f"pipeline {pipeline} is not open yet at {switch.at_ns} ns")
+        elif activation.id > switch.id:
+            yield Violation("SERVE", where, f"it stands before step {activation.id}, which opens pipeline {pipeline}")
         closed_by = facts.closed_by.get(pipeline)
         if closed_by is not None and (closed_by.at_ns, closed_by.id) < (switch.at_ns, switch.id):
             yield Violation("SERVE", where, f"pipeline {pipeline} was closed by switch {closed_by.id} already")

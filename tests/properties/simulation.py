@@ -148,7 +148,7 @@ class Show:
 
     def acted_in_order(self) -> Iterator[str]:
         """Act the steps in the plan's order without a clock: this is what daemons go by."""
-        held, closed = set(self.initial), set()
+        held, opened, closed = set(self.initial), set(), set()
         for step in self.plan.steps:
             match step:
                 case Transfer():
@@ -158,7 +158,13 @@ class Show:
                     if (step.blob, destination) in held:
                         yield f"step {step.id}: {destination} has {step.blob}"
                     held.add((step.blob, destination))
+                case Activate():
+                    if not self.needs(self.pipelines[step.pipeline]) <= held:
+                        yield f"step {step.id}: {step.pipeline} lacks blobs"
+                    opened.add(step.pipeline)
                 case Switch():
+                    if not {step.old, step.new} <= opened:
+                        yield f"step {step.id}: between pipelines that no step before it opens"
                     closed.add(step.old)
                 case Release():
                     if (step.blob, step.place) not in held:

@@ -92,3 +92,32 @@ def test_serve_the_earlier_of_two_switches_closes_whatever_stands_first():
     verdict = verify(problem, attrs.evolve(plan, steps=(*plan.steps[:-1], later, earlier)))
     assert {violation.rule for violation in verdict.violations} == {"SERVE"}
     assert f"SERVE at switch {later.id}: pipeline pair was closed by switch 99 already" in str(verdict)
+
+
+def _in_order(plan, *order):
+    steps = [attrs.evolve(plan.steps[index], id=number) for number, index in enumerate(order)]
+    return attrs.evolve(plan, steps=tuple(steps))
+
+
+@pytest.mark.parametrize(
+    ("make", "order", "rules", "words"),
+    [
+        # The last node opens before its last transfer in the plan, though not by its times.
+        (a_chain, (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 9), {"EARLY"}, "before transfer 12 in the plan"),
+        # The switch stands before what it leads to: what waits for the one could hold up the other.
+        (a_rescue, (0, 1, 2, 3, 4, 5, 8, 6, 7), {"SERVE"}, "it stands before step 7, which opens pipeline llm@n1/gpu0"),
+        # Memory is given up at a later instant, but before the opening in the plan: daemons would not keep it for that.
+        (
+            a_relocation,
+            (1, 2, 3, 4, 5, 6, 7, 0, 8, 9, 10),
+            {"EARLY", "SERVE"},
+            "after release 5 in the plan, by which n0/gpu0 gives up moved/0",
+        ),
+    ],
+)
+def test_the_order_of_steps_is_law_and_not_only_their_times(make, order, rules, words):
+    problem, plan = make()
+    assert len(order) == len(plan.steps)
+    changed = certified(problem, _in_order(plan, *order))
+    assert broken(problem, changed) == rules
+    assert words in str(verify(problem, changed))
