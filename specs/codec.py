@@ -142,6 +142,8 @@ def _read_str(found: object, where: str) -> str:
         raise _wrong(where, found, "a string")
     if len(found) > _STRING_MAX:
         raise MalformedDocument(f"{where} has {len(found)} characters; at most {_STRING_MAX} are read")
+    if not found.isascii() and any("\ud800" <= character <= "\udfff" for character in found):
+        raise MalformedDocument(f"{where} has half of a surrogate pair, which UTF-8 cannot hold: {found!r:.60}")
     return found
 
 

@@ -93,6 +93,18 @@ def test_any_json_is_read_or_refused(document):
     assert codec.decode(Sample, codec.encode(value)) == value
 
 
+@attrs.frozen(kw_only=True)
+class Text:
+    text: str
+
+
+def test_what_could_not_be_written_again_is_not_read():
+    with pytest.raises(MalformedDocument, match=r"document\.text has half of a surrogate pair"):
+        codec.decode(Text, b'{"text":"a\\ud800b"}')
+    whole = codec.decode(Text, b'{"text":"\\ud83d\\ude00"}')
+    assert codec.decode(Text, codec.encode(whole)) == whole
+
+
 def test_every_step_kind_travels():
     for step in (
         Transfer(id=0, blob="b", route=0, bytes_per_second=1, start_ns=0, end_ns=1),
