@@ -24,6 +24,7 @@ class Files:
 
     def __init__(self, problem: Problem, directory: Path, post: Post) -> None:
         self._llms = {llm.id: llm for llm in problem.llms}
+        self._tokens_max = {workload.llm: workload.request_tokens_max for workload in problem.workloads}
         self._directory = directory
         self._post = post
         self._missing: dict[LlmId, dict[str, list[File]]] = {}  # by digest: files may be copies of each other
@@ -56,10 +57,19 @@ class Files:
         return await asyncio.shield(self._canaries[llm])
 
     def set_canary(self, llm: LlmId, canary: Canary) -> None:
-        """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us."""
+        """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us.
+
+        Raises MalformedFrame for one that no pipeline of the LLM could be asked.
+        """
         known = self._canaries.get(llm)
-        if known is not None and not known.done():
-            known.set_result(canary)
+        if known is None or known.done():
+            return
+        vocabulary = self._llms[llm].vocabulary_size
+        if max(*canary.prompt, *canary.tokens) >= vocabulary:
+            raise MalformedFrame(f"a canary of {llm} with a token beyond the {vocabulary} that it knows")
+        if len(canary.prompt) + len(canary.tokens) > self._tokens_max[llm]:
+            raise MalformedFrame(f"a canary of {llm} that is longer than the {self._tokens_max[llm]} of a request")
+        known.set_result(canary)
 
     def put(self, llm: LlmId, contents: Mapping[str, bytes]) -> None:
         """Take files, by digest, from this node's own checkpoint or from a peer.  Raises BadCheckpoint."""

@@ -112,6 +112,25 @@ async def test_the_first_canary_stays_and_a_waiter_may_leave(files, post, path):
     assert await patient == CANARY
 
 
+@pytest.mark.parametrize(
+    ("canary", "words"),
+    [
+        (Canary(prompt=(1, 2), tokens=(LLM.vocabulary_size,)), "a token beyond the"),
+        (Canary(prompt=(LLM.vocabulary_size, 2), tokens=(3,)), "a token beyond the"),
+        (Canary(prompt=(1,) * 64, tokens=(3,)), "longer than the 64 of a request"),
+    ],
+)
+def test_a_canary_that_no_pipeline_could_be_asked_is_refused(canary, words, tmp_path):
+    @running
+    async def refused(files, post, path):
+        with pytest.raises(MalformedFrame, match=words):
+            files.set_canary("llm", canary)
+        files.set_canary("llm", CANARY)
+        assert await files.wait_for_canary("llm") == CANARY
+
+    refused(tmp_path)
+
+
 @running
 async def test_only_what_is_here_is_answered(files, post, path):
     ask = AskFile(llm="llm", digest=DIGESTS["config.json"])
