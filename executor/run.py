@@ -277,7 +277,8 @@ class Run:
                 self.note(journal.PeerLost(node=node, reason=reasons[node]))
             self._known_lost = lost
             self.mail.lose(lost)
-        missing = lacks(self.machine.plan, state)
+        # Nothing is lacking while nobody is lost and nobody has refused; the search is dear, events are many.
+        missing = lacks(self.machine.plan, state) if state.lost or state.refused else ()
         for lack in missing:
             if lack.copy not in self._known_lacks:
                 self.note(journal.Lacks(blob=lack.copy.blob, place=lack.copy.place, because=lack.because))
