@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import conversion_mapping, core_model_loading
 
@@ -27,7 +28,7 @@ class Skeleton:
     def __init__(self, checkpoint_dir: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype
         self.device = device
-        self.config = transformers.AutoConfig.from_pretrained(checkpoint_dir)
+        self.config = _config(checkpoint_dir)
         self.llm = _without_weights(self.config, dtype, device)
         self.base: nn.Module = self.llm.base_model
         self.layout = units.layout_of(self.llm)
@@ -112,6 +113,16 @@ class Skeleton:
         self._missing.discard(name)
 
 
+def _config(checkpoint_dir: Path) -> transformers.PreTrainedConfig:
+    try:
+        config: transformers.PreTrainedConfig = transformers.AutoConfig.from_pretrained(checkpoint_dir)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        # The cause says more than what it is wrapped in, whose text has several lines.
+        said = " ".join(str(error.__cause__ or error).split())
+        raise UnsupportedLlm(f"{checkpoint_dir / 'config.json'}: transformers does not take it: {said:.300}") from error
+    return config
+
+
 def _without_weights(
     config: transformers.PreTrainedConfig, dtype: torch.dtype, device: torch.device
 ) -> transformers.PreTrainedModel:
@@ -135,8 +146,11 @@ def _without_weights(
 
 
 def end_tokens_of(checkpoint_dir: Path) -> frozenset[int]:
-    """Tokens that end a generation, for the checkpoint whose configuration lies in this directory."""
-    return _end_tokens(checkpoint_dir, transformers.AutoConfig.from_pretrained(checkpoint_dir))
+    """Tokens that end a generation, for the checkpoint whose configuration lies in this directory.
+
+    Raises UnsupportedLlm for a configuration that `transformers` does not take.
+    """
+    return _end_tokens(checkpoint_dir, _config(checkpoint_dir))
 
 
 def _end_tokens(checkpoint_dir: Path, config: transformers.PreTrainedConfig) -> frozenset[int]:

@@ -116,6 +116,18 @@ def test_configuration_without_a_pipeline_plan_is_refused(tmp_path):
         bare(configured(tmp_path, config))
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [({"hidden_size": 7}, "is not a multiple of the number of attention heads"), ({"model_type": "nobody"}, "nobody")],
+)
+def test_a_configuration_that_transformers_refuses_is_refused_in_one_line(tmp_path, llama, entry, says):
+    config = json.loads((llama / "config.json").read_text()) | entry
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedLlm, match=rf"config\.json: transformers does not take it: .*{says}") as caught:
+        bare(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_merged_experts_are_refused(tmp_path):
     config = transformers.MixtralConfig(
         vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
