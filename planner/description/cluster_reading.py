@@ -152,7 +152,7 @@ def _read_nodes(
     kind = reader.node_kind(fields, item if item.is_mapping else key)
     names = key.read(parse_names, ())
     addresses = fields["address"].read(parse_addresses, ()) if "address" in fields else ()
-    if addresses and len(addresses) != len(names):
+    if names and addresses and len(addresses) != len(names):
         fields["address"].fault(f"{len(names)} nodes need as many addresses; this stands for {len(addresses)}")
         addresses = ()
     if len(found.nodes) + len(names) > _NODES_MAX:

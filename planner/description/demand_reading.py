@@ -100,8 +100,10 @@ def read_profile(item: Item | None, kinds: tuple[DeviceKindName, ...]) -> Profil
 def _read_workload(llm_id: LlmId, item: Item) -> Workload:
     fields = item.fields(required=("requests", "prompt", "output", "longest", "live"))
 
+    read = {key: optional(fields, key, parse_count) for key in ("prompt", "output", "longest", "live")}
+
     def tokens(key: str) -> Tokens:
-        return Tokens(optional(fields, key, parse_count) or 1)
+        return Tokens(read[key] or 1)
 
     workload = Workload(
         llm=llm_id,
@@ -112,7 +114,7 @@ def _read_workload(llm_id: LlmId, item: Item) -> Workload:
         live_requests_max=tokens("live"),
     )
     mean = workload.prompt_tokens_mean + workload.output_tokens_mean
-    if "longest" in fields and workload.request_tokens_max < mean:
+    if None not in read.values() and workload.request_tokens_max < mean:
         stated = f"the longest request has {workload.request_tokens_max} tokens, prompt and output together"
         fields["longest"].fault(f"{stated}, fewer than the {mean} of a mean request")
     return workload

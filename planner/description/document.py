@@ -205,6 +205,8 @@ def _read_text(path: Path, faults: Faults) -> str:
 
 def _plain(error: MarkedYAMLError) -> str:
     problem = str(error.problem or error.context)
+    if problem.startswith("but "):
+        problem = f"{error.context}, {problem}"
     if "'\\t'" in problem:
         return "a tab stands where spaces are wanted"
     return problem[:150]

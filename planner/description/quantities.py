@@ -49,6 +49,7 @@ _DURATION_MAX = 24 * 3600 * NANOS_PER_SECOND
 _COUNT_MAX = 10**9
 
 _NUMBER = re.compile(r"(?P<number>[0-9]{1,18}(\.[0-9]{1,12})?)\s*(?P<unit>[^0-9\s].*)?")
+_DIGITS = re.compile(r"[0-9]{19}|[0-9]+\.[0-9]{13}")
 _TIMES = re.compile(r"([0-9]{1,6})\s*[x×]\s*(.*)")
 _PCIE = re.compile(r"pcie\s*(?:gen\s*)?([0-9]+)(?:\.0)?\s*x\s*([0-9]+)", re.IGNORECASE)
 _NVLINK = re.compile(r"nvlink\s*([0-9]+)(?:\.0)?", re.IGNORECASE)
@@ -83,6 +84,8 @@ def parse_flops(text: str) -> FlopsPerSecond:
 
 def parse_count(text: str) -> int:
     """Read a whole number from 1."""
+    if re.fullmatch(r"-[0-9]{1,18}", text):
+        raise BadQuantity(f"{text!r:.60} is negative; write a whole number from 1, for example 16")
     if re.fullmatch(r"[0-9]{1,18}", text) is None:
         raise BadQuantity(f"{text!r:.60} is not a whole number; write for example 16")
     return _within(text, "number", int(text), 1, _COUNT_MAX)
@@ -100,10 +103,12 @@ def parse_per_hour(text: str) -> int:
 def _measure(text: str, what: str, units: dict[str, Fraction], examples: str) -> Fraction:
     """Read a number with one of these units; the result is exact."""
     stripped = text.strip()
+    if _DIGITS.match(stripped):
+        raise BadQuantity(f"{text!r:.60} has more digits than are read; write for example {examples}")
     found = _NUMBER.fullmatch(stripped)
     if found is None:
         if stripped.startswith("-"):
-            raise BadQuantity(f"{text!r:.60} is negative; a {what} is at least zero, for example {examples}")
+            raise BadQuantity(f"{text!r:.60} is negative; a {what} never is; write for example {examples}")
         raise BadQuantity(f"{text!r:.60} is not a {what}; write for example {examples}")
     number, unit = found.group("number"), (found.group("unit") or "").strip()
     if not unit:

@@ -28,7 +28,10 @@ def faults_of(tmp_path, content):
         ("base: &b {x: 1}\nnode: {<<: *b}\n", ":1:7: anchors and aliases"),
         ("a: *x\n", ":1:4: anchors and aliases"),
         ("a: !!python/object/apply:os.system [ls]\n", ":1:4: the tag"),
-        ("a: 1\n---\nb: 2\n", ":2:1: this is not YAML: but found another document"),
+        (
+            "a: 1\n---\nb: 2\n",
+            ":2:1: this is not YAML: expected a single document in the stream, but found another document",
+        ),
         (b"a: 1\nb: \xff\n", ":2:4: the byte 0xff is not UTF-8"),
         ("a: 1\nb: \x00\n", ":2:4: the control character '\\x00' cannot stand in YAML"),
         ("[" * 5000 + "]" * 5000, ":1:21: this is nested deeper than 20 levels"),

@@ -65,7 +65,8 @@ def test_pcie_is_what_is_measured():
         (parse_size, "999999 PB", "is the unit right?"),
         (parse_size, "NaN GB", "not a size"),
         (parse_size, "1e3 GB", "unknown"),
-        (parse_size, "9" * 40 + " B", "not a size"),
+        (parse_size, "9" * 40 + " B", "has more digits than are read"),
+        (parse_size, "0." + "1" * 13 + " GB", "has more digits than are read"),
         (parse_rate, "400 Gbps", "write 400 Gb/s"),
         (parse_rate, "400 Gb", "did you mean 400 Gb/s?"),
         (parse_rate, "400 Gbit/s", "did you mean 400 Gb/s?"),
@@ -79,6 +80,7 @@ def test_pcie_is_what_is_measured():
         (parse_flops, "67 TFLOPS", "not a rate of arithmetic"),
         (parse_count, "1.5", "whole number"),
         (parse_count, "0", "too small"),
+        (parse_count, "-32", "is negative; write a whole number from 1"),
         (parse_per_hour, "5", "2 / s"),
     ],
 )

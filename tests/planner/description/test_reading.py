@@ -175,6 +175,15 @@ def test_each_fault_is_told_with_its_place(demo, before, after, says):
     assert says in faults_of(demo.with_name("bad.yaml"), DEMO.replace(before, after))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("longest: 256", "longest: 99999999999"), ("prompt: 32", "prompt: -32"), ("node[1-4]:", "node[4-1]:")],
+)
+def test_no_fault_is_told_that_only_follows_from_another(demo, before, after):
+    text = DEMO.replace('wanted: ["node[1-4]"]', "wanted: []")
+    assert len(faults_of(demo.with_name("bad.yaml"), text.replace(before, after)).splitlines()) == 1
+
+
 def test_many_faults_are_told_at_once(demo):
     text = DEMO.replace("400 Mb/s", "400 Mb").replace("live: 8", "live: many").replace("[source]", "[nowhere]")
     text = text.replace("5 GB/s", "5 GB").replace("percentile: 90", "percentile: 9")
