@@ -70,7 +70,9 @@ def _times(text: str) -> Fraction:
     try:
         times = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise typer.BadParameter(f"{text!r:.40} is no number; say how many times, such as 1.5") from error
+        raise typer.BadParameter(
+            f"{text!r:.40} is no number; say how many times, such as 1.5", param_hint="'--tolerance'"
+        ) from error
     if times <= 0:
-        raise typer.BadParameter(f"{text!r:.40}: a positive number is needed, such as 1.5")
+        raise typer.BadParameter(f"{text!r:.40}: a positive number is needed, such as 1.5", param_hint="'--tolerance'")
     return times

@@ -31,7 +31,7 @@ def check_table(report: Report) -> Table:
 def _time_table(title: str, first: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(first)
-    table.add_column("of")
+    table.add_column("of", overflow="fold")  # a name that is cut off names nothing
     for column in ("predicted", "measured", "measured / predicted", "later by"):
         table.add_column(column, justify="right")
     return table
@@ -52,9 +52,7 @@ def _row(each: Comparison) -> tuple[str, ...]:
 
 
 def _signed(nanos: int) -> str:
-    if nanos == 0:
-        return "0 s"
-    return seconds(nanos) if nanos > 0 else f"-{seconds(-nanos)}"
+    return seconds(nanos) if nanos >= 0 else f"-{seconds(-nanos)}"
 
 
 def milestone_table(report: Report) -> Table:

@@ -3,12 +3,14 @@
 from rich.table import Table
 
 from specs.checker import VerifiedPlan
-from specs.plan import Activate, Certificate, Measure, Switch, Transfer
+from specs.plan import Activate, Certificate, Measure, Stage, Switch, Transfer
 from specs.units import NANOS_PER_SECOND
 
 
 def seconds(nanos: int) -> str:
     """Write a duration for a person."""
+    if nanos == 0:
+        return "0 s"
     if nanos >= NANOS_PER_SECOND:
         return f"{nanos / NANOS_PER_SECOND:.3f} s"
     return f"{nanos / 1e6:.3f} ms" if nanos >= 1_000_000 else f"{nanos / 1e3:.3f} us"
@@ -26,12 +28,17 @@ def _gap(certificate: Certificate) -> str:
     return f"{(certificate.value - certificate.bound) / certificate.bound:.2%}"
 
 
+def _units(stage: Stage) -> str:
+    last = stage.end_unit - 1
+    return f"{stage.first_unit}" if last == stage.first_unit else f"{stage.first_unit}-{last}"
+
+
 def certificate_table(verified: VerifiedPlan) -> Table:
     """Tabulate every claim with its bound and gap."""
     table = Table(title="how good it is", title_justify="left")
     for column, side in (("claim", "left"), ("of", "left"), ("value", "right"), ("bound", "right"), ("gap", "right")):
-        table.add_column(column, justify="right" if side == "right" else "left")
-    table.add_column("why no plan can be better")
+        table.add_column(column, justify="right" if side == "right" else "left", overflow="fold")
+    table.add_column("how the bound is known", overflow="fold")
     for each in verified.plan.certificates:
         row = (each.claim.value, each.subject, _amount(each, each.value), _amount(each, each.bound), _gap(each))
         table.add_row(*row, f"{each.method.value}: {each.formula}")
@@ -45,9 +52,9 @@ def pipeline_table(verified: VerifiedPlan, rows_max: int = 40) -> Table:
     closes = {step.old: step for step in plan.steps if isinstance(step, Switch)}
     table = Table(title="pipelines", title_justify="left")
     for column in ("pipeline", "stages (place: units)", "opens", "closes", "then"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # a name that is cut off names nothing
     for pipeline in plan.pipelines[:rows_max]:
-        stages = ", ".join(f"{stage.place}: {stage.first_unit}-{stage.end_unit - 1}" for stage in pipeline.stages)
+        stages = ", ".join(f"{stage.place}: {_units(stage)}" for stage in pipeline.stages)
         switch = closes.get(pipeline.id)
         end = ("stays", "") if switch is None else (seconds(switch.at_ns), switch.new)
         table.add_row(pipeline.id, stages, seconds(opens[pipeline.id]), *end)

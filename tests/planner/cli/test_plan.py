@@ -1,14 +1,18 @@
 """`holdfast plan` from the outside: exit codes, what it prints, what it writes."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from planner.__main__ import main
-from planner.cli.documents import read_plan
+from planner.cli.documents import read_plan, read_verified
+from planner.cli.plan_tables import certificate_table, pipeline_table
+from planner.description.reading import read_problem
 from specs import codec
 from tests.checkpoints import make_checkpoint
 
@@ -78,6 +82,16 @@ def test_a_plan_is_written(directory, tmp_path, capsys):
         assert words in printed.out
     for pipeline in read_plan(out).pipelines:
         assert pipeline.id in printed.out
+
+
+def test_names_are_whole_in_a_narrow_terminal(directory, tmp_path):
+    out = tmp_path / "plan.json"
+    assert main(["plan", str(directory / "small.yaml"), "--out", str(out)]) == 0
+    verified = read_verified(read_problem(directory / "small.yaml"), out)
+    for table in (certificate_table(verified), pipeline_table(verified)):
+        console = Console(width=72, file=io.StringIO())
+        console.print(table)
+        assert "…" not in console.file.getvalue()
 
 
 def test_without_a_file_nothing_is_written(directory, capsys, monkeypatch, tmp_path):
