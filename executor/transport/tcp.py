@@ -55,6 +55,7 @@ class TcpTransport:
         self._paths: dict[str, set[socket.socket]] = {}  # of messages, both ways; what is not here is given up
         self._callers: dict[str, socket.socket] = {}  # the path on which a peer sends its messages
         self._tasks: set[asyncio.Task[None]] = set()  # all but those of blobs on the move
+        self._told: dict[str, str] = {}  # why a peer was turned away last: it calls again, and one line is enough
         self._desk = BlobDesk(emit=self._emit, hello=self._hello, threads_each_way=limits.blobs_each_way)
         self._start(self._accept())
 
@@ -196,12 +197,20 @@ class TcpTransport:
                 return
             stranger = self._why_stranger(hello)
             if stranger:
-                self._turn_away(sock, address, Verdict.STRANGER, stranger)
+                self._turn_stranger_away(sock, address, hello.sender, stranger)
             elif hello.offer is not None:
                 await self._take_blob(sock, address, hello.sender, hello.offer)
             else:
                 handshake.answer(sock, Verdict.WELCOME)
                 await self._take_messages(sock, hello.sender)
+
+    def _turn_stranger_away(self, sock: socket.socket, address: str, sender: str, sentence: str) -> None:
+        if self._told.get(sender) == sentence:
+            handshake.answer(sock, Verdict.STRANGER, sentence)
+            return
+        if sender in self._peers:  # anybody else could say any name, and fill this memory
+            self._told[sender] = sentence
+        self._turn_away(sock, address, Verdict.STRANGER, sentence)
 
     def _turn_away(self, sock: socket.socket, address: str, verdict: Verdict, sentence: str) -> None:
         _log.warning("%s: refused %s: %s", self._node, address, sentence)

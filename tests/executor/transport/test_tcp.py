@@ -112,6 +112,24 @@ def test_a_bad_caller_is_turned_away_with_one_line(data: bytes, line: str, caplo
         asyncio.run(run())
 
 
+@pytest.mark.parametrize(("sender", "lines"), [("a", 2), ("mallory", 4)])
+def test_a_peer_that_calls_again_and_again_is_one_line_of_the_log(
+    sender: str, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with a_world() as world:
+            await world.node("a")
+            b = await world.node("b")
+            for realm in ("other", "other", "other", "yet another"):
+                async with RawPeer(b.port) as raw:
+                    await raw.say(hello(sender=sender, realm=realm))
+                    verdict, sentence = await raw.verdict()
+                assert (verdict, f"{sender!r} is of realm {realm!r}" in sentence) == (Verdict.STRANGER, True)
+
+    asyncio.run(run())
+    assert sum("is of realm" in record.getMessage() for record in caplog.records) == lines
+
+
 def test_a_caller_who_says_nothing_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         quick = TcpLimits(hello_ns=Nanos(50_000_000))
