@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from planner.cli.describe_tables import demand_tables, fit_table, group_tables, node_tree
 from planner.cli.exits import GOOD, INFEASIBLE
-from planner.cli.output import write_whole
+from planner.cli.output import keep, write_whole
 from planner.description import checkpoint
 from planner.description.fit import conflict, fits
 from planner.description.node_groups import group_nodes
@@ -30,6 +30,7 @@ def describe(
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the place graph.")] = None,
 ) -> None:
     """Print what is understood of a description: nodes, memories, links, LLMs, and whether they fit."""
+    keep(read=description, written=picture)
     problem = read_with_progress(description)
     found = fits(problem)
     if picture is not None:

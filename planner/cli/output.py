@@ -8,6 +8,12 @@ from pathlib import Path
 from planner.errors import CannotWrite
 
 
+def keep(*, read: Path, written: Path | None) -> None:
+    """Raise CannotWrite if what is to be written is the file that is read."""
+    if written is not None and written.exists() and read.exists() and written.samefile(read):
+        raise CannotWrite(f"{written} cannot be written: it is what is read; name another file")
+
+
 def write_whole(path: Path, data: bytes) -> int:
     """Write a file, or leave what was there; give the number of bytes.  Raises CannotWrite.
 

@@ -11,10 +11,13 @@ from rich.console import Console
 from planner.cli.describe import read_with_progress
 from planner.cli.documents import read_plan, write_document, write_plan
 from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
+from planner.cli.output import keep
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary
 from planner.outcome import Infeasible, Planned, Undecided
 from planner.solve import Request, solve
 from specs import codec
+
+_CONFLICTS_SHOWN = 8
 
 
 def plan(
@@ -33,6 +36,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of tables.")] = False,
 ) -> None:
     """Find a plan, have the checker pass it, say how far from the optimum it can be, and write it."""
+    keep(read=description, written=out)
+    keep(read=description, written=document)
     problem = read_with_progress(description)
     parent = None if after is None else read_plan(after)
     console = Console(stderr=True)
@@ -59,8 +64,10 @@ def plan(
                 typer.echo(json.dumps({"infeasible": rows}, indent=2))
             else:
                 typer.echo("no plan: the problem is infeasible")
-                for conflict in conflicts:
+                for conflict in conflicts[:_CONFLICTS_SHOWN]:
                     typer.echo(f"  {conflict.rule} at {conflict.where}: {conflict.sentence}")
+                if len(conflicts) > _CONFLICTS_SHOWN:
+                    typer.echo(f"  ... and at {len(conflicts) - _CONFLICTS_SHOWN:,} other places (--json has all)")
             raise typer.Exit(INFEASIBLE)
         case Undecided(sentence=sentence):
             typer.echo(json.dumps({"undecided": sentence}, indent=2) if as_json else f"undecided: {sentence}")

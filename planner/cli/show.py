@@ -11,7 +11,7 @@ from planner.audit.trace import records_of
 from planner.cli.describe import read_with_progress
 from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD
-from planner.cli.output import write_whole
+from planner.cli.output import keep, write_whole
 from planner.errors import BadJournal
 from planner.page.render import render
 from specs import codec
@@ -27,6 +27,8 @@ def show(
     ] = None,
 ) -> None:
     """Write one self-contained page: the multicast over time, lanes per port and node, pipelines, certificates."""
+    for read in (description, plan, *(journal or ())):
+        keep(read=read, written=out)
     verified = read_verified(read_with_progress(description), plan)
     measured = None
     if journal:

@@ -124,6 +124,25 @@ def test_a_plan_that_follows_another(directory, tmp_path, capsys):
     assert read_plan(second).parent == codec.digest(read_plan(first))
 
 
+@pytest.mark.parametrize("option", ["--out", "--document"])
+def test_the_description_is_not_written_over(directory, tmp_path, capsys, option):
+    (tmp_path / "link.yaml").symlink_to(directory / "small.yaml")
+    assert main(["plan", str(directory / "small.yaml"), option, str(tmp_path / "link.yaml")]) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/link.yaml cannot be written: it is what is read; name another file\n"
+    )
+    assert (directory / "small.yaml").read_text() == DESCRIPTION
+
+
+def test_of_many_equal_conflicts_some_are_said(directory, capsys):
+    many = directory / "many.yaml"
+    text = DESCRIPTION.replace(', address: "127.0.0.1:23100"', "").replace(', address: "127.0.0.1:[23101-23103]"', "")
+    many.write_text(text.replace("node[1-3]", "node[1-30]").replace("cpu: 1 GB", "cpu: 1 MB"))
+    assert main(["plan", str(many)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), lines[-1]) == (10, "  ... and at 22 other places (--json has all)")
+
+
 def test_infeasible(directory, capsys, tmp_path):
     out = tmp_path / "plan.json"
     assert main(["plan", str(directory / "tight.yaml"), "--out", str(out)]) == 1
