@@ -230,10 +230,13 @@ class _Formation:
         )
 
     def _units_max(self, place: Place) -> int:
-        """How many units fit: a place is in two pipelines at a time, with up to two runs (one the head) in each."""
+        """How many units fit: a place is in three pipelines at most, with up to two runs (one the head) in each.
+
+        Two of them are open at a time by the plan's times, but nothing keeps the third from being built early (MEM).
+        """
         each = max(unit.kv_bytes_per_token for unit in self.sizes.llm.units) * self.sizes.kv_tokens
         workspace: Bytes = self.sizes.local(place.id).stages[0].workspace_bytes
-        return max(0, self.spare_bytes[place.id] // 2 - 2 * workspace) // max(1, each)
+        return max(0, self.spare_bytes[place.id] // 3 - 2 * workspace) // max(1, each)
 
     def _times(self, place: Place) -> tuple[Nanos, ...]:
         kind = str(place.device)

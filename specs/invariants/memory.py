@@ -12,6 +12,7 @@ from specs.plan import Pipeline, Release
 from specs.units import Nanos
 
 _ROOM, _END = 0, 1  # at one instant, what is new counts before what is old goes
+_START = -1  # before the first step
 
 
 def memories_suffice(facts: Facts) -> Iterator[Violation]:
@@ -19,9 +20,18 @@ def memories_suffice(facts: Facts) -> Iterator[Violation]:
 
     A blob counts from the start of its transfer, a pipeline's KV and workspace from its activation, both to the
     instant at which they are given up, that instant included.  No stage may declare less than its slots need.
+
+    The same must hold by the plan's order, whatever the times come out as.  What daemons wait for with a transfer are
+    the releases at its destination that stand before it; a stage may be built as soon as its blobs are there, and is
+    surely freed only where a release of one of them comes.
     """
     for pipeline in facts.plan.pipelines:
         yield from _declared_enough(facts, pipeline)
+    yield from _by_times(facts)
+    yield from _by_order(facts)
+
+
+def _by_times(facts: Facts) -> Iterator[Violation]:
     for place_id, changes in _changes(facts).items():
         room = facts.places[place_id].memory_bytes
         used = 0
@@ -58,6 +68,38 @@ def _changes(facts: Facts) -> dict[PlaceId, list[tuple[Nanos, int, int]]]:
             if closed_by is not None:
                 of_place.append((closed_by.at_ns, _END, -reserve))
     return changes
+
+
+def _by_order(facts: Facts) -> Iterator[Violation]:
+    changes: dict[PlaceId, list[tuple[int, int]]] = {}  # step (-1: the start), bytes
+    for blob, place in (*facts.held_at_start, *facts.arrivals):
+        changes.setdefault(place, []).append((_arrives(facts, (blob, place)), facts.blobs[blob].bytes))
+    for (blob, place), release in facts.releases.items():
+        changes.setdefault(place, []).append((release.id, -facts.blobs[blob].bytes))
+    for pipeline in facts.plan.pipelines:
+        for stage in pipeline.stages if pipeline.id in facts.activations else ():
+            needs = [(blob, stage.place) for blob in facts.needs(pipeline.llm, stage)]
+            reserve = stage.kv_bytes + stage.workspace_bytes
+            of_place = changes.setdefault(stage.place, [])
+            of_place.append((max((_arrives(facts, at) for at in needs), default=_START), reserve))
+            ends = [facts.releases[at].id for at in needs if at in facts.releases]
+            if ends:
+                of_place.append((min(ends), -reserve))
+    for place, found in changes.items():
+        room = facts.places[place].memory_bytes
+        used = 0
+        for step, change in sorted(found):
+            used += change
+            if used > room:
+                sentence = f"by the order of steps it may need {used} bytes at step {max(step, 0)}, it has {room}"
+                yield Violation("MEM", f"place {place}", f"{sentence}: {used - room} too few")
+                break
+
+
+def _arrives(facts: Facts, at: BlobAt) -> int:
+    """Give the step that brings a blob to a place; _START when it is there then, or never comes (rule EARLY)."""
+    arrival = None if at in facts.held_at_start else facts.arrivals.get(at)
+    return _START if arrival is None else arrival.transfer.id
 
 
 def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:

@@ -141,6 +141,10 @@ def _pipeline(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:
     if pipeline.request_tokens_max > llm.context_tokens:
         found = pipeline.request_tokens_max
         yield _broken(where, f"it takes requests of {found} tokens, the context of {llm.id} holds {llm.context_tokens}")
+    wanted = facts.problem.workload(llm.id).request_tokens_max
+    if pipeline.request_tokens_max < wanted:
+        found = pipeline.request_tokens_max
+        yield _broken(where, f"it takes requests of {found} tokens, those of {llm.id} have up to {wanted}")
     for index, stage in enumerate(pipeline.stages):
         if not stage.first_unit < stage.end_unit <= len(llm.units):
             yield _broken(

@@ -24,8 +24,8 @@ INVARIANTS = (
     ),
     Invariant(
         "MEM",
-        "At every instant blobs resident or reserved, KV and workspace fit in each memory; "
-        "no stage declares less than it needs.",
+        "At every instant, and at every step of the order, blobs resident or reserved, KV and workspace fit in each "
+        "memory; no stage declares less than it needs.",
         memories_suffice,
     ),
     Invariant(

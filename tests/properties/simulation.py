@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil, floor
 
+import attrs
+
 from specs import bounds, codec
 from specs.cluster import Link, PlaceKind
 from specs.plan import Activate, Certificate, Claim, Measure, Method, Pipeline, Plan, Release, Switch, Transfer
@@ -83,6 +85,8 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
     for pipeline in plan.pipelines:
         if pipeline.request_tokens_max > llms[pipeline.llm].context_tokens:
             yield "requests longer than the context"
+        if pipeline.request_tokens_max < problem.workload(pipeline.llm).request_tokens_max:
+            yield "requests that the workload has and the pipeline refuses"
         if [unit for stage in pipeline.stages for unit in range(stage.first_unit, stage.end_unit)] != list(
             range(len(llms[pipeline.llm].units))
         ) or any(stage.first_unit >= stage.end_unit for stage in pipeline.stages):
@@ -126,6 +130,11 @@ class Show:
         self.initial = {
             (blob.id, held.place) for held in problem.holdings for blob in plan.blobs if blob.llm == held.llm
         }
+        self.stages = [
+            (stage, self.needs(attrs.evolve(pipeline, stages=(stage,))))
+            for pipeline in plan.pipelines
+            for stage in pipeline.stages
+        ]
         for step in self.activates:
             _ = self.pipelines[step.pipeline]
 
@@ -173,9 +182,23 @@ class Show:
                         if (step.blob, step.place) in self.needs(pipeline) and pipeline.id not in closed:
                             yield f"step {step.id}: {pipeline.id} still computes with {step.blob}"
                     held.discard((step.blob, step.place))
+            yield from self._rooms(step.id)
         received = [(step.blob, self.ends(step)[1]) for step in self.transfers]
         if len(received) != len(set(received)) or set(received) & self.initial:
             yield "something is received twice"
+
+    def _rooms(self, now: int) -> Iterator[str]:
+        """Add up what may be in each memory after this step of the order, with every stage that could be built."""
+        came = self.initial | {(step.blob, self.ends(step)[1]) for step in self.transfers if step.id <= now}
+        gone = {(step.blob, step.place) for step in self.releases if step.id <= now}
+        for place in self.problem.cluster.places:
+            room = place.memory_bytes
+            room -= sum(self.blobs[blob].bytes for blob, at in came - gone if at == place.id)
+            for stage, needs in self.stages:
+                if stage.place == place.id and needs <= came and not needs & gone:
+                    room -= stage.kv_bytes + stage.workspace_bytes
+            if room < 0:
+                yield f"{place.id} may lack {-room} bytes after step {now}"
 
     def acted_by_the_clock(self) -> Iterator[str]:
         """Act by the predicted instants; at one instant, arrivals come first and releases last."""

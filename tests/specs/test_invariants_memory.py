@@ -4,11 +4,12 @@ import attrs
 import pytest
 
 from specs import codec
-from specs.checker import VerifiedPlan, verify
+from specs.checker import Rejected, VerifiedPlan, verify
 from specs.plan import Release, Switch
 from tests.plans import (
     a_chain,
     a_relocation,
+    a_rescue,
     broken,
     certified,
     gpu,
@@ -25,8 +26,8 @@ def test_mem_no_stage_declares_too_little(field):
     assert isinstance(verify(problem, with_stage(plan, **{field: getattr(stage, field) + 1})), VerifiedPlan)
 
 
-def test_mem_counts_what_goes_and_what_comes_at_the_same_instant():
-    """The place that a release empties at t takes the next blob at t + 1, not at t."""
+def a_tight_relocation():
+    """Node 0 has room for one of its two LLMs at a time."""
     problem, plan = a_relocation()
     stage = plan.pipelines[0].stages[0]
     needed = sum(blob.bytes for blob in plan.blobs if blob.llm == "moved") + stage.kv_bytes + stage.workspace_bytes
@@ -34,7 +35,43 @@ def test_mem_counts_what_goes_and_what_comes_at_the_same_instant():
         attrs.evolve(place, memory_bytes=needed) if place.id == gpu(0) else place for place in problem.cluster.places
     )
     tight = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places))
-    fits = certified(tight, attrs.evolve(plan, problem=codec.digest(tight)))
+    return tight, certified(tight, attrs.evolve(plan, problem=codec.digest(tight)))
+
+
+def test_mem_a_transfer_before_the_release_that_makes_its_room():
+    """By the plan's times the release comes first; but daemons follow the order, and would not wait for it."""
+    problem, plan = a_tight_relocation()
+    order = (0, 1, 2, 3, 4, 5, 8, 9, 6, 7, 10)
+    steps = tuple(attrs.evolve(plan.steps[index], id=number) for number, index in enumerate(order))
+    verdict = verify(problem, certified(problem, attrs.evolve(plan, steps=steps)))
+    assert isinstance(verdict, Rejected)
+    (violation,) = verdict.violations
+    assert (violation.rule, violation.where) == ("MEM", f"place {gpu(0)}")
+    assert violation.sentence.startswith("by the order of steps it may need ")
+
+
+def test_mem_counts_a_stage_that_nothing_makes_wait():
+    """A switch frees what its old pipeline reserves, but no transfer and no stage waits for that."""
+    problem, plan = a_rescue()
+    local = next(pipeline for pipeline in plan.pipelines if pipeline.id == f"llm@{gpu(1)}").stages[0]
+    pair = next(pipeline for pipeline in plan.pipelines if pipeline.id == "pair").stages[0]
+    needed = sum(blob.bytes for blob in plan.blobs)
+    needed += sum(stage.kv_bytes + stage.workspace_bytes for stage in (local, pair))
+    late = with_step(plan, -2, at_ns=plan.steps[-2].at_ns + 10)
+    late = with_step(late, -3, at_ns=plan.steps[-1].at_ns + 10)
+    late = with_step(late, -1, new=f"llm@{gpu(0)}")
+    for spare, rules in ((0, set()), (-1, {"MEM"})):
+        places = tuple(
+            attrs.evolve(place, memory_bytes=needed + spare) if place.id == gpu(1) else place
+            for place in problem.cluster.places
+        )
+        tight = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places))
+        assert broken(tight, certified(tight, attrs.evolve(late, problem=codec.digest(tight)))) == rules
+
+
+def test_mem_counts_what_goes_and_what_comes_at_the_same_instant():
+    """The place that a release empties at t takes the next blob at t + 1, not at t."""
+    tight, fits = a_tight_relocation()
     assert isinstance(verify(tight, fits), VerifiedPlan)
     index = next(i for i, step in enumerate(fits.steps) if isinstance(step, Release)) + 2
     step = fits.steps[index]

@@ -61,6 +61,7 @@ UNKNOWN = {
     "stage nowhere": (lambda plan: with_stage(plan, place="n9/gpu0"), "n9/gpu0 is not a device"),
     "stage's units": (lambda plan: with_stage(plan, end_unit=11), "0 to 11 (exclusive) of llm, which has 10"),
     "stage empty": (lambda plan: with_stage(plan, first_unit=3, end_unit=3), "its units are 3 to 3"),
+    "short requests": (lambda plan: with_pipeline(plan, 0, request_tokens_max=63), "those of llm have up to 64"),
     "context": (lambda plan: with_pipeline(plan, 0, request_tokens_max=129), "the context of llm holds 128"),
     "ids": (lambda plan: with_step(plan, 3, id=2), "it stands after step 2; ids must ascend"),
     "transfer's blob": (lambda plan: with_step(plan, 1, blob="llm/9"), "the plan describes no blob llm/9"),
