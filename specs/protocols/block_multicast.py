@@ -311,7 +311,7 @@ def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
             built[part.leader].append(part.pipeline)
         elif part.pipeline not in state.closed and is_unable(plan, state, part):
             unable[part.leader].append(part.pipeline)
-    led = {part.pipeline for part in plan.parts if part.leader == plan.node}
+    led = {part.pipeline for part in plan.led_by.get(plan.node, ())}
     opened, closed = tuple(sorted(led & state.opened)), tuple(sorted(led & state.closed))
     lost = tuple(sorted(loss.node for loss in state.lost))
     return {

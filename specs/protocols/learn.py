@@ -96,8 +96,8 @@ def _heard(plan: NodePlan, state: NodeState, event: Heard) -> NodeState:
     over = {each for each in report.over if _joins(plan, each, plan.node, peer)}
     sent = state.sent | over
     ready = {each for each in report.ready if _joins(plan, each, plan.node, peer)}
-    led_here = {each.pipeline for each in plan.parts if each.leader == plan.node and peer in each.members}
-    led_there = {each.pipeline for each in plan.parts if each.leader == peer}
+    led_here = {each.pipeline for each in plan.led_by.get(plan.node, ()) if peer in each.members}
+    led_there = {each.pipeline for each in plan.led_by.get(peer, ())}
     company = {member for pipeline in led_here for member in plan.part[pipeline].members}
     return attrs.evolve(
         state,

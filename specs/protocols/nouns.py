@@ -75,6 +75,14 @@ class NodePlan:
         return {each.pipeline: each for each in self.parts}
 
     @cached_property
+    def led_by(self) -> Mapping[NodeId, tuple[Part, ...]]:
+        """Find the pipelines that a node leads; nodes that lead none are left out."""
+        found: dict[NodeId, list[Part]] = {}
+        for each in self.parts:
+            found.setdefault(each.leader, []).append(each)
+        return {leader: tuple(parts) for leader, parts in found.items()}
+
+    @cached_property
     def sends(self) -> tuple[tuple[Passage, ...], ...]:
         """What this node sends, per send port."""
         ports: dict[LinkId, list[Passage]] = {}
