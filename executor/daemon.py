@@ -115,12 +115,17 @@ class Daemon:
             return self._refused(Refusal.REJECTED, (str(error),))
         if previous is not None:
             await previous.stop()
-        self._run = run
-        self._adopted_s = int(time.time())
+            self._run = None
         self._journal.write(
             verified.plan.generation, journal.Adopted(plan=run.digest, problem=codec.digest(verified.problem))
         )
-        await run.start()
+        try:
+            await run.start()
+        except OSError as error:  # somebody took the address after it was found free
+            await run.stop()
+            return self._refused(Refusal.REJECTED, (f"{self.node} cannot listen at {run.address}: {error.strerror}",))
+        self._run = run
+        self._adopted_s = int(time.time())
         return Adopted(generation=verified.plan.generation, digest=run.digest)
 
     # --- requests ------------------------------------------------------------------------------------------------

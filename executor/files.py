@@ -17,6 +17,10 @@ from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
 from specs.cluster import NodeId
 from specs.llm import File, Llm, LlmId
 from specs.problem import Problem
+from specs.units import NANOS_PER_SECOND
+
+# A holder that reads a checkpoint before it can answer takes a while; a canary is computed after that.
+ASK_AGAIN_NS = 2 * NANOS_PER_SECOND
 
 
 class Files:
@@ -29,6 +33,7 @@ class Files:
         self._post = post
         self._missing: dict[LlmId, dict[str, list[File]]] = {}  # by digest: files may be copies of each other
         self._complete: dict[LlmId, asyncio.Event] = {}
+        self._asked: dict[LlmId, tuple[NodeId, int]] = {}  # the holder asked last, and when
         self._canaries: dict[LlmId, asyncio.Future[Canary]] = {}
         node_of = {place.id: place.node for place in problem.cluster.places}
         self._holders: dict[LlmId, list[NodeId]] = {llm.id: [] for llm in problem.llms}
@@ -92,17 +97,27 @@ class Files:
             except BadCheckpoint as error:
                 raise MalformedFrame(str(error)) from error
 
-    def ask(self, lost: frozenset[NodeId], turn: int) -> None:
-        """Ask for what is missing; each turn another holder that is not lost."""
+    def ask(self, lost: frozenset[NodeId], now_ns: int) -> None:
+        """Ask a holder that is not lost for what is missing, and another one when no answer has come in a while.
+
+        A holder answers an ask whole: asking again too soon would only add copies to a connection that is busy.
+        """
         for llm, holders in self._holders.items():
             live = [holder for holder in holders if holder not in lost]
-            if not live:
+            asked, asked_ns = self._asked.get(llm, (None, 0))
+            if not live or (asked in live and now_ns - asked_ns < ASK_AGAIN_NS):
                 continue
-            holder = live[turn % len(live)]
+            holder = live[(live.index(asked) + 1) % len(live)] if asked in live else live[0]
+            if self._missing[llm] or not self._canaries[llm].done():
+                self._asked[llm] = holder, now_ns
             for digest in self._missing[llm]:
                 self._post.send(holder, AskFile(llm=llm, digest=digest))
             if not self._canaries[llm].done():
                 self._post.send(holder, AskCanary(llm=llm))
+
+    def disconnected(self, peer: NodeId) -> None:
+        """Learn that messages to or from a peer were lost: what it was asked for is asked for anew."""
+        self._asked = {llm: asked for llm, asked in self._asked.items() if asked[0] != peer}
 
     def answer_file(self, peer: NodeId, ask: AskFile) -> None:
         """Send a file that this node has; no answer when it has not."""

@@ -41,6 +41,7 @@ class Mail:
         self.host: Host
         self.front: Front
         self.leaders: Mapping[PipelineId, Leader]
+        self.may_send: Callable[[NodeId, Message], bool]  # whether a peer is the rightful sender of a message
 
     def connect(self, transport: Transport) -> None:
         """Begin to send to other nodes; what was sent to them before is gone."""
@@ -73,7 +74,10 @@ class Mail:
         except MalformedFrame as error:
             _log.warning("%s: %s", peer, error)
             return
-        self._deliver(peer, message, body)
+        if self.may_send(peer, message):
+            self._deliver(peer, message, body)
+        else:  # late, or wrong: either way nothing may come of it
+            _log.info("%s: a %s that is not its to send", peer, type(message).__name__)
 
     def _deliver(self, peer: NodeId, message: Message, body: memoryview) -> None:
         try:

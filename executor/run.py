@@ -25,6 +25,7 @@ from executor.mail import REPORT, Mail
 from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
 from executor.pipelines.leader import Leader
+from executor.senders import Senders
 from executor.store import Store, segments
 from executor.traffic import Interrupted
 from executor.transport import interface as wire
@@ -97,6 +98,7 @@ class Run:
         self.front = Front(self.node, doors_of(plan, self.host.leader_of), self.mail)
         self.mail.files, self.mail.host = self.files, self.host
         self.mail.front, self.mail.leaders = self.front, self.leaders
+        self.mail.may_send = Senders(problem, plan, self.front.leader_of).may
         self._transport: wire.Transport | None = None
         self._heard_ns: dict[NodeId, int] = {}
         self._usable: frozenset[PipelineId] = frozenset()
@@ -173,7 +175,6 @@ class Run:
 
     async def _tick(self) -> None:
         """Let time pass: repeat what may have been lost, ask for what is missing, notice silence."""
-        turn = 0
         before = time.monotonic_ns()
         while True:
             now = time.monotonic_ns()
@@ -182,10 +183,9 @@ class Run:
                 self._heard_ns = dict.fromkeys(self._heard_ns, now)
             before = now
             self._take(core.Tick())
-            self.files.ask(self._known_lost, turn)
+            self.files.ask(self._known_lost, now)
             for node in self._silent(now):
                 self._take(core.PeerLost(node, LossReason.SILENT))
-            turn += 1
             await asyncio.sleep(TICK_NS / NANOS_PER_SECOND)
 
     def _silent(self, now: int) -> list[NodeId]:
@@ -260,6 +260,7 @@ class Run:
             _log.info("%s", sentence)
         self._suspects.add(peer)
         self._notice()
+        self.files.disconnected(peer)
         self.front.broken(peer)
         for part in self.machine.plan.parts:
             if part.leader == self.node:

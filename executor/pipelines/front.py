@@ -115,6 +115,11 @@ class Front:
         """Tell whether a pipeline of this LLM is open."""
         return any(self._doors[pipeline].llm == llm for pipeline in self._open - self._shut)
 
+    def leader_of(self, request: str) -> NodeId | None:
+        """Name the node that leads the pipeline that a request is in; None for one that is not under way."""
+        live = self._attempts.get(request)
+        return None if live is None or live.door is None else live.door.leader
+
     def loads(self) -> Mapping[PipelineId, int]:
         """Count this front's requests in each pipeline."""
         return dict(self._load)

@@ -184,15 +184,18 @@ def _open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> t
 
     A successor that has closed, or never opened because its own successor came first, is passed over for that one.
     """
-    for switch in plan.switches:
-        if switch.old != pipeline:
-            continue
+    continuity: Continuity | None = None
+    old = pipeline
+    for _ in plan.switches:  # a pipeline is switched away from once at most: the chain ends
+        switch = next((each for each in plan.switches if each.old == old), None)
+        if switch is None:
+            return None
+        continuity = continuity or switch.continuity
         if switch.new in state.opened - state.closed:
-            return switch.new, switch.continuity
-        if switch.new in state.closed:
-            further = _open_successor(plan, state, switch.new)
-            if further is not None:
-                return further[0], switch.continuity
+            return switch.new, continuity
+        if switch.new not in state.closed:
+            return None
+        old = switch.new
     return None
 
 

@@ -7,7 +7,7 @@ import blake3
 import pytest
 
 from executor.errors import BadCheckpoint, MalformedFrame
-from executor.files import Files
+from executor.files import ASK_AGAIN_NS, Files
 from executor.pipelines.leader import Canary
 from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
 from specs.llm import File
@@ -58,14 +58,27 @@ def answer(name, content=None):
 async def test_holders_are_asked_in_turn_and_lost_ones_are_not(files, post, path):
     def asked(lost, turn):
         post.sent.clear()
-        files.ask(frozenset(lost), turn)
+        files.ask(frozenset(lost), turn * ASK_AGAIN_NS)
         return {node for node, _, _ in post.sent}
 
-    assert [asked((), turn) for turn in range(4)] == [{"n0"}, {"n1"}, {"n3"}, {"n0"}]
+    assert [asked((), turn) for turn in range(1, 5)] == [{"n0"}, {"n1"}, {"n3"}, {"n0"}]
     assert {message.digest for _, message, _ in post.sent if isinstance(message, AskFile)} == set(DIGESTS.values())
     assert [message for _, message, _ in post.sent if isinstance(message, AskCanary)] == [AskCanary(llm="llm")]
-    assert [asked({"n1"}, turn) for turn in range(3)] == [{"n0"}, {"n3"}, {"n0"}]
-    assert asked({"n0", "n1", "n3"}, 0) == set()
+    assert [asked({"n1"}, turn) for turn in range(5, 8)] == [{"n3"}, {"n0"}, {"n3"}]
+    assert asked({"n0", "n1", "n3"}, 9) == set()
+
+
+@running
+async def test_no_file_is_asked_for_again_while_its_answer_may_be_under_way(files, post, path):
+    files.ask(frozenset(), ASK_AGAIN_NS)
+    first = len(post.sent)
+    files.ask(frozenset(), 2 * ASK_AGAIN_NS - 1)
+    assert len(post.sent) == first
+    files.disconnected("n0")
+    files.ask(frozenset(), 2 * ASK_AGAIN_NS - 1)
+    assert len(post.sent) == 2 * first, "a broken connection may have lost the ask"
+    files.ask(frozenset({"n0"}), 2 * ASK_AGAIN_NS)
+    assert {node for node, _, _ in post.sent[2 * first :]} == {"n1"}, "the holder that was asked is lost"
 
 
 @running

@@ -48,6 +48,7 @@ class World:
         self.parts = Recorder()
         self.mail.files = self.mail.host = self.mail.front = self.parts
         self.mail.leaders = {"here": self.parts}
+        self.mail.may_send = lambda peer, message: peer != "n9"
         self.wire = Recorder()
         self.mail.connect(self.wire)
 
@@ -121,6 +122,11 @@ def test_what_a_part_finds_malformed_is_a_line_in_the_log(message, caplog):
         asyncio.run(run())
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["n1", "n1"]
     assert "no sense" in caplog.text
+
+
+@on_a_loop
+async def test_what_is_not_a_peers_to_send_is_dropped(world):
+    assert await world.come(TOKEN, peer="n9") == []
 
 
 @on_a_loop

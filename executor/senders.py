@@ -1,0 +1,43 @@
+"""Who may say what: each message between daemons has one rightful sender under the plan.
+
+A node that is wrong about its part, or lies, could otherwise put tokens into an answer that it does not compute.
+"""
+
+from collections.abc import Callable, Mapping
+
+from executor import traffic
+from specs.cluster import NodeId
+from specs.llm import LlmId
+from specs.plan import PipelineId, Plan
+from specs.problem import Problem
+
+
+class Senders:
+    """The rightful senders of one plan.  `leader_of_request` names the node that serves a request of this front."""
+
+    def __init__(self, problem: Problem, plan: Plan, leader_of_request: Callable[[str], NodeId | None]) -> None:
+        node_of = {place.id: place.node for place in problem.cluster.places}
+        self._stages: Mapping[PipelineId, list[NodeId | None]] = {
+            pipeline.id: [node_of[stage.place] for stage in pipeline.stages] for pipeline in plan.pipelines
+        }
+        self._holders: set[tuple[LlmId, NodeId | None]] = {
+            (holding.llm, node_of[holding.place]) for holding in problem.holdings
+        }
+        self._leader_of_request = leader_of_request
+
+    def may(self, peer: NodeId, message: traffic.Message) -> bool:
+        """Tell whether this message is the peer's to send.  Requests and questions anybody may send."""
+        match message:
+            case traffic.Forward(pipeline=pipeline, stage=stage):
+                nodes = self._stages.get(pipeline, [])
+                return 0 < stage < len(nodes) and nodes[stage - 1] == peer
+            case traffic.SampledTokens(pipeline=pipeline):
+                return self._stages.get(pipeline, [None])[-1] == peer
+            case traffic.Interrupted(pipeline=pipeline):
+                return peer in self._stages.get(pipeline, [])
+            case traffic.Token(request=request) | traffic.Returned(request=request):
+                return self._leader_of_request(request) == peer
+            case traffic.FileIs(llm=llm) | traffic.CanaryIs(llm=llm):
+                return (llm, peer) in self._holders
+            case _:
+                return True
