@@ -40,24 +40,30 @@ def sample(logits: torch.Tensor, params: Sequence[SamplingParams], indexes: Sequ
     )
 
 
-def uniform(seed: int, index: int) -> float:
-    """Give the number in [0, 1), of 53 bits, that decides the choice of the token of this index."""
+def noise(seed: int, index: int, tokens: int) -> torch.Tensor:
+    """Give one number in (0, 1) per token, float64, that decides the choice of the token of this index.
+
+    They come from the Mersenne twister on the CPU, whose numbers are the same on every machine.
+    """
     digest = blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+    numbers = torch.rand(tokens, dtype=torch.float64, generator=generator)
+    return numbers.clamp_(min=2.0**-54)  # zero has no logarithm
 
 
 def _draw(logits: torch.Tensor, params: SamplingParams, index: int) -> int:
-    """Invert the cumulative distribution, in float64 on the CPU, so that every device chooses alike."""
-    probabilities = torch.softmax(logits.to("cpu", torch.float64) / params.temperature, dim=-1)
-    order: torch.Tensor | None = None
+    """Choose by the Gumbel trick: the largest of logit / temperature - log(-log(u)) follows the softmax exactly.
+
+    Logits differ in their last bits between batch sizes, cuts and devices.  A choice changes by that only when two
+    perturbed logits are as close to each other as that; inverting a cumulative distribution, any of its hundreds of
+    steps may be that close to the number drawn, and sorting by probability makes it worse.
+    """
+    scores = logits.to("cpu", torch.float64) / params.temperature
     if params.top_p < 1.0:
-        probabilities, order = torch.sort(probabilities, descending=True, stable=True)
+        probabilities, order = torch.sort(torch.softmax(scores, dim=-1), descending=True, stable=True)
         before = probabilities.cumsum(dim=0) - probabilities
-        probabilities = torch.where(before < params.top_p, probabilities, 0.0)
-    cumulative = probabilities.cumsum(dim=0)
-    target = cumulative[-1] * uniform(params.seed, index)
-    chosen = int(torch.searchsorted(cumulative, target, right=True).clamp_(max=len(cumulative) - 1))
-    return chosen if order is None else int(order[chosen])
+        scores[order[before >= params.top_p]] = -torch.inf
+    return int((scores - (-noise(params.seed, index, len(scores)).log()).log()).argmax())
 
 
 def _described(logits: torch.Tensor, token: int, params: SamplingParams) -> Sampled:
