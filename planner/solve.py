@@ -35,9 +35,10 @@ from specs.problem import Problem
 from specs.timing import decode_ns
 from specs.units import NANOS_PER_SECOND, Nanos
 
-# What a transfer costs beyond its bytes: a grant, an acknowledgement and a thread's wake-up.  Measured with
-# benchmarks/multicast.py; it only guides the choice of the number of blocks.
-TRANSFER_OVERHEAD_NS = Nanos(3_000_000)
+# What a transfer costs beyond its bytes: a receipt, a grant, a connection and wake-ups on the way.  About what
+# benchmarks/multicast.py showed per round on two shared cores (benchmarks/README.md); it only guides the choice of the
+# number of blocks.
+TRANSFER_OVERHEAD_NS = Nanos(10_000_000)
 
 
 @attrs.frozen(kw_only=True)

@@ -76,12 +76,13 @@ def test_noise_is_in_the_open_unit_interval_and_the_request_s_own(seed, index):
 
 
 def test_the_last_bits_of_logits_decide_nothing():
-    # A cumulative distribution in order of probability gave other tokens in about one draw of 5,000 here.
+    # Nudged ten times as much as they differ in fp32.  Inverting the cumulative distribution in order of probability
+    # gave other tokens in 18 of these draws.
     generator = torch.Generator().manual_seed(1)
     draws = 20_000
     logits = torch.randn(200, 512, generator=generator).repeat(draws // 200, 1)
-    nudged = logits + 1e-6 * torch.randn(logits.shape, generator=generator)
+    nudged = logits + 1e-5 * torch.randn(logits.shape, generator=generator)
     params = [SamplingParams(temperature=0.9, top_p=0.95, seed=seed) for seed in range(draws)]
     once, again = (sample(each, params, [7] * draws) for each in (logits, nudged))
     changed = sum(one.token != other.token for one, other in zip(once, again, strict=True))
-    assert changed <= 1
+    assert changed <= 2
