@@ -22,12 +22,13 @@ from tests.processes.cluster import (
 
 PROMPTS = ("Order is law", "times are predictions, and every request keeps its tokens", "a")
 TOKENS = 180
+CLIENTS = 3  # at each front
 SAMPLED = {"temperature": 0.9, "top_p": 0.95, "ignore_eos": True}
 
 
 @attrs.frozen
 class Asked:
-    """One request at one front, while nothing else was asked there."""
+    """One request at one front."""
 
     node: str
     prompt: str
@@ -44,11 +45,13 @@ def ask(daemon, prompt, seed):
     return Asked(daemon.name, prompt, seed, began, time.time_ns(), text)
 
 
-def ask_until_complete(daemon):
+def ask_until_complete(daemon, client):
+    """Ask one after the other, always greedily or always with a seed; several clients keep every pipeline busy."""
     asked = []
+    time.sleep(0.1 * client)
     while not complete(daemon):
         number = len(asked)
-        asked.append(ask(daemon, PROMPTS[number % len(PROMPTS)], None if number % 2 else 2**63 - 1 - number))
+        asked.append(ask(daemon, PROMPTS[number % len(PROMPTS)], None if client % 2 else 2**63 - 1 - number))
     return asked
 
 
@@ -57,8 +60,9 @@ def test_requests_go_on_through_switches(checkpoint, tmp_path):
     verified = make_plan(problem, blocks=8)
     with daemons(problem, checkpoint, tmp_path) as running:
         adopt(running, verified)
-        with ThreadPoolExecutor(len(running)) as pool:
-            asked = [each for found in pool.map(ask_until_complete, running) for each in found]
+        clients = [(daemon, client) for daemon in running for client in range(CLIENTS)]
+        with ThreadPoolExecutor(len(clients)) as pool:
+            asked = [each for found in pool.map(lambda pair: ask_until_complete(*pair), clients) for each in found]
         wait_until_complete(running)
         moved = [each for each in asked if was_moved(each, running, over_nodes(verified))]
         assert {each.seed is None for each in moved} == {True, False}, "both a greedy and a sampled request moved"
@@ -72,10 +76,9 @@ def test_requests_go_on_through_switches(checkpoint, tmp_path):
 
 def was_moved(asked, running, distributed):
     """Tell whether the request's first pipeline, one over nodes, closed between its first token and its last."""
-    first = next(
-        record
-        for record in records_of(running, journal.FirstToken)
-        if record.node == asked.node and asked.began_ns <= record.at_unix_ns <= asked.ended_ns
+    first = min(
+        (record for record in records_of(running, journal.FirstToken) if record.node == asked.node),
+        key=lambda record: abs(record.at_unix_ns - record.what.waited_ns - asked.began_ns),
     )
     return first.what.pipeline in distributed and any(
         record.what.pipeline == first.what.pipeline and first.at_unix_ns < record.at_unix_ns < asked.ended_ns
