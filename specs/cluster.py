@@ -39,6 +39,7 @@ class DeviceKind:
     flops_per_second_fp32: FlopsPerSecond = fields.positive()
     flops_per_second_bf16: FlopsPerSecond = fields.positive()  # dense, without sparsity
     source: str  # where the figures are from
+    microdollars_per_hour: int = fields.natural(default=0)  # rent of one; 0: not priced
 
 
 @attrs.frozen(kw_only=True)

@@ -51,11 +51,11 @@ def digest() -> Any:
     return attrs.field(validator=_check_digest)
 
 
-def positive() -> Any:
+def positive(default: Any = attrs.NOTHING) -> Any:
     """Make a field for an integer of at least one."""
-    return attrs.field(validator=_bounded(1))
+    return attrs.field(default=default, validator=_bounded(1))
 
 
-def natural() -> Any:
+def natural(default: Any = attrs.NOTHING) -> Any:
     """Make a field for an integer of at least zero."""
-    return attrs.field(validator=_bounded(0))
+    return attrs.field(default=default, validator=_bounded(0))

@@ -19,8 +19,10 @@ import attrs
 from specs import fields
 from specs.blobs import Blob, BlobId
 from specs.cluster import LinkId, PlaceId
+from specs.drafting import Speculation
 from specs.llm import LlmId
 from specs.units import Bytes, BytesPerSecond, Nanos, Tokens
+from specs.witness import Witness
 
 PipelineId = NewType("PipelineId", str)
 StepId = NewType("StepId", int)
@@ -121,12 +123,26 @@ class RoutingWeight:
     weight: int = fields.positive()
 
 
+@attrs.frozen(kw_only=True)
+class Resident:
+    """At the end this place keeps a copy of this LLM, and this is the route into a device by which it would start."""
+
+    llm: LlmId = fields.name()
+    place: PlaceId = fields.name()
+    route: int | None = None  # index into `Plan.routes`; absent: the place is a device
+
+
 class Claim(StrEnum):
     """What a certificate is about."""
 
     COMPLETION = "completion"  # every target holds its LLM
     FIRST_COVER = "first-cover"  # the targets together hold an LLM for the first time
     BOTTLENECK = "bottleneck"  # the slowest stage of a pipeline, per decoded token
+    GOODPUT = "goodput"  # of a service: output of its full pipelines; more is better
+    TPOT = "tpot"  # of a service: time per output token of its slowest pipeline, all slots in use
+    DEVICES = "devices"  # of a service: how many it uses
+    COST = "cost"  # of a service: rent of these
+    START = "start"  # of the LLMs on standby: mean time to start, over the requests of all of them
 
 
 class Measure(StrEnum):
@@ -134,13 +150,23 @@ class Measure(StrEnum):
 
     TICKS = "ticks"  # transfers in a row: the depth of the order of transfers
     NANOS = "ns"
+    MILLITOKENS_PER_SECOND = "millitokens/s"
+    DEVICES = "devices"
+    MICRODOLLARS_PER_HOUR = "microdollars/h"
+
+
+# Claims whose bound is above their value: no plan has a larger one.
+LARGER_IS_BETTER = frozenset({Claim.GOODPUT})
 
 
 class Method(StrEnum):
     """How a bound is known, in falling order of strength."""
 
     CLOSED_FORM = "closed-form"  # named; the checker evaluates it
+    CUT = "cut"  # what must enter some places against the links into them; the witness names the places
+    DUAL = "dual"  # resources at the witness's prices
     EXHAUSTED = "exhausted"  # the checker searches the whole space itself
+    SOLVER = "solver"  # a solver's word, which nobody can check; the formula names the solver
     NONE = "none"  # no bound is claimed: `bound` is 0
 
 
@@ -149,12 +175,13 @@ class Certificate:
     """Value, bound and how the bound is known: no plan for this problem has a smaller value than `bound`."""
 
     claim: Claim
-    subject: str = fields.name()  # the LLM or the pipeline
+    subject: str = fields.name()  # the LLM or the pipeline; the problem, of what is about all standbys
     measure: Measure
     value: int = fields.natural()
     bound: int = fields.natural()
     method: Method
-    formula: str = fields.name()  # name of the closed form, see `specs.certificates`
+    formula: str = fields.name()  # see `specs.certificates`
+    witness: Witness = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +191,8 @@ class Provenance:
     planner: str = fields.name()  # "holdfast/0.1.0"
     solvers: tuple[str, ...]  # "ortools/9.15", as far as they were used
     seed: int = fields.natural()
+    steps_max: int | None = None  # the limit on steps of searches; absent: none
+    within_ns: Nanos | None = None  # the limit by the clock, which makes runs differ; absent: none
 
 
 @attrs.frozen(kw_only=True)
@@ -180,4 +209,6 @@ class Plan:
     pipelines: tuple[Pipeline, ...]
     steps: tuple[Step, ...]  # ids ascend
     routing: tuple[RoutingWeight, ...]
+    residents: tuple[Resident, ...] = ()  # for standbys
+    speculations: tuple[Speculation, ...] = ()  # at most one per LLM
     certificates: tuple[Certificate, ...]

@@ -4,6 +4,7 @@ import attrs
 
 from specs import fields
 from specs.cluster import DeviceKindName
+from specs.drafting import Drafting
 from specs.units import BytesPerSecond, FlopsPerSecond, Nanos
 
 
@@ -21,6 +22,7 @@ class DeviceRate:
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """All measured rates, at most one row per device kind and dtype."""
+    """All that was measured: at most one row per device kind and dtype, one drafting per LLM."""
 
     rates: tuple[DeviceRate, ...]
+    draftings: tuple[Drafting, ...] = ()

@@ -74,7 +74,33 @@ class Facts:
     def held_at_start(self) -> frozenset[BlobAt]:
         """What the problem's holdings put where."""
         return frozenset(
-            (blob.id, holding.place) for holding in self.problem.holdings for blob in self.blobs_of_llm[holding.llm]
+            (blob.id, holding.place)
+            for holding in self.problem.holdings
+            for blob in self.blobs_of_llm[holding.llm]
+            if holding.has(blob)
+        )
+
+    @cached_property
+    def promised(self) -> frozenset[BlobAt]:
+        """What must be where at the end.
+
+        Targets and residents hold their LLM, and stages that stay open what they compute with.
+        """
+        whole = [(target.llm, target.place) for target in self.problem.targets]
+        whole += [(resident.llm, resident.place) for resident in self.plan.residents]
+        found = {(blob.id, place) for llm, place in whole for blob in self.blobs_of_llm[llm]}
+        for pipeline in self.open_at_end:
+            for stage in pipeline.stages:
+                found.update((blob, stage.place) for blob in self.needs(pipeline.llm, stage))
+        return frozenset(found)
+
+    @cached_property
+    def open_at_end(self) -> tuple[Pipeline, ...]:
+        """Pipelines that open and are never closed, in the plan's order."""
+        return tuple(
+            pipeline
+            for pipeline in self.plan.pipelines
+            if pipeline.id in self.opened_ns and pipeline.id not in self.closed_by
         )
 
     @cached_property

@@ -129,7 +129,8 @@ def copies_remain(facts: Facts) -> Iterator[Violation]:
     releases = [step for step in facts.plan.steps if isinstance(step, Release)]
     if not releases:
         return
-    targets = {(target.llm, target.place) for target in facts.problem.targets}
+    keepers = {(target.llm, target.place): "a target" for target in facts.problem.targets}
+    keepers |= {(resident.llm, resident.place): "a resident" for resident in facts.plan.residents}
     users = _users(facts)
     held_from = _held_from(facts)
     gone: dict[BlobId, int] = {}
@@ -138,10 +139,10 @@ def copies_remain(facts: Facts) -> Iterator[Violation]:
         if not _holds(facts, release):
             yield Violation("LAST", where, f"{release.place} does not hold {release.blob} at {release.at_ns} ns")
             continue
-        if (facts.blobs[release.blob].llm, release.place) in targets:
-            yield Violation(
-                "LAST", where, f"{release.place} is a target of {facts.blobs[release.blob].llm}: it must keep it"
-            )
+        llm = facts.blobs[release.blob].llm
+        keeper = keepers.get((llm, release.place))
+        if keeper is not None:
+            yield Violation("LAST", where, f"{release.place} is {keeper} of {llm}: it must keep it")
         for user in users.get((release.blob, release.place), ()):
             yield from _still_used(release, user)
         holders = bisect_right(held_from[release.blob], release.at_ns) - gone.get(release.blob, 0)

@@ -111,13 +111,13 @@ def _of_overlapping(crossings: list[Crossing]) -> tuple[int, int]:
 
 
 def targets_are_filled(facts: Facts) -> Iterator[Violation]:
-    """FULL: every target ends with all blobs of its LLM; no place receives a blob twice or one that it holds."""
-    for target in facts.problem.targets:
-        for blob in facts.blobs_of_llm[target.llm]:
-            if facts.held_from_ns(blob.id, target.place) is None:
-                yield Violation(
-                    "FULL", f"place {target.place}", f"it never receives {blob.id}: {target.llm} would be incomplete"
-                )
+    """FULL: targets and residents end with all blobs of their LLM; no place receives a blob twice or one it holds."""
+    whole = [(target.llm, target.place) for target in facts.problem.targets]
+    whole += [(resident.llm, resident.place) for resident in facts.plan.residents]
+    for llm, place in whole:
+        for blob in facts.blobs_of_llm[llm]:
+            if facts.held_from_ns(blob.id, place) is None:
+                yield Violation("FULL", f"place {place}", f"it never receives {blob.id}: {llm} would be incomplete")
     for hop in facts.hops:
         at = (hop.transfer.blob, hop.destination)
         where = f"transfer {hop.transfer.id}"

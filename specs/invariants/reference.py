@@ -15,6 +15,7 @@ from specs.invariants.facts import Facts
 from specs.invariants.rule import Violation
 from specs.llm import Llm
 from specs.plan import FORMAT, Activate, Claim, Pipeline, Release, Route, Step, Switch, Transfer
+from specs.problem import Problem
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -68,11 +69,25 @@ def _blobs(facts: Facts) -> Iterator[Violation]:
         by_llm.setdefault(blob.llm, []).append(blob)
         if blob.llm not in facts.llms:
             yield _broken(f"blob {blob.id}", f"its LLM {blob.llm} is not in the problem")
-    touched = {holding.llm for holding in problem.holdings} | {target.llm for target in problem.targets}
+    touched = {holding.llm for holding in problem.holdings} | problem.wished
     touched |= {pipeline.llm for pipeline in plan.pipelines}
     for llm in problem.llms:
         if llm.id in by_llm or llm.id in touched:
             yield from _blobs_of_llm(llm, by_llm.get(llm.id, []))
+            yield from _borders(problem, llm, by_llm.get(llm.id, []))
+
+
+def _borders(problem: Problem, llm: Llm, blobs: list[Blob]) -> Iterator[Violation]:
+    borders = {0, *(blob.end_tensor for blob in blobs)}
+    for holding in problem.holdings:
+        if holding.llm == llm.id and not holding.whole:
+            end = len(llm.tensors) if holding.end_tensor is None else holding.end_tensor
+            for tensor in (each for each in (holding.first_tensor, end) if each not in borders):
+                yield _broken(
+                    f"LLM {llm.id}",
+                    f"{holding.place} holds its tensors {holding.first_tensor} to {end} (exclusive), and a blob goes "
+                    f"on across tensor {tensor}: what is held of that blob could neither be used nor counted",
+                )
 
 
 def _blobs_of_llm(llm: Llm, blobs: list[Blob]) -> Iterator[Violation]:
@@ -197,11 +212,26 @@ def _names_in_tables(facts: Facts) -> Iterator[Violation]:
     for row in facts.plan.routing:
         if row.pipeline not in facts.pipelines:
             yield _broken("routing", f"the plan describes no pipeline {row.pipeline}")
-    wanted = {target.llm for target in facts.problem.targets}
+    yield from _residents(facts)
+    wanted = facts.problem.wished
     for index, certificate in enumerate(facts.plan.certificates):
         where = f"certificate {index}"
         if certificate.claim is Claim.BOTTLENECK:
             if certificate.subject not in facts.pipelines:
                 yield _broken(where, f"the plan describes no pipeline {certificate.subject}")
+        elif certificate.claim is Claim.START:
+            if certificate.subject != facts.problem.name:
+                yield _broken(where, f"it is about the standbys of {facts.problem.name}, not of {certificate.subject}")
         elif certificate.subject not in wanted:
-            yield _broken(where, f"it claims the {certificate.claim} of {certificate.subject}, which no target wants")
+            yield _broken(where, f"it claims the {certificate.claim} of {certificate.subject}, which nobody wants")
+
+
+def _residents(facts: Facts) -> Iterator[Violation]:
+    for index, resident in enumerate(facts.plan.residents):
+        where = f"resident {index}"
+        if resident.llm not in facts.llms:
+            yield _broken(where, f"its LLM {resident.llm} is not in the problem")
+        if resident.place not in facts.places or facts.places[resident.place].kind is PlaceKind.SWITCH:
+            yield _broken(where, f"{resident.place} is not a memory of the cluster")
+        if resident.route is not None and resident.route >= len(facts.plan.routes):
+            yield _broken(where, f"route {resident.route} is not one of {len(facts.plan.routes)}")

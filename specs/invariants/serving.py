@@ -7,6 +7,7 @@ from specs.cluster import PlaceId
 from specs.invariants.facts import BlobAt, Facts
 from specs.invariants.rule import Violation
 from specs.plan import Activate, Pipeline, Switch
+from specs.wishes import Service
 
 
 def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
@@ -73,13 +74,32 @@ def requests_find_a_pipeline(facts: Facts) -> Iterator[Violation]:
             yield Violation("SERVE", where, f"it has {weights[pipeline.id]} routing weights; exactly one is wanted")
     for switch in facts.switches:
         yield from _switch(facts, switch)
-    local = {
-        (pipeline.llm, _only_place(pipeline)) for pipeline in facts.plan.pipelines if _open_at_end(facts, pipeline)
-    }
+    local = {(pipeline.llm, _only_place(pipeline)) for pipeline in facts.open_at_end}
     for target in facts.problem.targets:
         if (target.llm, target.place) not in local:
             sentence = f"no pipeline with all units of {target.llm} on it is open at the end"
             yield Violation("SERVE", f"place {target.place}", sentence)
+    for service in facts.problem.services:
+        yield from service_keeps_to_its_devices(facts, service)
+
+
+def service_keeps_to_its_devices(facts: Facts, service: Service) -> Iterator[Violation]:
+    """Part of SERVE: pipelines of a service are open at the end, on devices of their own, not too deep."""
+    where = f"service {service.llm}"
+    mine = [pipeline for pipeline in facts.open_at_end if pipeline.llm == service.llm]
+    if not mine:
+        yield Violation("SERVE", where, "no pipeline of it is open at the end")
+    used: dict[PlaceId, str] = {}
+    for pipeline in mine:
+        if len(pipeline.stages) > service.depth_max:
+            depth = len(pipeline.stages)
+            yield Violation("SERVE", where, f"pipeline {pipeline.id} has {depth} stages; it allows {service.depth_max}")
+        for place in sorted({stage.place for stage in pipeline.stages}):
+            if place not in service.places:
+                yield Violation("SERVE", where, f"pipeline {pipeline.id} uses {place}, which it may not")
+            elif place in used:
+                yield Violation("SERVE", where, f"pipelines {used[place]} and {pipeline.id} both use {place}")
+            used.setdefault(place, pipeline.id)
 
 
 def _switch(facts: Facts, switch: Switch) -> Iterator[Violation]:
@@ -103,7 +123,3 @@ def _switch(facts: Facts, switch: Switch) -> Iterator[Violation]:
 def _only_place(pipeline: Pipeline) -> PlaceId | None:
     places = {stage.place for stage in pipeline.stages}
     return places.pop() if len(places) == 1 else None
-
-
-def _open_at_end(facts: Facts, pipeline: Pipeline) -> bool:
-    return pipeline.id in facts.opened_ns and pipeline.id not in facts.closed_by

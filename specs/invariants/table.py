@@ -1,11 +1,15 @@
 """The table of all rules, in the order in which a report lists them."""
 
 from specs.invariants.claims import claims_are_true
+from specs.invariants.demand import services_keep_up
 from specs.invariants.memory import copies_remain, memories_suffice
 from specs.invariants.movement import links_carry, ports_take_turns, sources_hold, targets_are_filled
+from specs.invariants.policies import tables_are_the_best
+from specs.invariants.promises import promises_are_kept
 from specs.invariants.reference import names_exist, problem_is_the_same
 from specs.invariants.rule import Invariant
 from specs.invariants.serving import blobs_come_first, requests_find_a_pipeline, units_are_computed_once
+from specs.invariants.standing_by import standbys_start_in_time
 
 # Without these two the others would look up names that do not exist.
 GROUNDS = (
@@ -30,7 +34,7 @@ INVARIANTS = (
     ),
     Invariant(
         "FULL",
-        "Every target ends with every blob of its LLM; no place receives a blob twice or one that it holds.",
+        "Targets and residents end with every blob of their LLM; no place receives a blob twice or one that it holds.",
         targets_are_filled,
     ),
     Invariant("LAYER", "Every unit of a pipeline is computed exactly once, in order.", units_are_computed_once),
@@ -40,7 +44,7 @@ INVARIANTS = (
     Invariant(
         "SERVE",
         "Every pipeline opens once and has one weight; requests go to open pipelines of their LLM only; "
-        "every target ends with an open pipeline of its own.",
+        "every target ends with an open pipeline of its own, every service with pipelines on devices of their own.",
         requests_find_a_pipeline,
     ),
     Invariant(
@@ -48,5 +52,22 @@ INVARIANTS = (
         "No release removes what its place does not hold, what is still needed there, or the last copy in the cluster.",
         copies_remain,
     ),
+    Invariant(
+        "DEMAND",
+        "In a steady state each pipeline of a service has room, keeps the TPOT and computes its share of the requests.",
+        services_keep_up,
+    ),
+    Invariant(
+        "START",
+        "Every LLM on standby has a resident copy from which it starts within its time, on a place that may keep it.",
+        standbys_start_in_time,
+    ),
+    Invariant(
+        "SPEC",
+        "Every speculation table covers every load and acceptance; each entry meets the SLO if any length does, "
+        "and no length is better.",
+        tables_are_the_best,
+    ),
+    Invariant("SLO", "Predicted TTFT and TPOT at the stated percentile are within each SLO.", promises_are_kept),
     Invariant("BOUND", "Every claim of optimality is derived again from the problem and the plan.", claims_are_true),
 )

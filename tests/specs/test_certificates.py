@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from specs import codec
-from specs.certificates import FORMULAS, NO_FORMULA, Inapplicable, certify, value_of
+from specs.certificates import FORMULAS, NO_FORMULA, Inapplicable, certify, derive, value_of
 from specs.cluster import Link, Place, PlaceKind
 from specs.invariants.facts import Facts
 from specs.plan import Claim, Measure, Method
@@ -33,7 +33,7 @@ from tests.plans import (
 
 
 def bound(name, problem, plan, subject="llm"):
-    return FORMULAS[name].bound(problem, plan, subject)
+    return derive(FORMULAS[name], problem, plan, subject, ())
 
 
 # --- against every order of transfers --------------------------------------------------------------------------------

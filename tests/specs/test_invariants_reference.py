@@ -89,7 +89,7 @@ UNKNOWN = {
         lambda plan: attrs.evolve(plan, routing=(*plan.routing, RoutingWeight(pipeline="nobody", weight=1))),
         "the plan describes no pipeline nobody",
     ),
-    "claim about an LLM": (lambda plan: _evolved(plan, "certificates", 0, subject="gpt"), "gpt, which no target wants"),
+    "claim about an LLM": (lambda plan: _evolved(plan, "certificates", 0, subject="gpt"), "gpt, which nobody wants"),
     "claim about a pipeline": (lambda plan: _evolved(plan, "certificates", -1, subject="llm"), "no pipeline llm"),
 }
 

@@ -4,14 +4,15 @@ import attrs
 import pytest
 
 from specs import codec
-from specs.checker import verify
-from specs.plan import Release, Switch
+from specs.checker import Rejected, verify
+from specs.plan import Activate, Release, Switch
 from specs.problem import Target
 from tests.plans import (
     a_chain,
     a_pipeline,
     a_relocation,
     a_rescue,
+    a_service,
     broken,
     certified,
     gpu,
@@ -121,3 +122,50 @@ def test_the_order_of_steps_is_law_and_not_only_their_times(make, order, rules, 
     changed = certified(problem, _in_order(plan, *order))
     assert broken(problem, changed) == rules
     assert words in str(verify(problem, changed))
+
+
+# --- services --------------------------------------------------------------------------------------------------------
+
+
+def serving_faults(problem, plan):
+    verdict = verify(problem, plan)
+    if not isinstance(verdict, Rejected):
+        return []
+    assert {violation.rule for violation in verdict.violations} == {"SERVE"}
+    return [violation.sentence for violation in verdict.violations]
+
+
+def test_a_service_may_be_one_pipeline_over_two_devices():
+    assert serving_faults(*a_service()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({"depth_max": 1}, ["pipeline pair has 2 stages; it allows 1"]),
+        ({"places": (1, 3)}, ["pipeline pair uses n2/gpu0, which it may not"]),
+    ],
+)
+def test_a_service_keeps_to_its_devices_and_its_depth(changes, sentences):
+    assert serving_faults(*a_service(**changes)) == sentences
+
+
+def test_a_service_needs_an_open_pipeline():
+    problem, plan = a_service()
+    steps = tuple(step for step in plan.steps if not isinstance(step, Activate))
+    idle = certified(problem, attrs.evolve(plan, steps=steps, pipelines=(), routing=()))
+    assert serving_faults(problem, idle) == ["no pipeline of it is open at the end"]
+
+
+def test_pipelines_of_a_service_share_no_device():
+    problem, plan = a_service()
+    (pair,) = plan.pipelines
+    twin = attrs.evolve(pair, id="twin")
+    both = attrs.evolve(
+        plan,
+        pipelines=(pair, twin),
+        steps=(*plan.steps, attrs.evolve(plan.steps[-1], id=9, pipeline="twin")),
+        routing=(*plan.routing, attrs.evolve(plan.routing[0], pipeline="twin")),
+    )
+    said = serving_faults(problem, certified(problem, both))
+    assert said == [f"pipelines pair and twin both use {place}" for place in ("n1/gpu0", "n2/gpu0")]

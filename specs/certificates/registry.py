@@ -1,0 +1,92 @@
+"""Certificates: what a claim's value is in a plan, and which formulas bound it.
+
+A bound speaks of every plan for the same problem with the same blobs (for a pipeline: with as many stages and slots;
+by the forms of `specs.certificates.flow`: with the same copies promised) that keeps the invariants.  Its arguments come
+from the problem and the plan, and from the witness where it has one: any witness gives a true bound.
+"""
+
+from specs.certificates.flow import FLOW
+from specs.certificates.formula import Formula, Inapplicable, derive
+from specs.certificates.lacking import LACKING
+from specs.certificates.layouts import LAYOUTS, service_value
+from specs.certificates.multicast import MULTICAST
+from specs.certificates.pipelines import PIPELINES, pipeline_of
+from specs.certificates.placement import PLACEMENT, mean_start_ns
+from specs.invariants.facts import Facts
+from specs.llm import LlmId
+from specs.plan import Certificate, Claim, Measure, Method
+from specs.timing import decode_ns
+from specs.witness import Witness
+
+NO_FORMULA = "none"  # stands in a certificate that claims no bound
+
+_ALL: tuple[Formula, ...] = (*MULTICAST, *LACKING, *FLOW, *PIPELINES, *LAYOUTS, *PLACEMENT)
+
+FORMULAS = {formula.name: formula for formula in _ALL}
+
+
+def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int | Inapplicable:
+    """Work out what a plan achieves.  The plan must keep rule REF and the subject must exist."""
+    if claim is Claim.BOTTLENECK:
+        if measure is not Measure.NANOS:
+            return Inapplicable(f"a bottleneck is measured in {Measure.NANOS}, not in {measure}")
+        return max(decode_ns(facts.problem, pipeline_of(facts.plan, subject)), default=0)
+    if claim is Claim.START:
+        if measure is not Measure.NANOS:
+            return Inapplicable(f"a start is measured in {Measure.NANOS}, not in {measure}")
+        return mean_start_ns(facts)
+    if claim in {Claim.GOODPUT, Claim.TPOT, Claim.DEVICES, Claim.COST}:
+        return service_value(facts, claim, subject, measure)
+    llm = LlmId(subject)
+    blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
+    moved = [hop for hop in facts.hops if hop.transfer.blob in blobs]
+    ends = {
+        hop.transfer.id: hop.transfer.end_ns if measure is Measure.NANOS else facts.ticks[hop.transfer.id]
+        for hop in moved
+    }
+    if claim is Claim.COMPLETION:
+        return max(ends.values(), default=0)
+    targets = {target.place for target in facts.problem.targets if target.llm == llm}
+    first: dict[str, int] = {blob: 0 for blob, place in facts.held_at_start if blob in blobs and place in targets}
+    for hop in moved:
+        if hop.destination in targets:
+            end = ends[hop.transfer.id]
+            first[hop.transfer.blob] = min(first.get(hop.transfer.blob, end), end)
+    missing = sorted(blobs - first.keys())
+    if missing:
+        return Inapplicable(f"{missing[0]} never reaches a target, so the targets never cover {llm}")
+    return max(first.values(), default=0)
+
+
+def certify(
+    facts: Facts, claim: Claim, subject: str, measure: Measure, formula: str, witness: Witness = ()
+) -> Certificate:
+    """Make the certificate of a claim by one formula, or without a bound where the formula says nothing.
+
+    Raises ValueError when the claim has no value in this plan.
+    """
+    value = value_of(facts, claim, subject, measure)
+    if isinstance(value, Inapplicable):
+        raise ValueError(value.sentence)  # noqa: TRY004 - it is the claim that has no value, not a wrong type
+    bound = derive(FORMULAS[formula], facts.problem, facts.plan, subject, witness)
+    if isinstance(bound, Inapplicable):
+        return Certificate(
+            claim=claim,
+            subject=subject,
+            measure=measure,
+            value=value,
+            bound=0,
+            method=Method.NONE,
+            formula=NO_FORMULA,
+            witness=(),
+        )
+    return Certificate(
+        claim=claim,
+        subject=subject,
+        measure=measure,
+        value=value,
+        bound=bound,
+        method=FORMULAS[formula].method,
+        formula=formula,
+        witness=witness,
+    )
