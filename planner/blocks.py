@@ -33,18 +33,61 @@ def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
     )
 
 
+def cut_at(llm: Llm, blocks: int, borders: Sequence[int]) -> tuple[Blob, ...]:
+    """Cut into this many blobs, or as few more or less as it takes to have a border at each of these tensors.
+
+    An even cut is made, finer borders are added to it; of the even cuts the finest is taken that gives no more than
+    `blocks` blobs in all, or else the coarsest.  Raises CannotCut.
+    """
+    if not borders:
+        return cut(llm, blocks)
+    if not 1 <= blocks <= llm.layers:
+        cut(llm, blocks)  # says why not
+    for fewer in range(blocks, 0, -1):
+        ends = sorted({blob.end_tensor for blob in cut(llm, fewer)} | (set(borders) - {0}))
+        if len(ends) <= blocks or fewer == 1:
+            break
+    return tuple(
+        Blob(
+            id=BlobId(f"{llm.id}/{index}"),
+            llm=llm.id,
+            first_tensor=first,
+            end_tensor=end,
+            bytes=packed_bytes(llm, first, end),
+        )
+        for index, (first, end) in enumerate(itertools.pairwise([0, *ends]))
+    )
+
+
+def fits(llm: Llm, blobs: Sequence[Blob], borders: Sequence[int]) -> bool:
+    """Say whether these blobs are a cut of just this LLM that has a border at each of these tensors."""
+    ends = [0, *(blob.end_tensor for blob in sorted(blobs, key=lambda blob: blob.first_tensor))]
+    firsts = sorted(blob.first_tensor for blob in blobs)
+    return (
+        firsts == ends[:-1]
+        and ends[-1] == len(llm.tensors)
+        and set(borders) <= set(ends)
+        and all(
+            blob.first_tensor < blob.end_tensor and blob.bytes == packed_bytes(llm, blob.first_tensor, blob.end_tensor)
+            for blob in blobs
+        )
+    )
+
+
 def choose_blocks(llm: Llm, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> int:
     """Pick the number of blobs with the least predicted completion.
 
     More blobs fill the multicast sooner but each costs `overhead_ns`; and whole layers do not cut evenly.  Every count
-    is tried: ticks of the optimal multicast (`specs.bounds`) times the time of the largest blob.
+    is tried.
     """
+    counts = range(1, llm.layers + 1)
+    return min(counts, key=lambda blocks: (predicted_ns(llm, blocks, nodes, sources, rate, overhead_ns), blocks))
 
-    def completion_ns(blocks: int) -> int:
-        largest = max(blob.bytes for blob in cut(llm, blocks))
-        return multicast_ticks_bound(nodes, sources, blocks) * (duration_ns(largest, rate) + overhead_ns)
 
-    return min(range(1, llm.layers + 1), key=lambda blocks: (completion_ns(blocks), blocks))
+def predicted_ns(llm: Llm, blocks: int, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> Nanos:
+    """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of the largest blob."""
+    largest = max(blob.bytes for blob in cut(llm, blocks))
+    return Nanos(multicast_ticks_bound(nodes, sources, blocks) * (duration_ns(largest, rate) + overhead_ns))
 
 
 def _layer_starts(llm: Llm) -> list[int]:

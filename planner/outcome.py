@@ -1,5 +1,7 @@
 """The three answers of the planner, as types: a reader who forgets one is told by the type checker."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from specs.checker import VerifiedPlan
@@ -13,12 +15,24 @@ class Planned:
 
 
 @attrs.frozen(kw_only=True)
+class Give:
+    """One number of the problem that, by giving way this far and alone, would end a conflict."""
+
+    limit: str  # "memory of n3/gpu0", "TPOT of llama-70b"
+    allowed: int
+    needed: int
+    sentence: str
+
+
+@attrs.frozen(kw_only=True)
 class Conflict:
-    """One rule that cannot hold: where, and how much is missing, in a sentence for a person."""
+    """One rule that cannot hold: where, how much is missing, and what could give, in sentences for a person."""
 
     rule: str
     where: str
     sentence: str
+    gives: tuple[Give, ...] = ()  # each alone is enough; none: no single number that we know of is
+    proven: bool = True  # no plan whatever keeps the rule; else the planner knows no way to
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +47,19 @@ class Undecided:
     """The planner found no plan and cannot show that there is none: why, in a sentence for a person."""
 
     sentence: str
+    conflicts: tuple[Conflict, ...] = ()  # what stood in the way, none of them proven
+
+
+def no_plan(conflicts: Sequence[Conflict]) -> Infeasible | Undecided:
+    """What conflicts, at least one, say of a problem: a single proven one is enough, and then the others are left out.
+
+    A conflict that is not proven names numbers with which the planner finds a plan, not numbers without which there is
+    none.
+    """
+    if proven := tuple(conflict for conflict in conflicts if conflict.proven):
+        return Infeasible(conflicts=proven)
+    said = "; ".join(f"{conflict.rule} at {conflict.where}: {conflict.sentence}" for conflict in conflicts)
+    return Undecided(sentence=f"nothing that was tried keeps {said}", conflicts=tuple(conflicts))
 
 
 Outcome = Planned | Infeasible | Undecided

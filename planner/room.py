@@ -1,10 +1,9 @@
 """What fits where: what rests in each memory from first to last, and what that leaves for pipelines over nodes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import attrs
 
-from planner.outcome import Conflict
 from planner.stages import Sizes, blob_bytes
 from specs.blobs import Blob
 from specs.cluster import Place, PlaceId, PlaceKind
@@ -30,56 +29,51 @@ class Room:
         return Bytes(max(0, self.left_bytes) // len(self.llms))
 
 
-def impossible(problem: Problem, blobs: Blobs) -> Iterator[Conflict]:
-    """MEM.  What no plan can change: what is wanted at a place, or what is held there at first, exceeds its memory."""
-    for place in problem.cluster.places:
-        wanted = {target.llm for target in problem.targets if target.place == place.id}
-        held = {holding.llm for holding in problem.holdings if holding.place == place.id}
-        parts = []
-        for llm in (llm for llm in problem.llms if llm.id in wanted):
-            sizes = Sizes.of(problem, llm)
-            stage = sizes.local(place.id).stages[0]
-            live = f"{sizes.workload.live_requests_max} requests of {sizes.workload.request_tokens_max} tokens"
-            parts.append((f"weights of {llm.id}", blob_bytes(blobs[llm.id])))
-            parts.append((f"KV of {live}", stage.kv_bytes))
-            parts.append(("workspace", stage.workspace_bytes))
-        yield from _too_much(place, "needs", parts)
-        parts = [(f"weights of {llm.id}", blob_bytes(blobs[llm.id])) for llm in problem.llms if llm.id in held]
-        yield from _too_much(place, "is said to hold", parts)
-
-
-def _too_much(place: Place, does: str, parts: list[tuple[str, Bytes]]) -> Iterator[Conflict]:
-    needed = sum(size for _, size in parts)
-    if needed > place.memory_bytes:
-        items = " + ".join(f"{size:,} bytes ({what})" for what, size in parts)
-        missing = needed - place.memory_bytes
-        sentence = f"{does} {items} = {needed:,} bytes, has {place.memory_bytes:,}: {missing:,} bytes are missing"
-        yield Conflict(rule="MEM", where=place.id, sentence=sentence)
-
-
-def rooms(problem: Problem, blobs: Blobs) -> dict[PlaceId, Room]:
-    """Work out the room at each place that holds or wants an LLM, if nothing is ever given up."""
-    held: dict[PlaceId, set[LlmId]] = {}
-    wanted: dict[PlaceId, set[LlmId]] = {}
+def held_bytes(problem: Problem, blobs: Blobs) -> dict[PlaceId, dict[LlmId, Bytes]]:
+    """Size what places hold at the start: all of an LLM, or the blobs in the runs that are named."""
+    held: dict[PlaceId, dict[LlmId, Bytes]] = {}
     for holding in problem.holdings:
-        held.setdefault(holding.place, set()).add(holding.llm)
+        size = sum(blob.bytes for blob in blobs[holding.llm] if holding.has(blob))
+        here = held.setdefault(holding.place, {})
+        here[holding.llm] = Bytes(here.get(holding.llm, 0) + size)
+    return held
+
+
+def rooms(
+    problem: Problem, blobs: Blobs, standing: Mapping[PlaceId, set[LlmId]] | None = None, *, serve_held: bool = True
+) -> dict[PlaceId, Room]:
+    """Work out the room at each place that holds or wants an LLM, if nothing is ever given up.
+
+    `standing` are LLMs that come to stand by at places.  Without `serve_held` only what is wanted has pipelines.
+    """
+    standing = standing or {}
+    held = held_bytes(problem, blobs)
+    wanted: dict[PlaceId, set[LlmId]] = {}
     for target in problem.targets:
         wanted.setdefault(target.place, set()).add(target.llm)
-    none: set[LlmId] = set()
-    return {
-        place.id: _room(problem, blobs, place, held.get(place.id, none), wanted.get(place.id, none))
-        for place in problem.cluster.places
-        if place.id in held or place.id in wanted
-    }
+    whole = {llm.id: blob_bytes(blobs[llm.id]) for llm in problem.llms}
+    found: dict[PlaceId, Room] = {}
+    for place in problem.cluster.places:
+        here, here_wanted = held.get(place.id, {}), wanted.get(place.id, set())
+        coming = here_wanted | standing.get(place.id, set())
+        if here or coming:
+            rests = {**here, **{llm: whole[llm] for llm in coming}}
+            may_serve = here_wanted | {llm for llm, size in here.items() if serve_held and size == whole[llm]}
+            found[place.id] = _room(problem, place, rests, here_wanted, may_serve)
+    return found
 
 
-def _room(problem: Problem, blobs: Blobs, place: Place, held: set[LlmId], wanted: set[LlmId]) -> Room:
-    here = [llm for llm in problem.llms if llm.id in held | wanted]
-    left: int = place.memory_bytes - sum(blob_bytes(blobs[llm.id]) for llm in here)
+def _room(
+    problem: Problem, place: Place, rests: Mapping[LlmId, Bytes], wanted: set[LlmId], may_serve: set[LlmId]
+) -> Room:
+    here = [llm for llm in problem.llms if llm.id in rests]
+    left: int = place.memory_bytes - sum(rests.values())
     serving = []
     for llm in sorted(here, key=lambda llm: llm.id not in wanted):
         if place.kind is not PlaceKind.DEVICE:
             break
+        if llm.id not in may_serve:
+            continue
         sizes = Sizes.of(problem, llm)
         size = sizes.bytes_of(sizes.local(place.id), place.id)
         if llm.id in wanted or size <= left:

@@ -86,13 +86,19 @@ class Routes:
         """Find the best path between two switches over switches; None when there is none."""
         if first not in self._switches or last not in self._switches:
             return None
-        # A NIC has one way out and one way in.  Following those leaves few pairs of switches to search between,
-        # however many nodes there are.
+        # Switches inside nodes, and NICs, have one way on and one way back.  Following those leaves few pairs of
+        # switches to search between, however many nodes there are.
         head, tail = [first], [last]
-        while head[-1] != last and self._core.out_degree(head[-1]) == 1 and len(head) <= len(self._switches):
-            head += self._core.successors(head[-1])
-        while tail[-1] != head[-1] and self._core.in_degree(tail[-1]) == 1 and len(tail) <= len(self._switches):
-            tail += self._core.predecessors(tail[-1])
+        while head[-1] != last and len(head) <= len(self._switches):
+            onward = [place for place in self._core.successors(head[-1]) if place not in head[-2:]]
+            if len(onward) != 1:
+                break
+            head += onward
+        while tail[-1] != head[-1] and len(tail) <= len(self._switches):
+            before = [place for place in self._core.predecessors(tail[-1]) if place not in tail[-2:]]
+            if len(before) != 1:
+                break
+            tail += before
         middle = self._shortest(head[-1], tail[-1])
         if middle is None:
             return None

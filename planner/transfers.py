@@ -34,6 +34,7 @@ class Schedule:
 
     transfers: tuple[Transfer, ...]
     routes: tuple[Route, ...]
+    pause_ns: Nanos = Nanos(0)  # when all but the late moves are over; none of those has begun
 
     def arrivals(self, routes: Routes) -> dict[PlaceId, list[tuple[Nanos, BlobId]]]:
         """List when which blob is held at each destination, in order of time."""
@@ -44,10 +45,19 @@ class Schedule:
         return {place: sorted(arrivals) for place, arrivals in found.items()}
 
 
+# Blobs stay in their order as long as they are less larger than this part of the smallest.
+_SIZE_STEPS = 8
+
+
 def multicast_moves(blobs: Sequence[Blob], sources: Sequence[PlaceId], receivers: Sequence[PlaceId]) -> list[Move]:
-    """Order the moves that bring every blob from the sources to every receiver."""
+    """Order the moves that bring every blob from the sources to every receiver, much larger blobs last.
+
+    While holders are few, what moves keeps all others waiting; later nobody waits for one blob.
+    """
     if not receivers:
         return []
+    least = max(1, min((blob.bytes for blob in blobs), default=1))
+    blobs = sorted(blobs, key=lambda blob: _SIZE_STEPS * blob.bytes // least)
     places = [*sources, *receivers]
     sends = multicast_ticks(len(places), len(sources), len(blobs))
     chunks = min(len(sources), len(receivers))
@@ -75,12 +85,38 @@ def _contiguous_chunks(blocks: int, chunks: int) -> list[int]:
     return renamed
 
 
-def schedule(routes: Routes, moves: Iterable[Move]) -> Schedule:
+def schedule(routes: Routes, moves: Iterable[Move], late_moves: Iterable[Move] = ()) -> Schedule:
     """Give every move a route, a rate and times: in the given order, each as early as its links and its blob allow.
+
+    Late moves begin when all others are over, and memory has been given up for them.
 
     Raises NoRoute when two memories are not connected.
     """
-    moves = list(moves)
+    return followed_by(_laid(routes, list(moves)), routes, late_moves)
+
+
+def followed_by(first: Schedule, routes: Routes, late_moves: Iterable[Move]) -> Schedule:
+    """Lay more moves after all of a schedule.  Raises NoRoute when two memories are not connected."""
+    late = _laid(routes, list(late_moves))
+    if not late.transfers:
+        return first
+    known = {route: index for index, route in enumerate(first.routes)}
+    number = [known.setdefault(route, len(known)) for route in late.routes]
+    begin = first.pause_ns + 1
+    after = tuple(
+        attrs.evolve(
+            each,
+            id=StepId(each.id + len(first.transfers)),
+            route=number[each.route],
+            start_ns=Nanos(each.start_ns + begin),
+            end_ns=Nanos(each.end_ns + begin),
+        )
+        for each in late.transfers
+    )
+    return attrs.evolve(first, transfers=(*first.transfers, *after), routes=tuple(known))
+
+
+def _laid(routes: Routes, moves: Sequence[Move]) -> Schedule:
     paths = [routes.route(move.source, move.destination) for move in moves]
     lanes = _Lanes(routes, paths)
     held: dict[tuple[BlobId, PlaceId], Nanos] = {}
@@ -105,7 +141,8 @@ def schedule(routes: Routes, moves: Iterable[Move]) -> Schedule:
         )
         for number, (start, _, blob, route, end) in enumerate(sorted(timed))
     )
-    return Schedule(transfers=transfers, routes=tuple(index_of))
+    pause = max((end for *_, end in timed), default=Nanos(0))
+    return Schedule(transfers=transfers, routes=tuple(index_of), pause_ns=pause)
 
 
 class _Lanes:

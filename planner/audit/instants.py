@@ -5,6 +5,7 @@ Predicted instants count from the plan's start.  Measured ones count from the ru
 node against an instant of another is as good as those clocks agree.  None: it did not happen.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -200,7 +201,10 @@ def _llms(
     found = []
     for llm in problem.llms:
         blobs = [blob for blob in plan.blobs if blob.llm == llm.id]
-        holders = {holding.place for holding in problem.holdings if holding.llm == llm.id}
+        held = [(blob.id, each.place) for each in problem.holdings for blob in blobs if each.has(blob)]
+        count = Counter(place for _, place in held)
+        holders = {place for place, found_here in count.items() if found_here == len(blobs)}
+        there = {**arrivals, **dict.fromkeys(held, Nanos(0))}
         wanted = [target.place for target in problem.targets if target.llm == llm.id]
         anywhere = [tokens[each.id] for each in plan.pipelines if each.llm == llm.id and each.id in tokens]
         received = [
@@ -211,8 +215,8 @@ def _llms(
         found.append(
             LlmInstants(
                 llm=llm.id,
-                first_cover_ns=_first_cover(blobs, wanted, holders, arrivals),
-                full_load_ns=_full_load(blobs, wanted, holders, arrivals),
+                first_cover_ns=_first_cover(blobs, wanted, there),
+                full_load_ns=_full_load(blobs, wanted, there),
                 first_token_ns=min(anywhere, default=None),
                 receiver_token_ns=min(received, default=None),
             )
@@ -220,10 +224,8 @@ def _llms(
     return tuple(found)
 
 
-def _first_cover(blobs: list[Blob], wanted: list[PlaceId], holders: set[PlaceId], arrivals: Arrivals) -> Nanos | None:
-    """When the last blob reaches its first target; 0 when a target holds the LLM from the start."""
-    if not holders.isdisjoint(wanted) or not blobs:
-        return Nanos(0)
+def _first_cover(blobs: list[Blob], wanted: list[PlaceId], arrivals: Arrivals) -> Nanos | None:
+    """When the last blob reaches its first target; 0 when targets together hold the LLM from the start."""
     firsts = [
         min((arrivals[blob.id, place] for place in wanted if (blob.id, place) in arrivals), default=None)
         for blob in blobs
@@ -232,9 +234,9 @@ def _first_cover(blobs: list[Blob], wanted: list[PlaceId], holders: set[PlaceId]
     return max(known, default=Nanos(0)) if len(known) == len(firsts) else None
 
 
-def _full_load(blobs: list[Blob], wanted: list[PlaceId], holders: set[PlaceId], arrivals: Arrivals) -> Nanos | None:
+def _full_load(blobs: list[Blob], wanted: list[PlaceId], arrivals: Arrivals) -> Nanos | None:
     """When the last target has its last blob."""
-    pairs = [(blob.id, place) for place in wanted if place not in holders for blob in blobs]
+    pairs = [(blob.id, place) for place in wanted for blob in blobs]
     if any(pair not in arrivals for pair in pairs):
         return None
     return max((arrivals[pair] for pair in pairs), default=Nanos(0))

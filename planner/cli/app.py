@@ -2,10 +2,10 @@
 
 import typer
 
-from planner.cli import audit, check, describe, plan, show
+from planner.cli import audit, check, describe, mix, plan, show
 
 # Each is a function whose signature and docstring are the command's options and help.
-COMMANDS = (describe.describe, plan.plan, check.check, show.show, audit.audit)
+COMMANDS = (describe.describe, plan.plan, check.check, show.show, audit.audit, mix.mix)
 
 
 def make_app() -> typer.Typer:

@@ -11,7 +11,7 @@ from planner.description.fit import Fit, fits
 from planner.description.hardware import CPU
 from planner.description.node_groups import GroupLink, NodeGroup, uplinks
 from planner.description.wording import say_duration, say_names, say_network_rate, say_operations, say_rate, say_size
-from specs.cluster import Link, PlaceKind
+from specs.cluster import Link, PlaceId, PlaceKind
 from specs.llm import Llm
 from specs.problem import Problem
 from specs.units import BytesPerSecond, Nanos
@@ -99,11 +99,15 @@ def demand_tables(problem: Problem) -> Iterator[Table]:
         if slo is not None:
             ttft, tpot = say_duration(slo.ttft_ns_max), say_duration(slo.tpot_ns_max)
             promise = f"p{slo.percentile}: TTFT {ttft}, TPOT {tpot}"
-        held = say_names(holding.place for holding in problem.holdings if holding.llm == llm.id)
+        mine = [holding for holding in problem.holdings if holding.llm == llm.id]
+        held = say_names(holding.place for holding in mine if holding.whole)
+        if parts := say_names(dict.fromkeys(holding.place for holding in mine if not holding.whole)):
+            held += f"{', ' if held else ''}in part: {parts}"
         wanted = say_names(target.place for target in problem.targets if target.llm == llm.id)
         use.add_row(llm.id, *(f"{number:,}" for number in (*numbers, *limits)), promise, held, wanted)
     yield llms
     yield use
+    yield from _wish_tables(problem)
     if problem.profile.rates:
         measured = _table("Profile", "device", "dtype", "compute", "memory", ">overhead/unit", "source")
         for rate in problem.profile.rates:
@@ -111,6 +115,32 @@ def demand_tables(problem: Problem) -> Iterator[Table]:
             overhead = say_duration(rate.overhead_ns_per_unit)
             measured.add_row(rate.device, rate.dtype, compute, memory, overhead, rate.source)
         yield measured
+
+
+def _wish_tables(problem: Problem) -> Iterator[Table]:
+    """Make the tables of services and standbys: what each asks, which places it may use, how much these have free."""
+    sizes = {place.id: place.memory_bytes for place in problem.cluster.places}
+    taken = {fit.place.id: fit.weights_bytes for fit in fits(problem)}
+    weights = {llm.id: sum(tensor.bytes for tensor in llm.tensors) for llm in problem.llms}
+
+    def free(places: tuple[PlaceId, ...]) -> tuple[str, str]:
+        left = [max(0, sizes[place] - taken.get(place, 0)) for place in places]
+        return say_size(max(left)), say_size(sum(left))
+
+    if problem.services:
+        found = _table("Services", "LLM", "best in", ">stages", ">moves", "may use", ">weights", ">most free", ">free")
+        for each in problem.services:
+            moves = "" if each.moves_max is None else f"{each.moves_max:,}"
+            size = say_size(weights[each.llm])
+            places = say_names(each.places)
+            found.add_row(each.llm, each.objective.value, f"{each.depth_max}", moves, places, size, *free(each.places))
+        yield found
+    if problem.standbys:
+        found = _table("Standbys", "LLM", ">starts within", "may rest in", ">weights", ">most free", ">free")
+        for standby in problem.standbys:
+            start, size = say_duration(standby.start_ns_max), say_size(weights[standby.llm])
+            found.add_row(standby.llm, start, say_names(standby.places), size, *free(standby.places))
+        yield found
 
 
 def fit_table(problem: Problem) -> Table:

@@ -6,7 +6,7 @@ from planner.cli.output import write_whole
 from planner.errors import BadPlan
 from specs import codec
 from specs.checker import Rejected, VerifiedPlan, verify
-from specs.errors import MalformedDocument
+from specs.errors import InvalidProblem, MalformedDocument
 from specs.plan import FORMAT, Plan
 from specs.problem import Problem
 
@@ -23,23 +23,58 @@ def write_document(path: Path, verified: VerifiedPlan) -> int:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan.  Raises BadPlan."""
+    """Read a plan, also out of a document.  Raises BadPlan."""
+    parsed = _parsed(path)
+    in_document = isinstance(parsed, dict) and parsed.keys() == {"plan", "problem"}
+    return _plan(path, parsed["plan"] if isinstance(parsed, dict) and in_document else parsed)
+
+
+def _parsed(path: Path) -> object:
     try:
-        data = path.read_bytes()
+        return codec.parse(path.read_bytes())
     except OSError as error:
         raise BadPlan(f"{path}: cannot be read: {error.strerror}") from error
+    except MalformedDocument as error:
+        raise BadPlan(f"{path}: {error}") from error
+
+
+def _plan(path: Path, parsed: object) -> Plan:
+    if isinstance(parsed, dict) and parsed.get("format", FORMAT) != FORMAT:
+        raise BadPlan(f"{path}: format {parsed['format']!r:.40}; this version reads format {FORMAT}")
     try:
-        parsed = codec.parse(data)
-        if isinstance(parsed, dict) and parsed.get("format", FORMAT) != FORMAT:
-            raise BadPlan(f"{path}: format {parsed['format']!r:.40}; this version reads format {FORMAT}")
         return codec.read(Plan, parsed, "plan")
     except MalformedDocument as error:
         raise BadPlan(f"{path}: {error}") from error
 
 
+def read_begun(path: Path, described: Problem) -> VerifiedPlan:
+    """Read a plan that was being carried out: a document, with its problem, or a plan of the problem described.
+
+    Raises BadPlan, also for a plan that the checker rejects.
+    """
+    parsed = _parsed(path)
+    problem, part = described, parsed
+    if isinstance(parsed, dict) and parsed.keys() == {"plan", "problem"}:
+        try:
+            problem, part = codec.read(Problem, parsed["problem"], "problem"), parsed["plan"]
+        except (MalformedDocument, InvalidProblem) as error:
+            raise BadPlan(f"{path}: {error}") from error
+    plan = _plan(path, part)
+    if plan.problem != codec.digest(problem):
+        raise BadPlan(
+            f"{path}: the plan is for problem {plan.problem[:12]}, described is {codec.digest(problem)[:12]}; give the "
+            "document that the daemons took (--document writes it), which has its problem"
+        )
+    return _verified(path, problem, plan)
+
+
 def read_verified(problem: Problem, path: Path) -> VerifiedPlan:
     """Read a plan and have the checker pass it.  Raises BadPlan, also for a plan that the checker rejects."""
-    verdict = verify(problem, read_plan(path))
+    return _verified(path, problem, read_plan(path))
+
+
+def _verified(path: Path, problem: Problem, plan: Plan) -> VerifiedPlan:
+    verdict = verify(problem, plan)
     if isinstance(verdict, Rejected):
         rules = ", ".join(sorted({each.rule for each in verdict.violations}))
         raise BadPlan(f"{path}: the plan breaks {rules}: {verdict.violations[0].sentence}; `holdfast check` says all")

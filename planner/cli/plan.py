@@ -2,78 +2,175 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
+import attrs
 import typer
 from rich.console import Console
 
+from planner.audit.journals import read_journals
+from planner.cli import plan_options as options
 from planner.cli.describe import read_with_progress
-from planner.cli.documents import read_plan, write_document, write_plan
+from planner.cli.documents import read_begun, read_plan, write_document, write_plan
 from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
+from planner.cli.explain_tables import explanation_summary, explanation_tables
 from planner.cli.output import keep
-from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary
-from planner.outcome import Infeasible, Planned, Undecided
+from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary, resident_table
+from planner.cli.searching import make_search, shown
+from planner.explain.decisions import Explanation, explain
+from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
+from planner.repair import lost_by, records_of_run, repair
+from planner.search import Search
 from planner.solve import Request, solve
 from specs import codec
+from specs.checker import VerifiedPlan
+from specs.cluster import NodeId
+from specs.plan import Plan
+from specs.problem import Problem
 
 _CONFLICTS_SHOWN = 8
 
 
-def plan(
-    description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
-    out: Annotated[Path | None, typer.Option(metavar="PLAN.json", help="Write the plan here.")] = None,
-    document: Annotated[
-        Path | None,
-        typer.Option(metavar="DOCUMENT.json", help="Write the plan with its problem here: what daemons take."),
-    ] = None,
-    blocks: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Blocks per LLM; chosen for the least time otherwise.")
-    ] = None,
-    after: Annotated[
-        Path | None, typer.Option(metavar="PLAN.json", help="The plan that this one follows: its parent.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of tables.")] = False,
+def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
+    description: options.Description,
+    out: options.Out = None,
+    document: options.Document = None,
+    blocks: options.Blocks = None,
+    after: options.After = None,
+    journal: options.Journal = None,
+    lost: options.Lost = None,
+    back: options.Back = None,
+    within: options.Within = None,
+    reproducible: options.Reproducible = False,
+    steps: options.Steps = None,
+    seed: options.Seed = 0,
+    explained: options.Explain = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Find a plan, have the checker pass it, say how far from the optimum it can be, and write it."""
-    keep(read=description, written=out)
-    keep(read=description, written=document)
+    """Find a plan, have the checker pass it, say how far from the optimum it can be, and write it.
+
+    Ctrl-C gives the best plan found so far (exit code 0 if there is one, else 3); a second one ends at once (130).
+    With --after and --journal it repairs: what has arrived under the plan before is kept, nodes that are lost go.
+    """
+    for written in (out, document):
+        for read in (description, *(() if after is None else (after,)), *(journal or ())):
+            keep(read=read, written=written)
+    search = make_search(within=within, reproducible=reproducible, steps=steps, seed=seed)
     problem = read_with_progress(description)
-    parent = None if after is None else read_plan(after)
-    console = Console(stderr=True)
-    with console.status(f"planning for {problem.name}"):
-        began = time.monotonic()
-        outcome = solve(problem, Request(blocks=blocks, parent=parent))
-        elapsed = time.monotonic() - began
+    begun = _begun(problem, after, journal, lost, back)
+    began = time.monotonic()
+    with shown(search, f"planning for {problem.name}"):
+        outcome = _solved(problem, begun, blocks, search)
+    elapsed = time.monotonic() - began
     match outcome:
         case Planned(verified=verified):
-            size = len(codec.encode(verified.plan)) if out is None else write_plan(out, verified.plan)
-            if document is not None:
-                write_document(document, verified)
-            if as_json:
-                typer.echo(json.dumps(plan_summary(verified), indent=2))
-            else:
-                _print(verified.plan.problem, size, elapsed, out)
-                tables = Console(width=None if Console().is_terminal else 120)
-                tables.print(certificate_table(verified))
-                tables.print(pipeline_table(verified))
+            why = explain(verified) if explained else None
+            _write_and_print(verified, out, document, as_json=as_json, elapsed=elapsed, search=search, why=why)
             raise typer.Exit(GOOD)
         case Infeasible(conflicts=conflicts):
-            if as_json:
-                rows = [{"rule": c.rule, "where": c.where, "sentence": c.sentence} for c in conflicts]
-                typer.echo(json.dumps({"infeasible": rows}, indent=2))
-            else:
-                typer.echo("no plan: the problem is infeasible")
-                for conflict in conflicts[:_CONFLICTS_SHOWN]:
-                    typer.echo(f"  {conflict.rule} at {conflict.where}: {conflict.sentence}")
-                if len(conflicts) > _CONFLICTS_SHOWN:
-                    typer.echo(f"  ... and at {len(conflicts) - _CONFLICTS_SHOWN:,} other places (--json has all)")
+            _print_conflicts(conflicts, as_json=as_json)
             raise typer.Exit(INFEASIBLE)
-        case Undecided(sentence=sentence):
-            typer.echo(json.dumps({"undecided": sentence}, indent=2) if as_json else f"undecided: {sentence}")
+        case Undecided():
+            _print_undecided(outcome, as_json=as_json)
             raise typer.Exit(UNDECIDED)
 
 
-def _print(problem: str, size: int, elapsed: float, out: Path | None) -> None:
+@attrs.frozen(kw_only=True)
+class _Begun:
+    """The plan before, and where it stopped."""
+
+    plan: Plan
+    stopped: Problem | Infeasible | None  # the problem that is left; absent: the plan before is not looked into
+
+
+def _begun(
+    problem: Problem,
+    after: Path | None,
+    journals: Sequence[Path] | None,
+    lost: Sequence[str] | None,
+    back: Sequence[str] | None,
+) -> _Begun | None:
+    if not (journals or lost or back):
+        return None if after is None else _Begun(plan=read_plan(after), stopped=None)
+    if after is None:
+        raise typer.BadParameter("a repair needs the plan that was carried out", param_hint="'--after'")
+    before = read_begun(after, problem)
+    nodes = {node.id for node in (*before.problem.cluster.nodes, *problem.cluster.nodes)}
+    for option, named in (("--lost", lost), ("--back", back)):
+        if unknown := [name for name in named or () if name not in nodes]:
+            raise typer.BadParameter(f"{unknown[0]!r:.60} is no node of the cluster", param_hint=f"'{option}'")
+    if both := sorted(set(lost or ()) & set(back or ())):
+        raise typer.BadParameter(f"{both[0]} cannot be both lost and back", param_hint="'--back'")
+    gone, returned = (frozenset(NodeId(name) for name in named or ()) for named in (lost, back))
+    found = [each for each in read_journals(journals or ()) if each.node not in gone | returned]
+    records = records_of_run(found, before.problem, before.plan)
+    for node, by in lost_by(records, gone).items():
+        if node not in gone | returned:
+            typer.echo(f"{node} counts as lost: {', '.join(by)} lost it", err=True)
+    stopped = repair(before.problem, before.plan, records, gone, back=returned, wanted=problem)
+    return _Begun(plan=before.plan, stopped=stopped)
+
+
+def _solved(problem: Problem, begun: _Begun | None, blocks: int | None, search: Search) -> Outcome:
+    if begun is None:
+        return solve(problem, Request(blocks=blocks), search)
+    if isinstance(begun.stopped, Infeasible):
+        return begun.stopped
+    return solve(begun.stopped or problem, Request(blocks=blocks, parent=begun.plan), search)
+
+
+def _write_and_print(
+    verified: VerifiedPlan,
+    out: Path | None,
+    document: Path | None,
+    *,
+    as_json: bool,
+    elapsed: float,
+    search: Search,
+    why: Explanation | None,
+) -> None:
+    size = len(codec.encode(verified.plan)) if out is None else write_plan(out, verified.plan)
+    if document is not None:
+        write_document(document, verified)
+    if as_json:
+        reasons = {} if why is None else {"explanation": explanation_summary(why)}
+        typer.echo(json.dumps(plan_summary(verified) | reasons, indent=2))
+        return
     written = "not written (use --out)" if out is None else f"written to {out}"
-    typer.echo(f"planned and verified in {elapsed:.2f} s for problem {problem[:12]}; {size:,} bytes, {written}")
+    typer.echo(
+        f"planned and verified in {elapsed:.2f} s for problem {verified.plan.problem[:12]}; {size:,} bytes, {written}"
+    )
+    if search.cut_short:
+        typer.echo("the search was ended early: this is the best plan that it had")
+    tables = Console(width=None if Console().is_terminal else 120)
+    tables.print(certificate_table(verified))
+    tables.print(pipeline_table(verified))
+    if (residents := resident_table(verified)) is not None:
+        tables.print(residents)
+    for table in () if why is None else explanation_tables(why):
+        tables.print(table)
+
+
+def _print_conflicts(conflicts: Sequence[Conflict], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"infeasible": [attrs.asdict(conflict) for conflict in conflicts]}, indent=2))
+        return
+    typer.echo("no plan: the problem is infeasible")
+    for conflict in conflicts[:_CONFLICTS_SHOWN]:
+        typer.echo(f"  {conflict.rule} at {conflict.where}: {conflict.sentence}")
+        for give in conflict.gives:
+            typer.echo(f"    enough by itself - {give.sentence}")
+    if len(conflicts) > _CONFLICTS_SHOWN:
+        typer.echo(f"  ... and at {len(conflicts) - _CONFLICTS_SHOWN:,} other places (--json has all)")
+
+
+def _print_undecided(outcome: Undecided, *, as_json: bool) -> None:
+    if as_json:
+        stood = [attrs.asdict(conflict) for conflict in outcome.conflicts]
+        typer.echo(json.dumps({"undecided": outcome.sentence, "conflicts": stood}, indent=2))
+        return
+    typer.echo(f"undecided: {outcome.sentence}")
+    for conflict in outcome.conflicts[:_CONFLICTS_SHOWN]:
+        for give in conflict.gives:
+            typer.echo(f"    enough for {conflict.where} by itself - {give.sentence}")

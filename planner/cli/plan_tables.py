@@ -16,16 +16,26 @@ def seconds(nanos: int) -> str:
     return f"{nanos / 1e6:.3f} ms" if nanos >= 1_000_000 else f"{nanos / 1e3:.3f} us"
 
 
-def _amount(certificate: Certificate, number: int) -> str:
-    return seconds(number) if certificate.measure is Measure.NANOS else f"{number:,} ticks"
+def amount(measure: Measure, number: int) -> str:
+    """Write a figure of a certificate for a person."""
+    match measure:
+        case Measure.NANOS:
+            return seconds(number)
+        case Measure.MILLITOKENS_PER_SECOND:
+            return f"{number / 1000:,.1f} tokens/s"
+        case Measure.MICRODOLLARS_PER_HOUR:
+            return f"${number / 1_000_000:,.2f}/h"
+        case _:
+            return f"{number:,} {measure.value}"
 
 
-def _gap(certificate: Certificate) -> str:
+def gap(certificate: Certificate) -> str:
+    """Say how much better another plan might be, as a part of the bound."""
     if certificate.value == certificate.bound:
         return "0, optimal"
     if not certificate.bound:
         return "unknown"
-    return f"{(certificate.value - certificate.bound) / certificate.bound:.2%}"
+    return f"{abs(certificate.value - certificate.bound) / certificate.bound:.2%}"
 
 
 def _units(stage: Stage) -> str:
@@ -40,7 +50,13 @@ def certificate_table(verified: VerifiedPlan) -> Table:
         table.add_column(column, justify="right" if side == "right" else "left", overflow="fold")
     table.add_column("how the bound is known", overflow="fold")
     for each in verified.plan.certificates:
-        row = (each.claim.value, each.subject, _amount(each, each.value), _amount(each, each.bound), _gap(each))
+        row = (
+            each.claim.value,
+            each.subject,
+            amount(each.measure, each.value),
+            amount(each.measure, each.bound),
+            gap(each),
+        )
         table.add_row(*row, f"{each.method.value}: {each.formula}")
     return table
 
@@ -63,6 +79,20 @@ def pipeline_table(verified: VerifiedPlan, rows_max: int = 40) -> Table:
     return table
 
 
+def resident_table(verified: VerifiedPlan) -> Table | None:
+    """Tabulate copies that stand by, and from where into which device they start; None where there are none."""
+    if not verified.plan.residents:
+        return None
+    links = {link.id: link for link in verified.problem.cluster.links}
+    table = Table(title="standing by", title_justify="left")
+    for column in ("LLM", "rests in", "starts in"):
+        table.add_column(column, overflow="fold")
+    for each in verified.plan.residents:
+        into = each.place if each.route is None else links[verified.plan.routes[each.route].links[-1]].destination
+        table.add_row(each.llm, each.place, into)
+    return table
+
+
 def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
     """Summarise a plan for programs."""
     plan = verified.plan
@@ -71,6 +101,10 @@ def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
         "generation": plan.generation,
         "parent": plan.parent,
         "planner": plan.provenance.planner,
+        "solvers": list(plan.provenance.solvers),
+        "seed": plan.provenance.seed,
+        "steps_max": plan.provenance.steps_max,
+        "within_ns": plan.provenance.within_ns,
         "blobs": len(plan.blobs),
         "transfers": sum(isinstance(step, Transfer) for step in plan.steps),
         "pipelines": [
@@ -84,6 +118,7 @@ def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
             }
             for pipeline in plan.pipelines
         ],
+        "residents": [{"llm": each.llm, "place": each.place} for each in plan.residents],
         "certificates": [
             {
                 "claim": each.claim.value,

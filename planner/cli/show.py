@@ -26,7 +26,7 @@ def show(
         typer.Option(metavar="PATH", help="A journal of the run, or a directory with journals; may be repeated."),
     ] = None,
 ) -> None:
-    """Write one self-contained page: the multicast over time, lanes per port and node, pipelines, certificates."""
+    """Write one self-contained page: the multicast over time, the flow and its bottleneck, lanes, pipelines, bounds."""
     for read in (description, plan, *(journal or ())):
         keep(read=read, written=out)
     verified = read_verified(read_with_progress(description), plan)

@@ -8,7 +8,7 @@ from planner.description.devices import known_kinds
 from planner.description.document import Faults, Item, optional
 from planner.description.hardware import NODE_KEYS, HardwareReader, parse_addresses, parse_name, parse_names
 from planner.description.place_graph import link_pair, node_graph
-from planner.description.quantities import parse_duration, parse_flops, parse_rate, parse_size
+from planner.description.quantities import parse_duration, parse_flops, parse_price, parse_rate, parse_size
 from specs.cluster import Cluster, DeviceKind, DeviceKindName, Link, Node, NodeId, Place, PlaceId, PlaceKind
 from specs.codec import nearest
 from specs.units import Bytes, BytesPerSecond, FlopsPerSecond, Nanos
@@ -46,6 +46,18 @@ def read_device_kinds(item: Item | None) -> dict[DeviceKindName, DeviceKind]:
             source=fields["source"].text() if "source" in fields else "",
         )
     return kinds
+
+
+def with_prices(kinds: dict[DeviceKindName, DeviceKind], item: Item | None) -> dict[DeviceKindName, DeviceKind]:
+    """Give kinds the rents under `prices:`."""
+    priced = dict(kinds)
+    for key, value in item.entries() if item else ():
+        name = DeviceKindName(key.text())
+        if name not in kinds:
+            key.fault(f"the device kind {name!r:.40} is not known; {nearest(name, kinds)}")
+            continue
+        priced[name] = attrs.evolve(kinds[name], microdollars_per_hour=value.read(parse_price, 0))
+    return priced
 
 
 def read_cluster_section(item: Item, kinds: dict[DeviceKindName, DeviceKind], faults: Faults) -> Cluster:

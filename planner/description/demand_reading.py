@@ -7,14 +7,17 @@ import attrs
 
 from planner.description.checkpoint import Progress, read_llm
 from planner.description.document import Item, optional
+from planner.description.drafting_reading import read_drafting
 from planner.description.hardware import parse_name
-from planner.description.name_ranges import expand
+from planner.description.place_names import PlaceNames
 from planner.description.quantities import parse_count, parse_duration, parse_flops, parse_per_hour, parse_rate
+from planner.description.wish_reading import Wishes, read_wishes
 from planner.errors import BadCheckpoint
-from specs.cluster import Cluster, DeviceKindName, PlaceId, PlaceKind
+from specs.cluster import Cluster, DeviceKindName
 from specs.codec import nearest
+from specs.drafting import Drafting
 from specs.llm import Llm, LlmId
-from specs.problem import Holding, Target
+from specs.problem import Holding
 from specs.profile import DeviceRate, Profile
 from specs.units import BytesPerSecond, FlopsPerSecond, Nanos, Tokens
 from specs.workload import Slo, Workload
@@ -33,7 +36,8 @@ class Demand:
     workload: Workload
     slo: Slo | None
     holdings: tuple[Holding, ...]
-    targets: tuple[Target, ...]
+    wishes: Wishes
+    drafting: Drafting | None
 
 
 def read_llm_entry(
@@ -42,12 +46,14 @@ def read_llm_entry(
     """Read one entry under `llms:`; paths are relative to `directory`.  None, with a fault recorded, if unusable."""
     key, item = entry
     llm_id = LlmId(key.read(parse_name, "unnamed"))
-    fields = item.fields(required=("checkpoint", "workload", "held"), optional=("slo", "wanted"))
+    fields = item.fields(
+        required=("checkpoint", "workload", "held"), optional=("slo", "wanted", "serve", "standby", "drafting")
+    )
     if "workload" not in fields or "checkpoint" not in fields:
         return None
-    places = _PlaceReader(cluster)
+    places = PlaceNames(cluster)
     held = places.read(fields.get("held"))
-    wanted = [(each, place) for each, place in places.read(fields.get("wanted")) if places.is_device(each, place)]
+    wishes = read_wishes(llm_id, fields, places)
     workload = _read_workload(llm_id, fields["workload"])
     slo = _read_slo(llm_id, fields["slo"]) if "slo" in fields else None
     checkpoint = fields["checkpoint"].text()
@@ -66,7 +72,8 @@ def read_llm_entry(
         workload=workload,
         slo=slo,
         holdings=tuple(Holding(llm=llm_id, place=place) for _, place in held),
-        targets=tuple(Target(llm=llm_id, place=place) for _, place in wanted),
+        wishes=wishes,
+        drafting=read_drafting(llm_id, fields["drafting"]) if "drafting" in fields else None,
     )
 
 
@@ -84,11 +91,12 @@ def read_profile(item: Item | None, kinds: tuple[DeviceKindName, ...]) -> Profil
             continue
         if dtype not in _DTYPES:
             fields["dtype"].fault(f"the dtype {dtype!r:.40} is not known; write one of {', '.join(_DTYPES)}")
+            continue
         if (device, dtype) in rates:
             row.fault(f"the rates of {device} with {dtype} are given twice")
         rates[device, dtype] = DeviceRate(
             device=device,
-            dtype=dtype or _DTYPES[0],
+            dtype=dtype,
             flops_per_second=fields["compute"].read(parse_flops, FlopsPerSecond(1)),
             memory_bytes_per_second=fields["memory"].read(parse_rate, BytesPerSecond(1)),
             overhead_ns_per_unit=fields["overhead"].read(parse_duration, _NO_DURATION),
@@ -128,57 +136,3 @@ def _read_slo(llm_id: LlmId, item: Item) -> Slo | None:
         return None
     durations = [optional(fields, key, parse_duration) or _NO_DURATION for key in ("ttft", "tpot")]
     return Slo(llm=llm_id, percentile=percentile, ttft_ns_max=durations[0], tpot_ns_max=durations[1])
-
-
-class _PlaceReader:
-    """Reads places by their names, or by the name of a node with exactly one device."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._kinds = {place.id: place.kind for place in cluster.places}
-        self._nodes: dict[str, list[PlaceId]] = {node.id: [] for node in cluster.nodes}
-        for place in cluster.places:
-            if place.node is not None and place.kind is PlaceKind.DEVICE:
-                self._nodes[place.node].append(place.id)
-
-    def read(self, item: Item | None) -> list[tuple[Item, PlaceId]]:
-        """List the places with the item that names each; a place named twice is a fault."""
-        found: dict[PlaceId, Item] = {}
-        for each in item.members() if item else ():
-            for name in each.read(expand, ()):
-                place = self._find(each, name)
-                if place in found:
-                    each.fault(f"{place} is named twice")
-                elif place is not None:
-                    found[place] = each
-        return [(each, place) for place, each in found.items()]
-
-    def is_device(self, item: Item, place: PlaceId) -> bool:
-        """Whether the place computes; a fault if not."""
-        if self._kinds[place] is not PlaceKind.DEVICE:
-            item.fault(f"{place} is a {self._kinds[place]}, which computes nothing; an LLM is wanted on devices")
-            return False
-        return True
-
-    def _find(self, item: Item, name: str) -> PlaceId | None:
-        if name in self._nodes:
-            devices = self._nodes[name]
-            if len(devices) > 1:
-                item.fault(f"{name} has {len(devices)} devices; say which, for example {devices[0]}")
-                return None
-            return devices[0]
-        place = PlaceId(name)
-        if place not in self._kinds:
-            node = name.partition("/")[0]
-            beside = [place for place in self._kinds if place.startswith(f"{node}/")] if node in self._nodes else []
-            item.fault(f"there is no node or memory {name!r:.60}; {_nearest(name, beside or list(self._nodes))}")
-            return None
-        if self._kinds[place] is PlaceKind.SWITCH:
-            item.fault(f"{name} is a switch, which has no memory")
-            return None
-        return place
-
-
-def _nearest(name: str, known: list[str] | list[PlaceId]) -> str:
-    """As `nearest`, but a thousand nodes are not listed."""
-    said = nearest(name, known)
-    return said if len(said) <= 200 else f"known are {known[0]}, {known[1]} and {len(known) - 2} others"

@@ -1,5 +1,8 @@
 """Whether what is held and wanted fits, place by place: rule MEM before any plan is made."""
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
 import attrs
 
 from planner.outcome import Conflict
@@ -39,7 +42,7 @@ def fits(problem: Problem) -> tuple[Fit, ...]:
         held = {holding.llm for holding in problem.holdings if holding.place == place.id}
         wanted = {target.llm for target in problem.targets if target.place == place.id}
         if held or wanted:
-            found.append(_fit(problem, place, held, wanted))
+            found.append(_fit(problem, place, {llm: _held_bytes(problem, llm, place) for llm in held - wanted}, wanted))
     return tuple(found)
 
 
@@ -53,14 +56,24 @@ def conflict(fit: Fit) -> Conflict:
     return Conflict(rule="MEM", where=fit.place.id, sentence=sentence)
 
 
-def _fit(problem: Problem, place: Place, held: set[LlmId], wanted: set[LlmId]) -> Fit:
-    llms = [llm for llm in problem.llms if llm.id in held | wanted]
+def _held_bytes(problem: Problem, llm: LlmId, place: Place) -> Bytes:
+    """Size the runs of tensors that a place holds of an LLM, each packed as one blob."""
+    described = problem.llm(llm)
+    mine = [holding for holding in problem.holdings if (holding.llm, holding.place) == (llm, place.id)]
+    ends = [len(described.tensors) if holding.end_tensor is None else holding.end_tensor for holding in mine]
+    return Bytes(sum(packed_bytes(described, each.first_tensor, end) for each, end in zip(mine, ends, strict=True)))
+
+
+def _fit(problem: Problem, place: Place, held: Mapping[LlmId, Bytes], wanted: AbstractSet[LlmId]) -> Fit:
+    llms = [llm for llm in problem.llms if llm.id in held or llm.id in wanted]
     stages = [Sizes.of(problem, llm).local(place.id).stages[0] for llm in llms if llm.id in wanted]
     return Fit(
         place=place,
         llms=tuple(llm.id for llm in llms),
         # Packed as one blob: cutting it into several only saves padding.
-        weights_bytes=Bytes(sum(packed_bytes(llm, 0, len(llm.tensors)) for llm in llms)),
+        weights_bytes=Bytes(
+            sum(held[llm.id] if llm.id in held else packed_bytes(llm, 0, len(llm.tensors)) for llm in llms)
+        ),
         kv_bytes=Bytes(sum(stage.kv_bytes for stage in stages)),
         workspace_bytes=Bytes(sum(stage.workspace_bytes for stage in stages)),
     )

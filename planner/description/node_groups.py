@@ -13,7 +13,7 @@ from specs.units import Bytes, BytesPerSecond, Nanos
 class Role:
     """What becomes of a place."""
 
-    held: tuple[str, ...] = ()  # LLMs that it holds now
+    held: tuple[str, ...] = ()  # LLMs, or parts of them, that it holds now
     wanted: tuple[str, ...] = ()  # LLMs that it is to hold
 
 
@@ -91,7 +91,9 @@ def _roles(problem: Problem) -> dict[str, Role]:
     roles: dict[str, Role] = {}
     for holding in problem.holdings:
         role = roles.get(holding.place, Role())
-        roles[holding.place] = attrs.evolve(role, held=(*role.held, holding.llm))
+        held = holding.llm if holding.whole else f"a part of {holding.llm}"
+        if held not in role.held:
+            roles[holding.place] = attrs.evolve(role, held=(*role.held, held))
     for target in problem.targets:
         role = roles.get(target.place, Role())
         roles[target.place] = attrs.evolve(role, wanted=(*role.wanted, target.llm))

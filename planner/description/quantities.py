@@ -100,6 +100,22 @@ def parse_per_hour(text: str) -> int:
     return _within(text, "frequency", value.__ceil__(), 0, _COUNT_MAX)
 
 
+def parse_share(text: str) -> int:
+    """Read a share, such as 85 % or 62.5 %, in parts per million, rounded down."""
+    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%", text.strip())
+    if found is None:
+        raise BadQuantity(f"{text!r:.60} is not a share; write for example 85 %")
+    return _within(text, "share", (Fraction(found.group(1)) * 10**4).__floor__(), 0, 10**6)
+
+
+def parse_price(text: str) -> int:
+    """Read a rent, such as 2.49 USD / h, in millionths of a dollar per hour, rounded up."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*USD\s*/\s*(h|hour)", text.strip())
+    if found is None:
+        raise BadQuantity(f"{text!r:.60} is not a price; write for example 2.49 USD / h")
+    return _within(text, "price", (Fraction(found.group(1)) * 10**6).__ceil__(), 0, 10**15)
+
+
 def _measure(text: str, what: str, units: dict[str, Fraction], examples: str) -> Fraction:
     """Read a number with one of these units; the result is exact."""
     stripped = text.strip()

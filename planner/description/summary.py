@@ -5,7 +5,7 @@ from planner.description.node_groups import group_nodes
 from specs.cluster import PlaceKind
 from specs.codec import digest
 from specs.llm import Llm
-from specs.problem import Problem
+from specs.problem import Holding, Problem
 
 
 def summarise(problem: Problem, found: tuple[Fit, ...]) -> dict[str, object]:
@@ -28,8 +28,22 @@ def summarise(problem: Problem, found: tuple[Fit, ...]) -> dict[str, object]:
             ],
         },
         "llms": [_llm(llm) for llm in problem.llms],
-        "held": [{"llm": held.llm, "place": held.place} for held in problem.holdings],
+        "held": [_held(held) for held in problem.holdings],
         "wanted": [{"llm": target.llm, "place": target.place} for target in problem.targets],
+        "services": [
+            {
+                "llm": each.llm,
+                "places": list(each.places),
+                "objective": each.objective.value,
+                "depth_max": each.depth_max,
+                "moves_max": each.moves_max,
+            }
+            for each in problem.services
+        ],
+        "standbys": [
+            {"llm": each.llm, "places": list(each.places), "start_ns_max": each.start_ns_max}
+            for each in problem.standbys
+        ],
         "fits": [
             {
                 "place": fit.place.id,
@@ -43,6 +57,11 @@ def summarise(problem: Problem, found: tuple[Fit, ...]) -> dict[str, object]:
             for fit in found
         ],
     }
+
+
+def _held(held: Holding) -> dict[str, object]:
+    whole: dict[str, object] = {"llm": held.llm, "place": held.place}
+    return whole if held.whole else {**whole, "first_tensor": held.first_tensor, "end_tensor": held.end_tensor}
 
 
 def _llm(llm: Llm) -> dict[str, object]:

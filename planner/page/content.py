@@ -1,11 +1,14 @@
 """The data that the page's script draws from; times are in nanoseconds from the beginning."""
 
+from collections.abc import Set as AbstractSet
+
 from planner.audit.instants import PipelineInstants, Timeline
 from planner.page.graph import Graph
 from planner.page.heat import heat_strip
 from planner.page.selection import Selection
 from specs.cluster import LinkId
 from specs.invariants.facts import Facts
+from specs.llm import LlmId
 from specs.plan import Pipeline, PipelineId, Release
 from specs.units import Nanos
 
@@ -51,7 +54,7 @@ def make_content(
             [each.node, nodes.get(each.node, -1), each.at_ns, each.reason.value]
             for each in (measured.losses if measured else ())
         ],
-        "marks": _marks(planned, measured),
+        "marks": _marks(planned, measured, {target.llm for target in facts.problem.targets}),
         "heat": heat_strip(facts, selection, planned, measured, horizon_ns(planned, measured)),
     }
 
@@ -137,10 +140,12 @@ def stages_text(pipeline: Pipeline) -> str:
     return ", ".join(f"{stage.place}: units {stage.first_unit}-{stage.end_unit - 1}" for stage in pipeline.stages)
 
 
-def _marks(planned: Timeline, measured: Timeline | None) -> list[dict[str, object]]:
-    """Vertical lines: first cover and full load of each LLM, first tokens where they were measured."""
+def _marks(planned: Timeline, measured: Timeline | None, wanted: AbstractSet[LlmId]) -> list[dict[str, object]]:
+    """Vertical lines: first cover and full load of each LLM with targets, first tokens where they were measured."""
     rows: list[dict[str, object]] = []
     for each in planned.llms:
+        if each.llm not in wanted:
+            continue
         run = measured.llm(each.llm) if measured else None
         rows.append(
             {

@@ -66,7 +66,8 @@ def draw_graph(facts: Facts, selection: Selection) -> Graph:
     barred = {switch for switches, _ in groups for switch in switches}
     ends = {end for link in cluster.links for end in (link.source, link.destination)}
     uppers = [place.id for place in cluster.places if place.node is None and place.id in ends - barred]
-    left = _MARGIN + len(uppers) * _SPINE + (_SPINE // 3 if any(len(nodes) > 2 * _ROW for _, nodes in groups) else 0)
+    aside = len(groups) > 1 or any(len(nodes) > 2 * _ROW for _, nodes in groups)  # bars are joined on their left
+    left = _MARGIN + len(uppers) * _SPINE + (_SPINE // 2 if aside else 0)
     canvas = _Canvas(Counter(memory.node for memory in selection.memories if memory.node is not None))
     y = _MARGIN
     for switches, nodes in groups:
@@ -201,7 +202,11 @@ def _wire(index: int, source: Box, destination: Box, title: str, *, outward: boo
     side = -9 if outward else 9
     upright = source.height > 2 * source.width and source.width == _BAR
     upright = upright or (destination.height > 2 * destination.width and destination.width == _BAR)
-    if upright:
+    points: tuple[tuple[int, int], ...]
+    if source.height == destination.height == _BAR:
+        x, y1, y2 = source.x - 14 + side // 2, source.y + _BAR // 2 + side // 2, destination.y + _BAR // 2 + side // 2
+        points = ((source.x, y1), (x, y1), (x, y2), (destination.x, y2))
+    elif upright:
         near, far = (source, destination) if source.x > destination.x else (destination, source)
         y = near.y + near.height // 2 + side // 2
         points = ((near.x, y), (far.right, y))
@@ -212,8 +217,8 @@ def _wire(index: int, source: Box, destination: Box, title: str, *, outward: boo
         x = card.center + side
         above = source.y < destination.y
         points = ((x, source.bottom), (x, destination.y)) if above else ((x, source.y), (x, destination.bottom))
-    (x1, y1), (x2, y2) = points
-    return f'<path d="M{x1} {y1}L{x2} {y2}" class="g-wire" id="w{index}"><title>{escape(title)}</title></path>'
+    way = "L".join(f"{x} {y}" for x, y in points)
+    return f'<path d="M{way}" class="g-wire" id="w{index}"><title>{escape(title)}</title></path>'
 
 
 def _card(index: int, box: Box, selection: Selection, blobs: list[BlobId], sizes: _Sizes) -> Iterator[str]:

@@ -1,4 +1,4 @@
-// The player, the tips, and the address's fragment: #t=1.5 and #t=1.5&run=measured set the instant and the run.
+// The player, the tips, and the fragment: #t=1.5&run=measured&flow=now sets the instant, the run, and what the flow shows.
 const slider = byId("time");
 const STEPS = 2000;
 let run = "planned";
@@ -12,6 +12,7 @@ function show(nanos, keepSlider) {
   slider.setAttribute("aria-valuetext", seconds(Math.round(now)));
   byId("cursor").style.left = share(now);
   paintGraph(Math.round(now), run);
+  paintFlow(now);
 }
 
 function setRun(wanted) {
@@ -22,6 +23,7 @@ function setRun(wanted) {
 function fromFragment() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   setRun(parameters.get("run") ?? (data.measured ? "measured" : "planned"));
+  if (data.flow) byId("flow-now").checked = parameters.get("flow") === "now";
   const wanted = Number(parameters.get("t") ?? 0);
   show(Number.isFinite(wanted) ? wanted * 1e9 : 0);
 }
@@ -90,20 +92,25 @@ function tipText(event) {
   const target = event.target;
   if (target.dataset?.i !== undefined) return transferText(Number(target.dataset.i));
   if (target.dataset?.pipeline !== undefined) return pipelineText(Number(target.dataset.pipeline));
+  const edge = target.closest?.("[data-edge]");
+  if (edge) return flowText(Number(edge.dataset.edge));
   if (target.dataset?.run !== undefined) return heatText(target, event);
   return null;
 }
 
 function moveTip(event) {
+  placeTip(tipText(event), event.clientX, event.clientY);
+}
+
+function placeTip(text, clientX, clientY) {
   const tip = byId("tip");
-  const text = tipText(event);
   tip.hidden = text === null;
   if (text === null) return;
   tip.textContent = text;
-  const right = event.clientX + 14 + tip.offsetWidth > window.innerWidth;
-  tip.style.left = `${Math.max(right ? event.clientX - tip.offsetWidth - 10 : event.clientX + 14, 4)}px`;
-  const low = event.clientY + 18 + tip.offsetHeight > window.innerHeight;
-  tip.style.top = `${low ? event.clientY - tip.offsetHeight - 10 : event.clientY + 18}px`;
+  const right = clientX + 14 + tip.offsetWidth > window.innerWidth;
+  tip.style.left = `${Math.max(right ? clientX - tip.offsetWidth - 10 : clientX + 14, 4)}px`;
+  const low = clientY + 18 + tip.offsetHeight > window.innerHeight;
+  tip.style.top = `${low ? clientY - tip.offsetHeight - 10 : clientY + 18}px`;
 }
 
 slider.max = STEPS;
@@ -111,6 +118,7 @@ byId("runs").hidden = !data.measured;
 makeLegend();
 makeLanes();
 makeHeat();
+makeFlow();
 slider.addEventListener("input", () => { stop(); show((data.horizon * slider.value) / STEPS, true); });
 byId("play").addEventListener("click", () => (playing === null ? play() : stop()));
 for (const radio of document.querySelectorAll("input[name=run]")) {

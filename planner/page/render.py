@@ -9,12 +9,15 @@ from planner.audit.instants import Timeline, predicted
 from planner.description.picture import draw
 from planner.page import tables
 from planner.page.content import make_content
+from planner.page.flow_section import flow_section
 from planner.page.graph import draw_graph
 from planner.page.selection import select
+from planner.page.wishes import wishes
 from specs.checker import VerifiedPlan
 from specs.invariants.facts import Facts
 
-_SCRIPTS = ("time.js", "graph.js", "lanes.js", "page.js")
+_SCRIPTS = ("time.js", "graph.js", "flow.js", "lanes.js", "page.js")
+_STYLES = ("page.css", "flow.css")
 _PICTURE_NODES_MAX = 400  # beyond it, groups of unequal nodes could make a picture of megabytes
 
 
@@ -25,17 +28,20 @@ def render(verified: VerifiedPlan, measured: Timeline | None = None) -> str:
     selection = select(facts)
     graph = draw_graph(facts, selection)
     content = make_content(facts, selection, graph, planned, measured)
+    flow = flow_section(facts)
     llms = ", ".join(llm.id for llm in verified.problem.llms) or "nothing"
     parts = {
         "TITLE": escape(f"{llms} on {verified.problem.cluster.name}"),
-        "STYLE": _asset("page.css"),
+        "STYLE": "\n".join(_asset(name) for name in _STYLES),
         "SUMMARY": tables.summary(facts, measured),
         "LEFT_OUT": tables.left_out(facts, selection),
         "CERTIFICATES": tables.certificates(facts),
         "GRAPH": graph.svg,
+        "FLOW": flow.html,
         "PIPELINES": tables.pipelines(facts, selection, planned, measured),
+        "WISHES": wishes(facts),
         "PICTURE": _picture(facts),
-        "DATA": _embed(content),
+        "DATA": _embed({**content, "flow": flow.data}),
         "SCRIPT": "\n".join(_asset(name) for name in _SCRIPTS),
     }
     page = _asset("page.html")

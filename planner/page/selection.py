@@ -34,11 +34,12 @@ class Selection:
 
 
 def select(facts: Facts, nodes_max: int = NODES_MAX) -> Selection:
-    """Choose: nodes that hold an LLM at the start come first, then the others in the cluster's order."""
+    """Choose, in the cluster's order: nodes that hold an LLM at the start, then those that hold a part, the others."""
     node_of = {place.id: place.node for place in facts.problem.cluster.places}
     names = [node.id for node in facts.problem.cluster.nodes]
+    whole = {node_of[holding.place] for holding in facts.problem.holdings if holding.whole}
     holders = {node_of[holding.place] for holding in facts.problem.holdings}
-    ordered = sorted(names, key=lambda name: name not in holders)
+    ordered = sorted(names, key=lambda name: (name not in whole, name not in holders))
     chosen = set(ordered[:nodes_max])
     nodes = tuple(name for name in names if name in chosen)
     memories = _memories(facts, chosen)

@@ -1,50 +1,44 @@
 """The parts of a page that need no script: what it is about, certificates, pipelines, what is left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from html import escape
 
 from planner.audit.instants import Timeline
-from planner.cli.plan_tables import seconds
+from planner.cli.plan_tables import amount, gap, seconds
 from planner.description.wording import say_names, say_size
 from planner.page.content import stages_text
+from planner.page.markup import table
 from planner.page.selection import Selection
 from specs import codec
 from specs.invariants.facts import Facts
-from specs.plan import Certificate, Measure, Method, PipelineId
+from specs.plan import Certificate, Method, PipelineId
 
 _WHAT = {
     "completion": "every target holds the LLM",
     "first-cover": "the targets together hold the LLM for the first time",
     "bottleneck": "slowest stage of the pipeline, per decoded token",
+    "goodput": "output of the full pipelines of the service",
+    "tpot": "time per output token of the slowest pipeline of the service, all slots in use",
+    "devices": "devices that the service uses",
+    "cost": "rent of the devices that the service uses",
+    "start": "mean time in which what stands by starts, over the requests of all",
 }
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[int]) -> str:
-    """Make a table of escaped cells; columns in `numbers` are set to the right."""
-    kind = [' class="number"' if index in numbers else "" for index in range(len(head))]
-    top = "".join(f'<th scope="col"{kind[index]}>{escape(cell)}</th>' for index, cell in enumerate(head))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind[index]}>{escape(cell)}</td>" for index, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def summary(facts: Facts, measured: Timeline | None) -> str:
     """List what the page is about."""
     problem, plan = facts.problem, facts.plan
-    sources = dict.fromkeys(holding.place for holding in problem.holdings)
-    places = "1 place" if len(problem.targets) == 1 else f"{len(problem.targets):,} places"
+    sources = dict.fromkeys(holding.place for holding in problem.holdings if holding.whole)
+    parts = dict.fromkeys(holding.place for holding in problem.holdings if not holding.whole)
+    held = say_names(sources) + (", in part by " if sources else "in part by ") * bool(parts) + say_names(parts)
     rows = [
         ("cluster", f"{problem.cluster.name}, {len(problem.cluster.nodes):,} nodes"),
         *(("LLM", f"{llm.id}, {llm.layers} layers, {say_size(facts.llm_bytes(llm.id))}") for llm in problem.llms),
         (
             "blobs",
-            f"{len(plan.blobs):,}, held at first by {say_names(sources) or 'nobody'}, wanted by {places}",
+            f"{len(plan.blobs):,}, held at first by {held or 'nobody'}",
         ),
+        ("wanted", ", ".join(_wanted(facts)) or "nothing"),
         ("transfers", f"{len(facts.hops):,}"),
         ("plan", codec.digest(plan)),
         ("problem", plan.problem),
@@ -55,34 +49,40 @@ def summary(facts: Facts, measured: Timeline | None) -> str:
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in rows) + "</dl>"
 
 
+def _wanted(facts: Facts) -> Iterator[str]:
+    """Say what each LLM is to do at the end."""
+    problem = facts.problem
+    count = len(problem.targets)
+    if count:
+        yield "serving at 1 place" if count == 1 else f"serving at {count:,} places"
+    for service in problem.services:
+        yield f"service {service.llm} on up to {len(service.places):,} devices, best in {service.objective.value}"
+    for standby in problem.standbys:
+        yield f"{standby.llm} standing by, to start in {seconds(standby.start_ns_max)}"
+
+
 def certificates(facts: Facts) -> str:
     """Tabulate every claim with its bound, gap and reason."""
     rows = [
         (
             f"{each.claim.value} of {each.subject}",
             _WHAT[each.claim.value],
-            _amount(each, each.value),
-            _amount(each, each.bound) if each.method is not Method.NONE else "none",
+            amount(each.measure, each.value),
+            amount(each.measure, each.bound) if each.method is not Method.NONE else "none",
             _gap(each),
             each.formula if each.method is Method.CLOSED_FORM else each.method.value,
         )
         for each in facts.plan.certificates
     ]
-    head = ("claim", "what it means", "this plan", "no plan below", "gap", "why")
+    head = ("claim", "what it means", "this plan", "no plan is better than", "gap", "why")
     caption = "Each value of this plan beside a bound that no plan for the same problem and blobs can beat"
-    return _table(caption, head, rows, frozenset({2, 3, 4}))
-
-
-def _amount(certificate: Certificate, number: int) -> str:
-    return seconds(number) if certificate.measure is Measure.NANOS else f"{number:,} ticks"
+    return table(caption, head, rows, frozenset({2, 3, 4}))
 
 
 def _gap(certificate: Certificate) -> str:
-    if certificate.method is Method.NONE or certificate.bound == 0:
-        return "0, optimal" if certificate.value == certificate.bound else "unknown"
-    if certificate.value == certificate.bound:
-        return "0, optimal"
-    return f"{(certificate.value - certificate.bound) / certificate.bound:.2%}"
+    if certificate.method is Method.NONE and certificate.value != certificate.bound:
+        return "unknown"
+    return gap(certificate)
 
 
 def pipelines(facts: Facts, selection: Selection, planned: Timeline, measured: Timeline | None) -> str:
@@ -105,7 +105,7 @@ def pipelines(facts: Facts, selection: Selection, planned: Timeline, measured: T
         rows.append(row)
     left_out = f". {selection.pipelines_hidden:,} more are left out" if selection.pipelines_hidden else ""
     caption = f"When each takes requests; unless said otherwise, as planned{left_out}"
-    return _table(caption, head, rows, frozenset({2, 3, 4, 6, 7}))
+    return table(caption, head, rows, frozenset({2, 3, 4, 6, 7}))
 
 
 def _instant(nanos: int | None) -> str:

@@ -4,7 +4,9 @@ import attrs
 import pytest
 
 from planner.blocks import cut
-from planner.room import impossible, rooms
+from planner.explain.impossible import impossible
+from planner.promises import keep
+from planner.room import rooms
 from planner.stages import Sizes
 from specs.cluster import PlaceKind
 from specs.problem import Holding, Target
@@ -23,6 +25,10 @@ def sized(problem, llm):
 
 def blobs_of(problem):
     return {llm.id: cut(llm, BLOCKS) for llm in problem.llms}
+
+
+def conflicts_of(problem):
+    return impossible(problem, blobs_of(problem), keep(problem, blobs_of(problem)))
 
 
 def two_llms(memory_bytes, held=(), wanted=()):
@@ -62,7 +68,7 @@ def test_what_cannot_be_given_up_is_missing():
     problem = two_llms(2 * WEIGHTS + SERVING - 7, held=("one",), wanted=("two",))
     room = rooms(problem, blobs_of(problem))["n0/gpu0"]
     assert (room.left_bytes, room.share_bytes) == (-7, 0)
-    assert list(impossible(problem, blobs_of(problem))) == []
+    assert list(conflicts_of(problem)) == []
 
 
 def test_stores_serve_nothing():
@@ -78,9 +84,9 @@ def test_stores_serve_nothing():
 @pytest.mark.parametrize("missing", [0, 1])
 def test_impossible_begins_at_the_first_byte(missing):
     wanted = two_llms(2 * WEIGHTS + 2 * SERVING - missing, wanted=NAMES)
-    at_target = [each for each in impossible(wanted, blobs_of(wanted)) if each.where == "n0/gpu0"]
+    at_target = [each for each in conflicts_of(wanted) if each.where == "n0/gpu0"]
     assert len(at_target) == missing
     held = two_llms(2 * WEIGHTS - missing, held=NAMES)
-    conflicts = list(impossible(held, blobs_of(held)))
+    conflicts = list(conflicts_of(held))
     assert [each.sentence.startswith("is said to hold") for each in conflicts] == [True] * missing
     assert all(each.sentence.endswith(": 1 bytes are missing") for each in (*at_target, *conflicts))

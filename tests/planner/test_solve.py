@@ -190,7 +190,7 @@ def test_a_target_that_no_links_reach():
     assert conflict.sentence == "no path of links leads to it from any place that holds llm"
 
 
-def test_a_target_behind_another_memory_is_undecided():
+def test_a_target_behind_another_memory_is_reached_through_it_where_it_has_room():
     wiring = Wiring()
     for number in range(3):
         wiring.device(gpu(number))
@@ -198,7 +198,11 @@ def test_a_target_behind_another_memory_is_undecided():
     wiring.cable(gpu(1), gpu(2))
     problem = a_problem(3, cluster=wiring.cluster())
     planned(problem)  # the memory between is a target, which passes on what it gets
-    outcome = solve(attrs.evolve(problem, targets=problem.targets[1:]))
+    passed_by = attrs.evolve(problem, targets=problem.targets[1:])
+    plan = planned(passed_by)
+    assert {transfer.route for transfer in plan.steps if isinstance(transfer, Transfer)} == {0, 1}
+    full = [attrs.evolve(place, memory_bytes=1) if place.id == gpu(1) else place for place in problem.cluster.places]
+    outcome = solve(attrs.evolve(passed_by, cluster=attrs.evolve(problem.cluster, places=tuple(full))))
     assert isinstance(outcome, Undecided)
     assert "through other memories" in outcome.sentence
 
@@ -228,8 +232,8 @@ def test_unequal_links_have_honest_certificates(cluster, sources):
     found = certificates(plan)
     for claim in (Claim.COMPLETION, Claim.FIRST_COVER):
         ticks, time_ns = found[claim, "llm", Measure.TICKS], found[claim, "llm", Measure.NANOS]
-        assert ticks.value == ticks.bound > 0
-        assert time_ns.method is Method.CLOSED_FORM
+        assert 0 < ticks.bound <= ticks.value  # what takes least time may take more ticks
+        assert time_ns.method in {Method.CLOSED_FORM, Method.CUT, Method.DUAL}
         assert 0 < time_ns.bound <= time_ns.value
     completion = found[Claim.COMPLETION, "llm", Measure.NANOS]
     last = max(step.end_ns for step in plan.steps if isinstance(step, Transfer))

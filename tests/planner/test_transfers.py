@@ -24,8 +24,11 @@ def gpus(first, end):
 
 
 def check_optimal(nodes, sources, blocks):
-    """Plan and verify; the depth of the order of transfers is what no order can go below."""
-    problem = a_problem(nodes, sources, llm=an_llm(blocks), live_requests_max=1)
+    """Plan and verify; the depth of the order of transfers is what no order can go below.
+
+    Layers are large beside what goes with the first and the last one: blobs are equal.
+    """
+    problem = a_problem(nodes, sources, llm=an_llm(blocks, layer_bytes=2**20), live_requests_max=1)
     outcome = solve(problem, Request(blocks=blocks))
     assert isinstance(outcome, Planned)
     plan = outcome.verified.plan

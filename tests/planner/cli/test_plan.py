@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,10 @@ from rich.console import Console
 from planner.__main__ import main
 from planner.cli.documents import read_plan, read_verified
 from planner.cli.plan_tables import certificate_table, pipeline_table
+from planner.cli.searching import STEPS_DEFAULT, say, shown
 from planner.description.reading import read_problem
+from planner.search import Progress, Search
+from planner.solve import solve
 from specs import codec
 from tests.checkpoints import make_checkpoint
 
@@ -106,7 +110,8 @@ def test_json(directory, tmp_path, capsys):
     assert main(["plan", str(directory / "small.yaml"), "--json", "--blocks", "3", "--out", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
-        "problem", "generation", "parent", "planner", "blobs", "transfers", "pipelines", "certificates",
+        "problem", "generation", "parent", "planner", "solvers", "seed", "steps_max", "within_ns",
+        "blobs", "transfers", "pipelines", "residents", "certificates",
     }  # fmt: skip
     assert (found["blobs"], found["transfers"], found["generation"], found["parent"]) == (3, 9, 1, None)
     plan = read_plan(out)
@@ -139,7 +144,7 @@ def test_of_many_equal_conflicts_some_are_said(directory, capsys):
     text = DESCRIPTION.replace(', address: "127.0.0.1:23100"', "").replace(', address: "127.0.0.1:[23101-23103]"', "")
     many.write_text(text.replace("node[1-3]", "node[1-30]").replace("cpu: 1 GB", "cpu: 1 MB"))
     assert main(["plan", str(many)]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("    ")]
     assert (len(lines), lines[-1]) == (10, "  ... and at 22 other places (--json has all)")
 
 
@@ -149,12 +154,17 @@ def test_infeasible(directory, capsys, tmp_path):
     printed = capsys.readouterr()
     assert printed.err == ""
     assert printed.out.startswith("no plan: the problem is infeasible\n  MEM at node1/cpu0: needs ")
-    assert all(line.endswith(" bytes are missing") for line in printed.out.splitlines()[1:])
+    lines = printed.out.splitlines()[1:]
+    assert all(line.endswith(" bytes are missing") for line in lines if line.startswith("  MEM"))
+    assert lines[1].startswith("    enough by itself - memory of node1/cpu0: ")
     assert not out.exists()
     assert main(["plan", str(directory / "tight.yaml"), "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)["infeasible"]
     assert {row["rule"] for row in rows} == {"MEM"}
-    assert set(rows[0]) == {"rule", "where", "sentence"}
+    assert set(rows[0]) == {"rule", "where", "sentence", "gives", "proven"}
+    give = rows[0]["gives"][0]
+    assert give["limit"] == "memory of node1/cpu0"
+    assert give["allowed"] < give["needed"]
 
 
 def test_undecided(directory, capsys):
@@ -187,12 +197,109 @@ def test_bad_input_is_one_sentence(directory, capsys, arguments, sentence):
     assert "Traceback" not in printed.err
 
 
-@pytest.mark.parametrize("name", ["small", "sixty"])
-def test_every_process_writes_the_same_bytes(directory, tmp_path, name):
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--within", "2"], "'2' has no unit; write for example 200 us, 30 ms or 1.5 s"),
+        (["--within", "soon"], "Invalid value for '--within'"),
+        (["--within", "2s", "--steps", "9"], "a limit by the clock differs from run to run; --steps rules it out"),
+        (["--within", "2s", "--reproducible"], "--reproducible rules it out"),
+        (["--steps", "0"], "Invalid value for '--steps'"),
+    ],
+)
+def test_limits_that_mean_nothing(directory, capsys, arguments, sentence):
+    assert main(["plan", str(directory / "small.yaml"), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_limits_are_recorded(directory, tmp_path):
+    out = tmp_path / "plan.json"
+    for arguments, limits in (
+        ([], (None, None, 0)),
+        (["--within", "20 s"], (None, 20 * 10**9, 0)),
+        (["--reproducible", "--seed", "5"], (STEPS_DEFAULT, None, 5)),
+        (["--steps", "7"], (7, None, 0)),
+    ):
+        assert main(["plan", str(directory / "small.yaml"), "--out", str(out), *arguments]) == 0
+        made = read_plan(out).provenance
+        assert (made.steps_max, made.within_ns, made.seed) == limits
+
+
+def test_no_time_is_undecided(directory, capsys):
+    assert main(["plan", str(directory / "small.yaml"), "--within", "0 s"]) == 3
+    assert capsys.readouterr().out.startswith("undecided: the time was over before the first plan was whole: ")
+
+
+def test_the_first_ctrl_c_ends_the_search_and_the_second_the_command(capsys):
+    search = Search()
+    with shown(search, "planning"):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert search.over()
+        assert capsys.readouterr().err == "ending with the best plan so far; Ctrl-C again ends at once\n"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_gives_the_best_plan(directory, capsys, monkeypatch):
+    def interrupted(problem, request, search):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert search.over()
+        return solve(problem, request, search)
+
+    monkeypatch.setattr("planner.cli.plan.solve", interrupted)
+    assert main(["plan", str(directory / "small.yaml")]) == 0
+    assert "the search was ended early: this is the best plan that it had" in capsys.readouterr().out
+
+
+def test_progress_says_value_bound_and_gap():
+    for value, bound, said in (
+        (None, None, "transfers of a: none found yet"),
+        (1_100, None, "transfers of a: value 1,100, bound unknown"),
+        (1_100, 1_000, "transfers of a: value 1,100, bound 1,000, gap 10.00%"),
+        (90, 100, "transfers of a: value 90, bound 100, gap 10.00%"),  # of what is to be large
+    ):
+        assert say(Progress(decision="transfers of a", value=value, bound=bound)) == said
+
+
+def test_output_that_cannot_be_written(directory):
+    call = [sys.executable, "-m", "planner", "plan", str(directory / "small.yaml")]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device, not a file
+        ended = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "the output cannot be written: No space left on device\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_ctrl_c_while_it_imports_is_quiet(directory):
+    text = "import sys, signal, os\n"
+    # The solvers are the first to be imported that take long; here they stand for Ctrl-C itself.
+    text += "sys.modules['ortools'] = type('M', (), {'__getattr__': lambda self, name: os.kill(0, 2)})()\n"
+    text = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'networkx':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from planner.__main__ import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("small", ["--reproducible", "--seed", "3"]), ("sixty", [])], ids=["reproducible", "many paths"]
+)
+def test_every_process_writes_the_same_bytes(directory, tmp_path, name, more):
     written = []
     for seed in ("1", "77"):
         out = tmp_path / f"{seed}.json"
-        command = [sys.executable, "-m", "planner", "plan", str(directory / f"{name}.yaml"), "--out", str(out)]
+        command = [sys.executable, "-m", "planner", "plan", str(directory / f"{name}.yaml"), "--out", str(out), *more]
         subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True)
         written.append(out.read_bytes())
     assert written[0] == written[1]

@@ -11,6 +11,7 @@ from planner.errors import BadDescription
 from specs import codec
 from specs.cluster import PlaceKind
 from specs.problem import Problem
+from specs.wishes import Objective
 from tests.checkpoints import make_checkpoint
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -96,12 +97,85 @@ def test_the_example_in_the_documentation_is_read(demo):
     # Its checkpoint is not ours, and its context is longer.
     path.write_text(
         text.replace("../llm", "../demo-out/llm")
+        .replace("../code", "../demo-out/llm")
+        .replace("../rare", "../demo-out/llm")
         .replace("longest: 4096", "longest: 512")
+        .replace("longest: 8192", "longest: 512")
         .replace("prompt: 512", "prompt: 256")
+        .replace("prompt: 2000, output: 400", "prompt: 256, output: 128")
     )
     problem = read_problem(path)
     assert len(problem.cluster.nodes) == 8
     assert [target.place for target in problem.targets] == [f"b{index}/gpu0" for index in range(4)]
+    (service,) = problem.services
+    assert (service.llm, service.objective) == ("code", Objective.DEVICES)
+    assert service.places == tuple(f"a{node}/gpu{index}" for node in (2, 3) for index in range(8))
+    (standby,) = problem.standbys
+    assert standby.places == tuple(f"a{node}/host" for node in range(4))
+    assert standby.start_ns_max == 4 * 10**9
+    assert [kind.microdollars_per_hour for kind in problem.cluster.device_kinds] == [2_490_000]
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        ("serve: {on: [node1], objective: speed}", "the objective 'speed' is not known; known are cost, devices"),
+        ("serve: {on: [node1]}", "objective"),
+        ("serve: {on: [node9], objective: cost}", "there is no node or memory 'node9'"),
+        ("serve: {on: [node1, node1], objective: cost}", "node1/cpu0 is named twice"),
+        ("serve: {on: [], objective: cost}", "`serve` names no place that can be used"),
+        ("serve: {on: [node1], objective: cost}", "may use node1/cpu0, which is a target of demo-llm"),
+        ("standby: {on: [source]}", "start"),
+        ("standby: {on: [source], start: 3}", "has no unit"),
+    ],
+)
+def test_wishes_that_mean_nothing_are_refused(demo, wish, sentence):
+    text = demo.read_text().replace("    held:", f"    {wish}\n    held:")
+    assert sentence in faults_of(demo.with_name("bad.yaml"), text)
+
+
+DRAFTING = """    drafting:
+      longest: 2
+      loads:
+        - {batch: 8, draft: 600 us, overhead: 100 us, verify: [21 ms, 21.5 ms, 22 ms]}
+        - {batch: 64, draft: 900 us, overhead: 0 us, verify: [26 ms, 30 ms, 35 ms]}
+      acceptance: [0 %, 62.5 %]
+      source: here
+"""
+
+
+def test_measured_drafting_is_read(demo):
+    path = demo.with_name("drafting.yaml")
+    path.write_text(DEMO.replace("    held:", f"{DRAFTING}    held:"))
+    (drafting,) = read_problem(path).profile.draftings
+    assert [load.batch_max for load in drafting.loads] == [8, 64]
+    assert drafting.loads[0].verify_ns == (21_000_000, 21_500_000, 22_000_000)
+    assert [bucket.positions_ppm for bucket in drafting.acceptances] == [(0, 0), (625_000, 625_000)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("longest: 2", "longest: 3", "3 times of verification are given; drafts of 0 to 3 tokens need one each"),
+        ("longest: 2", "longest: 99", "drafts of 99 tokens are longer than any that are planned, 64"),
+        ("62.5 %", "162.5 %", "larger than any share"),
+        ("[0 %, ", "[", "the buckets of acceptance must ascend from 0 %"),
+        ("batch: 64", "batch: 8", "loads must ascend by their batch"),
+        ("draft: 600 us, ", "", "draft is missing"),
+        ("      source: here\n", "", "source is missing"),
+    ],
+)
+def test_drafting_that_means_nothing_is_refused(demo, before, after, sentence):
+    text = DEMO.replace("    held:", f"{DRAFTING.replace(before, after)}    held:")
+    assert sentence in faults_of(demo.with_name("bad.yaml"), text)
+
+
+@pytest.mark.parametrize(
+    ("price", "sentence"),
+    [("cpu: 3", "is not a price; write for example 2.49 USD / h"), ("H1000: 2 USD / h", "H1000' is not known")],
+)
+def test_prices_that_mean_nothing_are_refused(demo, price, sentence):
+    assert sentence in faults_of(demo.with_name("bad.yaml"), f"{demo.read_text()}\nprices:\n  {price}\n")
 
 
 def test_the_same_files_are_the_same_problem(demo):

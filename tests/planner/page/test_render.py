@@ -205,3 +205,29 @@ def test_the_slider_changes_the_picture_and_the_console_stays_empty(tmp_path):
     filled = {name: len(re.findall(r'class="g-cell"[^>]*style="fill: ', doc)) for name, doc in seen.items()}
     assert filled["start"] < filled["end"] == 6
     assert seen["end"].count('class="bar ran"') == 5
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_lines_of_the_flow_follow_the_slider_and_the_arrow_keys(tmp_path):
+    plan, _ = a_run("chain")
+    page = tmp_path / "page.html"
+    press = (
+        'byId("flow").querySelector("[tabindex=\\"0\\"]").focus();'
+        'document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));'
+    )
+    page.write_text(render(plan).replace("</body>", f"<script>{press}</script></body>"), encoding="utf-8")
+    edges = data_of(page.read_text(encoding="utf-8"))["flow"]["edges"]
+    document, console = browse(page, "#t=0", tmp_path / "profile")
+    assert console == ""
+    tip = re.search(r'<div id="tip"[^>]*>(.*?)</div>', document, re.DOTALL)
+    assert "hidden" not in tip[0].split(">")[0]
+    assert tip[1].replace("&gt;", ">") == edges[1][1]
+    assert document.count('tabindex="0"') == 1
+    shades = re.compile(r'class="f-line (\w+)')
+    whole = shades.findall(document)
+    late, console = browse(page, "#t=1000&flow=now", tmp_path / "profile")
+    assert console == ""
+    assert 'id="flow-now"' in late
+    assert len(re.findall(r'data-edge="\d+"', late)) == len(edges)
+    assert len(re.findall(r'class="f-line(?: f-binds)? still', late)) == len(edges)
+    assert not any("still" in shade for shade in whole)

@@ -1,0 +1,45 @@
+"""The options of `holdfast plan`, as types."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Description = Annotated[Path, Argument(metavar="FILE", help="The description, a YAML file.")]
+Out = Annotated[Path | None, Option(metavar="PLAN.json", help="Write the plan here.")]
+Document = Annotated[
+    Path | None, Option(metavar="DOCUMENT.json", help="Write the plan with its problem here: what daemons take.")
+]
+Blocks = Annotated[
+    int | None,
+    Option(min=1, max=4096, help="Blocks per LLM; otherwise those of the plan before, or chosen for the least time."),
+]
+After = Annotated[
+    Path | None, Option(metavar="PLAN.json", help="The plan that this one follows, its parent; or a document with it.")
+]
+Journal = Annotated[
+    list[Path] | None,
+    Option(
+        metavar="PATH",
+        help="Repair: a journal of the run of the plan before, or a directory with journals; may be repeated.",
+    ),
+]
+Lost = Annotated[
+    list[str] | None,
+    Option(metavar="NODE", help="Repair: this node is gone, as are those that journals count as lost; repeatable."),
+]
+Back = Annotated[
+    list[str] | None,
+    Option(metavar="NODE", help="Repair: this node has come back with what the description says it holds; repeatable."),
+]
+Within = Annotated[str | None, Option(metavar="DURATION", help="Give the best plan found in this time, such as 2s.")]
+Reproducible = Annotated[
+    bool, Option("--reproducible", help="Count limits in steps, never by the clock: the same plan every time.")
+]
+Steps = Annotated[int | None, Option(min=1, help="The limit in steps of searches; implies --reproducible.")]
+Seed = Annotated[int, Option(min=0, max=2**31 - 1, help="Another seed tries other plans.")]
+Explain = Annotated[
+    bool,
+    Option("--explain", help="Say what binds each decision, the runner-up, and what more would buy."),
+]
+AsJson = Annotated[bool, Option("--json", help="Print the summary as JSON instead of tables.")]

@@ -1,0 +1,1 @@
+"""Why there is no plan, and why a plan is as it is."""

@@ -1,0 +1,153 @@
+"""How many of each pipeline: a linear program for prices of devices, and the same in whole pipelines."""
+
+import attrs
+from ortools.linear_solver import pywraplp
+from ortools.sat.python import cp_model
+
+from planner.search import STEPS_PER_DETERMINISTIC_SECOND, Search
+from specs.decisions.layout.exhausted import Option
+from specs.decisions.layout.question import Question
+from specs.decisions.layout.values import Objective
+
+_STEPS = 3 * STEPS_PER_DETERMINISTIC_SECOND  # of a choice for which nobody has set a limit
+
+
+@attrs.frozen(kw_only=True)
+class Blend:
+    """A mixture of rows that is in time: no pipeline, but the bound cannot tell it from one."""
+
+    counts: tuple[float, ...]  # devices per group
+    rate_millitokens_per_second: float
+
+
+@attrs.frozen(kw_only=True)
+class Relaxed:
+    """The choice in fractions of pipelines."""
+
+    value: float  # millitokens/s, or what is spent
+    device: tuple[float, ...]  # dual price of a device of each group, never negative
+    demand: float  # dual price of a millitoken/s; 1 where the rate is the objective
+    chosen: tuple[float, ...]  # per option, without the mixtures
+
+
+def spend(question: Question, objective: Objective) -> list[int]:
+    """What a device of each group counts in what is spent."""
+    return [group.cost_per_hour if objective is Objective.COST else 1 for group in question.groups]
+
+
+def relaxed(
+    question: Question, pipelines: list[Option], blends: list[Blend], objective: Objective, search: Search
+) -> Relaxed | None:
+    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand."""
+    options: list[Option | Blend] = [*pipelines, *blends]
+    search.uses("ortools")
+    solver = pywraplp.Solver.CreateSolver("GLOP")
+    many = [solver.NumVar(0.0, solver.infinity(), "") for _ in options]
+    rows = [
+        solver.Add(sum(option.counts[g] * x for option, x in zip(options, many, strict=True)) <= group.devices)
+        for g, group in enumerate(question.groups)
+    ]
+    rate = sum(option.rate_millitokens_per_second / 1e6 * x for option, x in zip(options, many, strict=True))
+    demand_row = None
+    if objective in (Objective.COST, Objective.DEVICES):
+        demand_row = solver.Add(rate >= question.limits.demand_millitokens_per_second / 1e6)
+        each = spend(question, objective)
+        costs = [sum(a * b for a, b in zip(each, option.counts, strict=True)) for option in options]
+        solver.Minimize(sum(cost * x for cost, x in zip(costs, many, strict=True)))
+    else:
+        solver.Maximize(rate)
+    if solver.Solve() != pywraplp.Solver.OPTIMAL:
+        return None
+    scale = 1.0 if demand_row is not None else 1e6
+    return Relaxed(
+        value=solver.Objective().Value() * scale,
+        device=tuple(abs(row.dual_value()) * scale for row in rows),
+        demand=1.0 if demand_row is None else demand_row.dual_value() / 1e6,
+        chosen=tuple(x.solution_value() for x in many[: len(pipelines)]),
+    )
+
+
+def whole(
+    question: Question, options: list[Option], objective: Objective, search: Search, share: float = 0.8
+) -> list[int] | None:
+    """Choose whole pipelines: how many of each option.
+
+    TPOT and TTFT are the largest of the options chosen.  None when there is no choice that meets the demand.
+    """
+    model = cp_model.CpModel()
+    most = [
+        min(
+            (group.devices // took for took, group in zip(option.counts, question.groups, strict=True) if took),
+            default=0,
+        )
+        for option in options
+    ]
+    many = [model.new_int_var(0, top, "") for top in most]
+    for g, group in enumerate(question.groups):
+        model.add(sum(o.counts[g] * x for o, x in zip(options, many, strict=True) if o.counts[g]) <= group.devices)
+        _pack(question, options, many, model, group.name)
+    rate = sum(option.rate_millitokens_per_second * x for option, x in zip(options, many, strict=True))
+    model.add(rate >= max(1, question.limits.demand_millitokens_per_second))
+    match objective:
+        case Objective.GOODPUT:
+            model.maximize(rate)
+        case Objective.COST | Objective.DEVICES:
+            each = spend(question, objective)
+            model.minimize(
+                sum(
+                    sum(a * b for a, b in zip(each, option.counts, strict=True)) * x
+                    for option, x in zip(options, many, strict=True)
+                )
+            )
+        case Objective.TPOT | Objective.TTFT:
+            times = [option.tpot_ns if objective is Objective.TPOT else option.ttft_ns for option in options]
+            slowest = model.new_int_var(0, max(times, default=0), "slowest")
+            for time, x, top in zip(times, many, most, strict=True):
+                if top:
+                    used = model.new_bool_var("")
+                    model.add(x <= top * used)
+                    model.add(slowest >= time).only_enforce_if(used)
+            model.minimize(slowest)
+    solver, status = search.part(_STEPS).cp_sat(model, share=share)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    return [solver.value(x) for x in many]
+
+
+def greedy(question: Question, options: list[Option]) -> list[int]:
+    """Take pipelines while there are devices for them, those with the best rate per part of what is left first."""
+    left = [group.devices for group in question.groups]
+    many = [0] * len(options)
+    order = sorted(
+        range(len(options)),
+        key=lambda i: (
+            -options[i].rate_millitokens_per_second
+            // sum(
+                1000 * took // group.devices + 1 for took, group in zip(options[i].counts, question.groups, strict=True)
+            )
+        ),
+    )
+    for index in order:
+        while all(took <= have for took, have in zip(options[index].counts, left, strict=True)):
+            many[index] += 1
+            left = [have - took for took, have in zip(options[index].counts, left, strict=True)]
+    return many
+
+
+def _pack(
+    question: Question, options: list[Option], many: list[cp_model.IntVar], model: cp_model.CpModel, group: str
+) -> None:
+    """A node of n devices has room for n // k shapes of k; a shape of j of its devices takes the room of j // k."""
+    has = question.group[group]
+    sizes = sorted({shape.devices for shape in question.shapes if shape.group == group and shape.devices > 1})
+    nodes = [has.per_node] * (has.devices // has.per_node) + [has.devices % has.per_node]
+    for size in sizes:
+        takes = [
+            sum(
+                len(stage.devices) // size
+                for stage in option.replica.stages
+                if question.shape[stage.shape].group == group
+            )
+            for option in options
+        ]
+        model.add(sum(take * x for take, x in zip(takes, many, strict=True) if take) <= sum(n // size for n in nodes))

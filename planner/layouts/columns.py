@@ -1,0 +1,230 @@
+"""Large questions: columns are pipelines, rows are groups of devices; prices say which pipeline comes next."""
+
+import attrs
+
+from planner.layouts.candidates import Pool, even
+from planner.layouts.choice import Blend, Relaxed, relaxed, spend
+from planner.layouts.layout import Layout, choose, told
+from planner.search import Progress, Search
+from specs.decisions.layout import bounds, values
+from specs.decisions.layout.bounds import Found
+from specs.decisions.layout.question import Question
+from specs.decisions.layout.values import Objective
+from specs.units import INTEGER_MAX, NANOS_PER_SECOND, Nanos
+from specs.witness import Price, Witness
+
+_ROUNDS_MAX = 30
+_SETTLED = 1003  # thousandths: a pricing that finds nothing steeper than this ends the rounds
+_WORTH_ANOTHER = 2_000  # a round that improves by less than one part in so many is the last of its kind
+_LEAST_PRICE = 40  # no price is less than the largest by more than this factor
+_FINE = 1_000_000
+_SHARE_OF_ROUNDS = 0.7  # of the time allowed; the rest is for the choice of whole pipelines
+
+
+def by_columns(question: Question, objective: Objective, search: Search) -> Layout:
+    """Find pipelines by pricing; bound them by the last good prices."""
+    if objective in (Objective.TPOT, Objective.TTFT):
+        return _quickest(question, objective, search)
+    run = _Columns(question=question, objective=objective, search=search)
+    infeasible = run.rounds()
+    if infeasible:
+        return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
+    answer = choose(question, run.pool.options, objective, search)
+    if run.bound is None:
+        return told(question, objective, answer, None, (), "none")
+    # The claim is what the specs make of the witness, which may differ a little from what the round came to.
+    goodput = objective is Objective.GOODPUT
+    claim = (
+        bounds.goodput_bound(question, run.witness)
+        if goodput
+        else bounds.spending_bound(question, objective, run.witness)
+    )
+    return told(question, objective, answer, claim, run.witness, "dual")
+
+
+def _quickest(question: Question, objective: Objective, search: Search) -> Layout:
+    """Least latency: the shortest that a choice from the columns keeps, and the longest that prices exclude."""
+    run = _Columns(question=question, objective=Objective.GOODPUT, search=search)
+    if run.rounds():
+        return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
+    answer = choose(question, run.pool.options, objective, search)
+    if answer is None:
+        return told(question, objective, None, None, (), "none")
+    low, high = 1, values.value(question, answer, objective)
+    best: Witness = ()
+    while high - low > max(1, high >> 7) and not search.over():
+        middle = (low + high) // 2
+        limits = attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(middle)})
+        tighter = _Columns(question=attrs.evolve(question, limits=limits), objective=Objective.GOODPUT, search=search)
+        excluded = tighter.rounds()
+        claim = Price(name="latency_ns", amount=middle + 1)
+        if excluded:
+            low = middle
+            best = tuple(sorted((claim, *tighter.witness), key=lambda price: price.name))
+            continue
+        quicker = choose(tighter.question, tighter.pool.options, objective, search)
+        if quicker is None:
+            low = middle  # neither shown nor excluded: look above
+            continue
+        answer, high = quicker, values.value(question, quicker, objective)
+    bound = bounds.latency_bound(question, objective, best)
+    return told(question, objective, answer, bound, best, "dual" if bound else "none")
+
+
+@attrs.define(kw_only=True)
+class _Columns:
+    question: Question
+    objective: Objective
+    search: Search
+    pool: Pool = attrs.field(init=False)
+    blends: dict[tuple[tuple[float, ...], float], Blend] = attrs.field(factory=dict, init=False)
+    bound: int | None = attrs.field(default=None, init=False)
+    witness: Witness = attrs.field(default=(), init=False)
+
+    def rounds(self) -> bool:
+        """Price until nothing steeper is found; say whether that shows that no answer exists."""
+        self.pool = Pool(self.question)
+        self._alike()
+        if not self.pool.options and self._price(self.question, dict.fromkeys(self.question.group, _FINE), 0) == 0:
+            self.witness = tuple(Price(name=f"group:{name}", amount=1) for name in sorted(self.question.group))
+            return True
+        if self.objective is not Objective.GOODPUT and self._too_much():
+            return True
+        before: float | None = None
+        priced_all = False
+        for _ in range(_ROUNDS_MAX):
+            blends = list(self.blends.values())
+            linear = relaxed(self.question, self.pool.options, blends, self.objective, self.search)
+            if linear is None or linear.demand <= 0:  # nothing need be spent, so nothing has a price
+                break
+            better = before is None or abs(linear.value - before) > abs(before) / _WORTH_ANOTHER
+            before = linear.value
+            if self._late():
+                if self.bound is None:
+                    self._full_round(linear)
+                break
+            if better and self._near_round(linear):
+                priced_all = False
+                continue
+            if (priced_all and not better) or not self._full_round(linear):
+                break
+            priced_all = True
+        demand = max(1, self.question.limits.demand_millitokens_per_second)
+        return self.objective is Objective.GOODPUT and self.bound is not None and self.bound < demand
+
+    def _late(self) -> bool:
+        left = self.search.left_s()
+        return self.search.over() or (
+            left is not None
+            and self.search.within_s is not None
+            and left < self.search.within_s * (1 - _SHARE_OF_ROUNDS)
+        )
+
+    def _too_much(self) -> bool:
+        """Whether the demand is more than the goodput of all devices; the same pool serves both questions."""
+        most = _Columns(question=self.question, objective=Objective.GOODPUT, search=self.search)
+        infeasible = most.rounds()
+        self.pool, self.witness = most.pool, most.witness
+        return infeasible
+
+    def _alike(self) -> None:
+        """Begin with pipelines of one shape."""
+        limits = self.question.limits
+        for name, batch in self.question.pace:
+            if self.question.prompt is not None and name not in self.question.prompt_pace:
+                continue
+            shape = self.question.shape[name]
+            most = min(limits.depth, self.question.group[shape.group].devices // shape.devices, self.question.units)
+            for stages in range(1, most + 1):
+                for in_flight in (stages, stages + 1):
+                    joined = stages == 1 or (shape.group, shape.group) in self.question.hop
+                    if joined:
+                        replica = even(self.question, (name,) * stages, batch, min(in_flight, limits.in_flight))
+                        if replica is not None:
+                            self.pool.keep(replica)
+
+    def _near_round(self, linear: Relaxed) -> bool:
+        """Price only the batches that the choice uses, and their neighbours; say whether something steeper was met."""
+        batches = self.question.batches
+        used = {
+            batches.index(option.replica.batch)
+            for option, many in zip(self.pool.options, linear.chosen, strict=True)
+            if many > 0
+        }
+        near = {batches[i] for each in used for i in range(max(0, each - 1), min(len(batches), each + 2))}
+        if len(near) == len(batches):
+            return False
+        paces = tuple(pace for pace in self.question.paces if pace.batch in near)
+        prices, target = self._prices(linear)
+        return self._price(attrs.evolve(self.question, paces=paces), prices, target) * 1000 > target * _SETTLED
+
+    def _full_round(self, linear: Relaxed) -> bool:
+        """Price everything, which gives a bound; say whether another round may help."""
+        prices, target = self._prices(linear)
+        steep = self._price(self.question, prices, target)
+        witness = self._witness(linear, steep)
+        if self.objective is Objective.GOODPUT:
+            bound = steep * sum(g.devices * prices[g.name] for g in self.question.groups) // bounds.STEEP
+        else:
+            bound = bounds.spending_bound(self.question, self.objective, witness)
+        worse = max if self.objective is not Objective.GOODPUT else min
+        if self.bound is None or worse(bound, self.bound) != self.bound:
+            self.bound, self.witness = bound, witness
+        self.search.tell(Progress(decision="layout", value=int(linear.value), bound=self.bound))
+        return steep * 1000 > target * _SETTLED
+
+    def _prices(self, linear: Relaxed) -> tuple[dict[str, int], int]:
+        """Whole prices for pricing, and the steepness that pipelines of the choice have at them."""
+        if self.objective is Objective.GOODPUT:
+            # Devices that are in plenty get a small price, or else rows full of them would weaken the bound.
+            least = 1 + round(max(linear.device)) // _LEAST_PRICE
+            priced = zip(self.question.groups, linear.device, strict=True)
+            return {group.name: max(least, round(dual)) for group, dual in priced}, bounds.STEEP
+        scarce = self._scarce(linear)
+        each = spend(self.question, self.objective)
+        prices = {g.name: _FINE * c + scarce[g.name] for g, c in zip(self.question.groups, each, strict=True)}
+        return prices, int(bounds.STEEP / (linear.demand * _FINE))
+
+    def _scarce(self, linear: Relaxed) -> dict[str, int]:
+        return {g.name: round(_FINE * d) for g, d in zip(self.question.groups, linear.device, strict=True)}
+
+    def _price(self, question: Question, prices: dict[str, int], at_least: int) -> int:
+        steep, found = bounds.steepest(question, prices, at_least)
+        for each in found:
+            self.pool.add(each)
+        self._blend(found)
+        return steep
+
+    def _blend(self, found: tuple[Found, ...]) -> None:
+        """Mix rows that are late with rows that are in time, as the bound does.
+
+        Without these columns prices are best for true pipelines, and the bound that they give is slack.
+        """
+        together: dict[tuple[int, int, int], list[Found]] = {}
+        for each in found:
+            together.setdefault((each.batch, each.in_flight, each.tpot_ns), []).append(each)
+        for rows in together.values():
+            for quick in (row for row in rows if row.time_ns <= row.allowed_ns):
+                self._add_blend(quick, quick, 0.0)
+                for late in (row for row in rows if row.time_ns > row.allowed_ns):
+                    spread = late.time_ns - quick.time_ns
+                    self._add_blend(quick, late, (quick.allowed_ns - quick.time_ns) / spread)
+
+    def _add_blend(self, quick: Found, late: Found, share: float) -> None:
+        counts = [0.0] * len(self.question.groups)
+        index = {group.name: place for place, group in enumerate(self.question.groups)}
+        for row, part in ((quick.row, 1 - share), (late.row, share)):
+            for name, _, _ in row.stages:
+                shape = self.question.shape[name]
+                counts[index[shape.group]] += part * shape.devices
+        rate = quick.batch * quick.in_flight * values.MILLI * NANOS_PER_SECOND / quick.tpot_ns
+        self.blends[tuple(counts), rate] = Blend(counts=tuple(counts), rate_millitokens_per_second=rate)
+
+    def _witness(self, linear: Relaxed, steep: int) -> Witness:
+        amounts = {"steep": min(steep, INTEGER_MAX)}  # a guess: what it says too little is found again
+        if self.objective is Objective.GOODPUT:
+            amounts |= {f"group:{name}": amount for name, amount in self._prices(linear)[0].items()}
+        else:
+            amounts |= {f"group:{name}": amount for name, amount in self._scarce(linear).items() if amount}
+            amounts["objective"] = _FINE
+        return tuple(Price(name=name, amount=amounts[name]) for name in sorted(amounts))

@@ -1,0 +1,177 @@
+"""Why a placement question has no answer: a least set of limits in conflict, and how far each alone must give."""
+
+from collections.abc import Sequence
+
+from ortools.sat.python import cp_model
+
+from planner.placement.encoding import Encoding, limits
+from planner.placement.outcome import Conflict, Infeasible, Limit, LimitKind, Method
+from planner.placement.states import PoolClass
+from planner.search import Search
+from specs.decisions.placement.bounds import lagrangian, proves_infeasible
+from specs.decisions.placement.exhaustion import TooManyStates, optimum
+from specs.decisions.placement.holding import Layout
+from specs.decisions.placement.nouns import MOVED, Copy, Item, Question, Tier
+from specs.units import ceil_div
+from specs.witness import Witness
+
+_SHARE = 0.25  # of the time that is left, for one of the searches
+
+
+def explain(layout: Layout, witness: Witness, search: Search) -> Infeasible:
+    """Explain a small question that has no answer.
+
+    Limits are left out one by one as long as no answer comes of it; what is left is a least set (when the search was
+    cut short: a set that is perhaps not the least).  Then each of these alone is given up, and the least that it must
+    become is searched.
+    """
+    every = limits(layout)
+    needed = list(every)
+    for limit in every:
+        fewer = [other for other in needed if other != limit]
+        if _status(layout, fewer, search) == cp_model.INFEASIBLE:
+            needed = fewer
+    conflicts = tuple(conflict(layout, limit, _least(layout, every, limit, search)) for limit in needed)
+    method = _method(layout.question, witness)
+    return Infeasible(
+        conflicts=conflicts or unreachable(layout),
+        method=method,
+        witness=witness if method is Method.PRICES else (),
+    )
+
+
+def unreachable(layout: Layout) -> tuple[Conflict, ...]:
+    """Items that no copy can start and that cannot be held on devices often enough, whatever the limits."""
+    encoding = Encoding(layout, ())
+    anywhere = {item: [copy for copy in encoding.holds if copy.item == item] for item in layout.items}
+    return tuple(
+        _no_landing(layout, item)
+        for item in layout.question.items
+        if not encoding.choices[item.id] or (layout.waiting(item, anywhere) and layout.start(item, anywhere) is None)
+    )
+
+
+def _no_landing(layout: Layout, item: Item) -> Conflict:
+    base = layout.items.get(item.base) if item.base is not None else None
+    needed = item.part_bytes + (0 if base is None else base.part_bytes)
+    allowed = max((pool.landing_bytes for pool in layout.device_pools), default=0)
+    sentence = (
+        f"item {item.id} cannot start: no route leads from memories that can hold it to {item.devices} devices of one "
+        f"pool that keep {needed} bytes free; the most that devices keep free is {allowed}"
+    )
+    limit = Limit(kind=LimitKind.LANDING, name=item.id)
+    return Conflict(limit=limit, allowed=allowed, needed=None, sentence=sentence)
+
+
+def stateless(layout: Layout, bases: Sequence[Item]) -> tuple[Conflict, ...]:
+    """Limits of single items that cannot hold even when all room is theirs."""
+    found = []
+    everywhere = {item.id: _everywhere(layout, item) for base in bases for item in layout.family(base)}
+    for base in bases:
+        for item in layout.family(base):
+            nodes = layout.nodes(everywhere[item.id])
+            if nodes < item.copies_min:
+                limit = Limit(kind=LimitKind.COPIES, name=item.id)
+                found.append(conflict(layout, limit, nodes))
+            start = layout.start(item, everywhere)
+            if start is None:
+                found.append(_no_landing(layout, item))
+            elif layout.is_late(item, start.start_ns):
+                limit = Limit(kind=LimitKind.IN_TIME, name=item.id)
+                found.append(conflict(layout, limit, start.start_ns))
+    return tuple(found)
+
+
+def lacking_room(layout: Layout, classes: Sequence[PoolClass], witness: Witness) -> tuple[Conflict, ...]:
+    """Limits that conflict by the prices of a proof, each with the least by which it alone would have to grow.
+
+    The proof's excess is what the families need beyond all room, in prices; one class (or the limit on moved bytes)
+    alone makes up for it with excess / price bytes or more.  Empty when the prices prove nothing.
+    """
+    excess = lagrangian(layout.question, witness, with_value=False)
+    if excess is None or excess <= 0:
+        return ()
+    prices = {price.name: price.amount for price in witness}
+    found = []
+    for group in classes:
+        price = max(prices.get(pool.id, 0) for pool in group.pools)
+        if price:
+            pool = group.pools[0]
+            lacking = ceil_div(excess, price)
+            limit = Limit(kind=LimitKind.ROOM, name=pool.memories[0].id)
+            others = "" if len(group.pools) == 1 else f" and {len(group.pools) - 1} pools like it"
+            sentence = (
+                f"memories of pool {pool.id}{others} have {group.bytes} bytes together; "
+                f"if they alone grow, they need {lacking} more or still more"
+            )
+            needed = group.bytes + lacking
+            found.append(Conflict(limit=limit, allowed=group.bytes, needed=needed, sentence=sentence))
+    if prices.get(MOVED):
+        limit = Limit(kind=LimitKind.MOVED, name=MOVED)
+        needed = (layout.question.moved_bytes_max or 0) + ceil_div(excess, prices[MOVED])
+        found.append(conflict(layout, limit, needed))
+    return tuple(found)
+
+
+def _everywhere(layout: Layout, item: Item) -> list[Copy]:
+    """A copy in the first memories of each pool that can have one."""
+    found = []
+    for pool in layout.question.pools:
+        parts = item.devices if pool.tier is Tier.DEVICE else 1
+        fit = [
+            memory.id
+            for memory in pool.memories
+            if layout.bytes_at(item, memory.id) <= memory.bytes and layout.may_keep(item, memory.id)
+        ]
+        if len(fit) >= parts:
+            found.append(Copy(item=item.id, memories=tuple(fit[:parts])))
+    return found
+
+
+def conflict(layout: Layout, limit: Limit, needed: int | None) -> Conflict:
+    """Say what one limit allows, and what it would have to allow, alone."""
+    question = layout.question
+    allowed: int
+    match limit.kind:
+        case LimitKind.ROOM:
+            allowed, what, unit = layout.memory_bytes[limit.name], f"memory {limit.name} has", "bytes"
+        case LimitKind.IN_TIME:
+            most = layout.items[limit.name].start_ns_max
+            allowed, what, unit = most or 0, f"item {limit.name} may start after at most", "ns"
+        case LimitKind.COPIES:
+            allowed = layout.items[limit.name].copies_min
+            what, unit = f"item {limit.name} must be on at least", "nodes"
+        case LimitKind.MOVED:
+            allowed, what, unit = question.moved_bytes_max or 0, "the answer may move at most", "bytes"
+        case LimitKind.LANDING:
+            raise AssertionError("room for starts is no limit that a search gives up")
+    if needed is None:
+        rest = "giving up this limit alone is not enough, or was not decided"
+    else:
+        rest = f"with {needed} {unit} all other limits can hold"
+    return Conflict(limit=limit, allowed=allowed, needed=needed, sentence=f"{what} {allowed} {unit}; {rest}")
+
+
+def _status(layout: Layout, enforced: list[Limit], search: Search) -> cp_model.CpSolverStatus:
+    if search.over():
+        return cp_model.UNKNOWN
+    return search.cp_sat(Encoding(layout, enforced).model, share=_SHARE)[1]
+
+
+def _least(layout: Layout, every: tuple[Limit, ...], given_up: Limit, search: Search) -> int | None:
+    """What one limit must become when all others hold; None: nothing helps, or undecided."""
+    if search.over():
+        return None
+    encoding = Encoding(layout, [limit for limit in every if limit != given_up])
+    encoding.minimise_excess(given_up)
+    solver, status = search.cp_sat(encoding.model, share=_SHARE)
+    return round(solver.objective_value) if status == cp_model.OPTIMAL else None
+
+
+def _method(question: Question, witness: Witness) -> Method:
+    if proves_infeasible(question, witness):
+        return Method.PRICES
+    try:
+        return Method.EXHAUSTED if optimum(question) is None else Method.SOLVER
+    except TooManyStates:
+        return Method.SOLVER

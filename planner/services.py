@@ -1,0 +1,400 @@
+"""Pipelines for services: which devices form which, laid out for the steady state and checked under load.
+
+The layout answers `specs.services.offer`: room, TPOT and output in a steady state.  Requests come in bunches, so the
+promise is kept only with something to spare: layouts are asked for more output and a shorter TPOT, step by step, until
+the prediction of rule SLO is within it.  The certificate speaks of the question as it is, without these margins.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import attrs
+
+from planner.demands import Demand, demands
+from planner.explain.of_demand import not_served, too_late
+from planner.formation import Opening
+from planner.layouts.layout import Layout
+from planner.layouts.search import lay_out
+from planner.outcome import Conflict, Infeasible, Undecided
+from planner.search import Search
+from specs.blobs import TENSOR_ALIGNMENT_BYTES, Blob, BlobId, blobs_of_units
+from specs.certificates import certify
+from specs.certificates.layouts import CLAIM_OF
+from specs.cluster import PlaceId
+from specs.decisions.latency.prediction import Prediction, predict_shared
+from specs.decisions.layout import values
+from specs.decisions.layout.answer import Answer, Replica
+from specs.decisions.layout.faults import faults
+from specs.decisions.layout.question import Question
+from specs.errors import InvalidProblem
+from specs.invariants.facts import Facts
+from specs.llm import Llm
+from specs.plan import Certificate, Pipeline, PipelineId, Plan, Stage, Switch
+from specs.problem import Problem
+from specs.queueing import shared_questions
+from specs.services import ITERATION_TOKENS_MAX, Offer, answer_of, held_tensors, offer
+from specs.timing import kv_bytes, workspace_bytes
+from specs.units import Bytes, Nanos, Tokens, align_up, ceil_div
+from specs.ways import NoWay
+from specs.wishes import Service
+from specs.witness import Witness
+
+Arrivals = Mapping[PlaceId, Sequence[tuple[Nanos, BlobId]]]
+
+# Output asked for and TPOT allowed, in thousandths of what the service asks and allows.
+_MARGINS = ((1000, 1000), (1150, 900), (1300, 800), (1600, 700), (2000, 600), (3000, 450))
+
+
+@attrs.frozen(kw_only=True)
+class Served:
+    """Pipelines for one service, their shares of the requests, and what bounds every layout."""
+
+    service: Service
+    pipelines: tuple[Pipeline, ...]
+    weights: tuple[int, ...]
+    witness: Witness
+    exhausted: bool  # every layout was tried, by the planner and by the checker
+
+    def certificate(self, problem: Problem, plan: Plan) -> Certificate:
+        """Certify the objective of the service."""
+        claim, measure, _ = CLAIM_OF[self.service.objective]
+        name = f"{'all-layouts' if self.exhausted else 'device-prices'}-{claim}"
+        witness = () if self.exhausted else self.witness
+        return certify(Facts(problem, plan), claim, self.service.llm, measure, name, witness)
+
+    def demands(self, problem: Problem, blobs: tuple[Blob, ...]) -> tuple[Demand, ...]:
+        """List who gets which blob: each device those of its stages."""
+        llm = problem.llm(self.service.llm)
+        wanting: dict[BlobId, dict[PlaceId, None]] = {blob.id: {} for blob in blobs}
+        for pipeline in self.pipelines:
+            for stage in pipeline.stages:
+                for blob in blobs_of_units(llm, blobs, stage.first_unit, stage.end_unit):
+                    wanting[blob][stage.place] = None
+        return tuple(
+            each
+            for blob, needed in zip(blobs, demands(problem, blobs, ()), strict=True)
+            for each in [
+                attrs.evolve(needed, wanting=tuple(place for place in wanting[blob.id] if place not in needed.holders))
+            ]
+        )
+
+    def openings(self, problem: Problem, needs: Sequence[Demand], arrivals: Arrivals) -> Iterator[Opening]:
+        """Open each pipeline once all its devices have what they compute with; none closes."""
+        llm = problem.llm(self.service.llm)
+        blobs = tuple(need.blob for need in needs)
+        came = {(blob, place): at for place, arrived in arrivals.items() for at, blob in arrived}
+        for pipeline in self.pipelines:
+            wanted = [
+                (blob, stage.place)
+                for stage in pipeline.stages
+                for blob in blobs_of_units(llm, blobs, stage.first_unit, stage.end_unit)
+            ]
+            open_ns = max(came.get(each, Nanos(0)) for each in wanted)
+            yield Opening(pipeline=pipeline, open_ns=open_ns, close_ns=None, successor=None)
+
+
+def serve_all(
+    problem: Problem, search: Search, parent: Plan | None = None
+) -> tuple[Served, ...] | Infeasible | Undecided:
+    """Lay every service out; they share no device.  Of several that cannot be, all are explained."""
+    outcomes = [serve(problem, service, search, parent) for service in problem.services]
+    if conflicts := tuple(each for one in outcomes if isinstance(one, Infeasible) for each in one.conflicts):
+        return Infeasible(conflicts=conflicts)
+    undecided = next((one for one in outcomes if isinstance(one, Undecided)), None)
+    return undecided or tuple(one for one in outcomes if isinstance(one, Served))
+
+
+def beside(problem: Problem, services: Sequence[Served]) -> Problem:
+    """What is left to plan: the problem without services, and without the memory that they take."""
+    taken: dict[PlaceId, int] = {}
+    for each in services:
+        llm = problem.llm(each.service.llm)
+        for pipeline in each.pipelines:
+            for stage in pipeline.stages:
+                taken[stage.place] = taken.get(stage.place, 0) + _new_bytes(problem, llm, stage)
+    places = tuple(
+        attrs.evolve(place, memory_bytes=Bytes(max(1, place.memory_bytes - taken[place.id])))
+        if place.id in taken
+        else place
+        for place in problem.cluster.places
+    )
+    return attrs.evolve(problem, services=(), cluster=attrs.evolve(problem.cluster, places=places))
+
+
+def serve(
+    problem: Problem, service: Service, search: Search, parent: Plan | None = None
+) -> Served | Infeasible | Undecided:
+    """Lay a service out.  Where the units to be loaded are limited, what runs under `parent` stays if need be."""
+    if conflicts := tuple(too_late(problem, service)):
+        return Infeasible(conflicts=conflicts)
+    try:
+        found = offer(problem, service)
+    except InvalidProblem as error:
+        return _impossible(problem, service, search, str(error))
+    desk = _Desk(problem=problem, service=service, found=found, search=search)
+    for more, less in _MARGINS:
+        served = desk.laid_out(more, less)
+        if desk.infeasible:
+            sentence = "its devices cannot hold it, keep the TPOT and give the output at once"
+            return _impossible(problem, service, search, sentence)
+        if served is not None:
+            return served
+        if search.over():
+            break
+    running = None if parent is None else _running(parent, service, found)
+    if running is not None and (served := desk.kept(running)) is not None:
+        return served
+    moving = "" if service.moves_max is None else f" by loading at most {service.moves_max} units"
+    return Undecided(
+        sentence=f"no layout was found for {service.llm} that keeps its promise{moving}; larger margins may exist"
+    )
+
+
+@attrs.define(kw_only=True)
+class _Desk:
+    """Layouts for one service, each checked before it counts: room, output, moves and promise."""
+
+    problem: Problem
+    service: Service
+    found: Offer
+    search: Search
+    infeasible: bool = attrs.field(default=False, init=False)
+    tightest: Layout | None = attrs.field(default=None, init=False)  # its witness bounds every layout
+
+    @property
+    def objective(self) -> values.Objective:
+        """What layouts are to be good at."""
+        return CLAIM_OF[self.service.objective][2]
+
+    def laid_out(self, more: int, less: int) -> Served | None:
+        """Lay out with margins: at the best, then within the moves, then beside all that devices hold."""
+        for found in self._offers():
+            asked = _with_margin(found.question, more, less)
+            free = attrs.evolve(asked, limits=attrs.evolve(asked.limits, moved_units=None))
+            for question in dict.fromkeys((free, asked)):
+                layout = lay_out(question, self.objective, self.search)
+                if self.tightest is None:
+                    self.tightest, self.infeasible = layout, layout.infeasible
+                    if self.infeasible:
+                        return None
+                if layout.answer is not None and (served := self._checked(found, layout.answer, more)) is not None:
+                    return served
+        return None
+
+    def kept(self, running: Answer) -> Served | None:
+        """Leave what runs as it is, if it still answers the question."""
+        return self._checked(self.found, running, _MARGINS[0][0])
+
+    def _offers(self) -> Iterator[Offer]:
+        yield self.found
+        if self.found.question.running:
+            try:
+                yield offer(self.problem, self.service, keeping=True)
+            except InvalidProblem:
+                return
+
+    def _checked(self, found: Offer, layout: Answer, more: int) -> Served | None:
+        answer = _settled(found.question, layout, more, self.objective)
+        if answer is None or self.tightest is None:
+            return None
+        answer = _where_held(found.question, answer)
+        pipelines = tuple(_pipelines(self.problem, self.service, found, answer))
+        weights = tuple(replica.weight for replica in answer.replicas)
+        if any(faults(found.question, answer)) or not _has_room(self.problem, pipelines):
+            return None
+        if not _keeps_promise(self.problem, self.service, pipelines, weights):
+            return None
+        return Served(
+            service=self.service,
+            pipelines=pipelines,
+            weights=weights,
+            witness=self.tightest.witness,
+            exhausted=self.tightest.method == "exhausted",
+        )
+
+
+def _running(parent: Plan, service: Service, found: Offer) -> Answer | None:
+    """Read what runs under a plan as an answer; None where nothing does, or on devices that are not asked."""
+    closed = {step.old for step in parent.steps if isinstance(step, Switch)}
+    lasting = tuple(each for each in parent.pipelines if each.llm == service.llm and each.id not in closed)
+    seats = found.seat_of()
+    if not lasting or any(stage.place not in seats for each in lasting for stage in each.stages):
+        return None
+    return answer_of(parent, lasting, found)
+
+
+def _where_held(question: Question, answer: Answer) -> Answer:
+    """Give stages, the largest overlap first, to devices of their group that hold their units already."""
+    held = {
+        (stage.shape, stage.devices[0]): (stage.first_unit, stage.end_unit)
+        for replica in question.running
+        for stage in replica.stages
+    }
+    stages = [(row, column) for row, each in enumerate(answer.replicas) for column in range(len(each.stages))]
+    pairs = []
+    for row, column in stages:
+        stage = answer.replicas[row].stages[column]
+        for (shape, device), (first, end) in held.items():
+            overlap = min(end, stage.end_unit) - max(first, stage.first_unit)
+            if shape == stage.shape and overlap > 0:
+                pairs.append((-overlap, end - first, row, column, device))
+    chosen: dict[tuple[int, int], int] = {}
+    taken: set[tuple[str, int]] = set()
+    for _, _, row, column, device in sorted(pairs):
+        shape = answer.replicas[row].stages[column].shape
+        if (row, column) not in chosen and (shape, device) not in taken:
+            chosen[row, column] = device
+            taken.add((shape, device))
+    free = {
+        group.name: iter([n for n in range(group.devices) if (group.name, n) not in taken]) for group in question.groups
+    }
+    for row, column in stages:
+        if (row, column) not in chosen:
+            chosen[row, column] = next(free[answer.replicas[row].stages[column].shape])
+    return Answer(
+        replicas=tuple(
+            attrs.evolve(
+                each,
+                stages=tuple(
+                    attrs.evolve(stage, devices=(chosen[row, column],)) for column, stage in enumerate(each.stages)
+                ),
+            )
+            for row, each in enumerate(answer.replicas)
+        )
+    )
+
+
+def _has_room(problem: Problem, pipelines: Sequence[Pipeline]) -> bool:
+    """Whether each device has room for its stage beside all that it holds at the start: nothing is given up."""
+    sizes = {place.id: place.memory_bytes for place in problem.cluster.places}
+    held: dict[PlaceId, int] = {}
+    for llm in problem.llms:
+        for place in dict.fromkeys(each.place for each in problem.holdings if each.llm == llm.id):
+            held[place] = held.get(place, 0) + _packed_bytes(llm, held_tensors(problem, llm, place))
+    return all(
+        held.get(stage.place, 0) + _new_bytes(problem, problem.llm(each.llm), stage) <= sizes[stage.place]
+        for each in pipelines
+        for stage in each.stages
+    )
+
+
+def _new_bytes(problem: Problem, llm: Llm, stage: Stage) -> int:
+    """What a stage takes beyond what its device holds of the LLM."""
+    tensors = {tensor for unit in llm.units[stage.first_unit : stage.end_unit] for tensor in unit.tensors}
+    return (
+        _packed_bytes(llm, tensors - held_tensors(problem, llm, stage.place)) + stage.kv_bytes + stage.workspace_bytes
+    )
+
+
+def _packed_bytes(llm: Llm, tensors: AbstractSet[int]) -> int:
+    """Bytes of tensors with the padding that they have in blobs."""
+    return sum(align_up(llm.tensors[tensor].bytes, TENSOR_ALIGNMENT_BYTES) for tensor in tensors)
+
+
+def stage_borders(llm: Llm, pipelines: Sequence[Pipeline]) -> list[int]:
+    """List the tensors at which blobs must begin or end, so that each device gets only what its stages compute with."""
+    users: list[set[tuple[int, int]]] = [set() for _ in llm.tensors]
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            run = (stage.first_unit, stage.end_unit)
+            for unit in llm.units[stage.first_unit : stage.end_unit]:
+                for tensor in unit.tensors:
+                    users[tensor].add(run)
+    return [index for index in range(1, len(users)) if users[index] != users[index - 1]]
+
+
+def _impossible(problem: Problem, service: Service, search: Search, sentence: str) -> Infeasible:
+    """Explain, or say just this where the time is over."""
+    conflicts = () if search.over() else tuple(not_served(problem, service, search))
+    return Infeasible(
+        conflicts=conflicts or (Conflict(rule="DEMAND", where=f"service {service.llm}", sentence=sentence),)
+    )
+
+
+def _with_margin(question: Question, more: int, less: int) -> Question:
+    limits = question.limits
+    return attrs.evolve(
+        question,
+        limits=attrs.evolve(
+            limits,
+            demand_millitokens_per_second=ceil_div(limits.demand_millitokens_per_second * more, 1000),
+            tpot_ns=Nanos(limits.tpot_ns * less // 1000),
+        ),
+    )
+
+
+def _settled(question: Question, answer: Answer, more: int, objective: values.Objective) -> Answer | None:
+    """Give each pipeline as many iterations as it has stages, and a batch: the best that gives the output together.
+
+    Where TPOT is the objective the smallest batches that do, else those with most output.
+    """
+    demand = question.limits.demand_millitokens_per_second * more // 1000
+    batches = question.batches
+    for most in batches if objective is values.Objective.TPOT else batches[-1:]:
+        replicas = [_with_batch(question, replica, most) for replica in answer.replicas]
+        kept = [replica for replica in replicas if replica is not None]
+        if len(kept) == len(replicas) and sum(replica.weight for replica in kept) >= demand:
+            return Answer(replicas=tuple(kept))
+    return None
+
+
+def _with_batch(question: Question, replica: Replica, most: int) -> Replica | None:
+    """Find the batch, up to `most`, with which a pipeline gives most; that output is its weight.
+
+    As many batches are under way as there are stages, or fewer of one request: see `specs.services.answer_of`.
+    """
+    depth = len(replica.stages)
+    tried = [(batch, depth) for batch in question.batches if batch <= most]
+    alone = attrs.evolve(question, limits=attrs.evolve(question.limits, demand_millitokens_per_second=0))
+    found = []
+    for batch, in_flight in (*tried, *((1, fewer) for fewer in range(1, depth))):
+        each = attrs.evolve(replica, batch=batch, in_flight=in_flight, weight=1)
+        if not any(faults(alone, Answer(replicas=(each,)))):
+            rate = values.rate_millitokens_per_second(question, each)
+            found.append((rate, attrs.evolve(each, weight=max(1, rate))))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _pipelines(problem: Problem, service: Service, found: Offer, answer: Answer) -> Iterator[Pipeline]:
+    llm, workload = problem.llm(service.llm), problem.workload(service.llm)
+    for number, replica in enumerate(answer.replicas):
+        iteration = max(Tokens(replica.slots), ITERATION_TOKENS_MAX)
+        yield Pipeline(
+            id=PipelineId(f"{llm.id}/serve-{number}"),
+            llm=llm.id,
+            stages=tuple(
+                Stage(
+                    place=found.seats[stage.shape][stage.devices[0]],
+                    first_unit=stage.first_unit,
+                    end_unit=stage.end_unit,
+                    kv_bytes=kv_bytes(
+                        llm, stage.first_unit, stage.end_unit, replica.slots * workload.request_tokens_max
+                    ),
+                    workspace_bytes=workspace_bytes(llm, stage.end_unit, replica.slots, iteration),
+                )
+                for stage in replica.stages
+            ),
+            slots=replica.slots,
+            request_tokens_max=workload.request_tokens_max,
+            iteration_tokens_max=iteration,
+        )
+
+
+def _keeps_promise(
+    problem: Problem, service: Service, pipelines: tuple[Pipeline, ...], weights: tuple[int, ...]
+) -> bool:
+    """Ask the prediction of rule SLO; without an SLO there is nothing to keep."""
+    slo = next((slo for slo in problem.slos if slo.llm == service.llm), None)
+    if slo is None:
+        return True
+    try:
+        shares = [(pipeline, weight, 1) for pipeline, weight in zip(pipelines, weights, strict=True)]
+        questions = shared_questions(problem, shares, pipelines)
+    except NoWay:
+        return False
+    predicted = predict_shared(tuple(questions.values()), slo.percentile)
+    return (
+        isinstance(predicted, Prediction)
+        and predicted.ttft_ns <= slo.ttft_ns_max
+        and predicted.tpot_ns <= slo.tpot_ns_max
+    )

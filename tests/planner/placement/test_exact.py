@@ -1,0 +1,72 @@
+"""Small placement questions: the exact search and both bounds against a brute force."""
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from planner.placement.exact import solve_exactly
+from planner.placement.outcome import Infeasible, Placed
+from planner.search import Search
+from specs.decisions.placement.bounds import price_bound, proves_infeasible
+from specs.decisions.placement.checks import faults, value
+from specs.decisions.placement.exhaustion import optimum
+from specs.decisions.placement.holding import Layout
+from specs.decisions.placement.nouns import MOVED, Objective
+from specs.witness import Price
+from tests.planner.placement.questions import MIB, NS, brute_force, questions
+
+# A price at which a mebibyte costs about as much as one item can gain.
+SCALE = {
+    Objective.START_TIME: NS * 2**40 // MIB,
+    Objective.LATE_ITEMS: 2**60 // MIB // 4,
+    Objective.MOVED_BYTES: 2**30 // 4,
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(questions(items_max=3))
+def test_exact_search_and_exhaustion_equal_brute_force(question):
+    equal_brute_force(question)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
+@given(question=questions(items_min=4))
+def test_four_items_on_four_memories_equal_brute_force(question, objective):
+    equal_brute_force(attrs.evolve(question, objective=objective))
+
+
+def equal_brute_force(question):
+    best = brute_force(question)
+    assert optimum(question, 10**6) == best
+    outcome = solve_exactly(Layout(question), (), Search())
+    if best is None:
+        assert isinstance(outcome, Infeasible)
+        assert outcome.conflicts
+        return
+    assert isinstance(outcome, Placed)
+    assert not list(faults(question, outcome.answer))
+    assert outcome.value == value(question, outcome.answer) == outcome.bound == best
+
+
+@settings(deadline=None, max_examples=250)
+@given(questions(items_max=4), st.data())
+def test_no_prices_give_a_bound_above_the_optimum(question, data):
+    best = optimum(question, 10**6)
+    names = [pool.id for pool in question.pools]
+    if question.moved_bytes_max is not None:
+        names.append(MOVED)
+    scale = SCALE[question.objective]
+    witness = tuple(
+        Price(name=name, amount=amount)
+        for name in sorted(names)
+        if (amount := data.draw(st.integers(0, 8)) * scale // 2)
+    )
+    bound = price_bound(question, witness)
+    if best is None:
+        return
+    assert bound is not None
+    assert bound <= best
+    assert not proves_infeasible(question, witness)
