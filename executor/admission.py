@@ -1,15 +1,21 @@
 """The door that every plan passes: decoded strictly, verified again, compared with what this node is and knows."""
 
+from collections.abc import Iterator
 from typing import cast
 
 import attrs
 
+from executor.transport.framing import FRAME_BYTES_MAX
 from specs import codec
+from specs.blobs import BlobId
 from specs.checker import Rejected, VerifiedPlan, verify
-from specs.cluster import NodeId
+from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.errors import InvalidProblem, MalformedDocument
 from specs.plan import FORMAT, Plan
+from specs.ports import hops
 from specs.problem import Problem
+
+_FILE_BYTES_MAX = FRAME_BYTES_MAX - 2**16  # what stands before a file in its message is far shorter
 
 
 @attrs.frozen
@@ -41,11 +47,18 @@ class NotForUs:
 
 
 @attrs.frozen
+class Unable:
+    """The plan is right, but asks for what daemons do not do yet."""
+
+    sentences: tuple[str, ...]
+
+
+@attrs.frozen
 class AlreadyHere:
     """This very plan is being carried out."""
 
 
-Verdict = VerifiedPlan | Malformed | Broken | Stale | NotForUs | AlreadyHere
+Verdict = VerifiedPlan | Malformed | Broken | Stale | NotForUs | Unable | AlreadyHere
 
 
 def admit(document: bytes, node: NodeId, current: VerifiedPlan | None) -> Verdict:
@@ -54,9 +67,19 @@ def admit(document: bytes, node: NodeId, current: VerifiedPlan | None) -> Verdic
         problem, plan = _decode(document)
     except (MalformedDocument, InvalidProblem) as error:
         return Malformed(str(error))
+    if current is not None and (problem, plan) == (current.problem, current.plan):
+        return AlreadyHere()
+    verdict = _misfit(problem, plan, node, current) or verify(problem, plan)
+    if isinstance(verdict, Rejected):
+        return Broken(verdict)
+    if isinstance(verdict, VerifiedPlan) and (beyond := (*_kept_elsewhere(problem, plan), *_too_large(problem))):
+        return Unable(beyond)
+    return verdict
+
+
+def _misfit(problem: Problem, plan: Plan, node: NodeId, current: VerifiedPlan | None) -> Stale | NotForUs | None:
+    """Say why a plan, right or wrong, is not for this node at this time."""
     if current is not None:
-        if (problem, plan) == (current.problem, current.plan):
-            return AlreadyHere()
         if problem.cluster.name != current.problem.cluster.name:
             ours = current.problem.cluster.name
             return NotForUs(f"the plan is for cluster {problem.cluster.name}; {node} serves cluster {ours}")
@@ -70,8 +93,36 @@ def admit(document: bytes, node: NodeId, current: VerifiedPlan | None) -> Verdic
         return NotForUs(f"the plan is for cluster {problem.cluster.name}, which has no node {node}")
     if missing := sorted(name for name, each in known.items() if each.address is None):
         return NotForUs(f"nodes {', '.join(missing[:5])} have no address: the plan can be studied, not carried out")
-    verdict = verify(problem, plan)
-    return Broken(verdict) if isinstance(verdict, Rejected) else verdict
+    return None
+
+
+def _kept_elsewhere(problem: Problem, plan: Plan) -> Iterator[str]:
+    """Say which memories the plan uses that no daemon keeps blobs in: all but those of devices and hosts."""
+    llm_of: dict[BlobId, str] = {blob.id: blob.llm for blob in plan.blobs}
+    used = [(holding.place, f"holds {holding.llm} at the start") for holding in problem.holdings]
+    for hop in hops(problem.cluster, plan):
+        what, step = llm_of[hop.transfer.blob], hop.transfer.id
+        used += [(hop.source, f"sends {what} (step {step})"), (hop.destination, f"receives {what} (step {step})")]
+    used += [(resident.place, f"keeps {resident.llm}") for resident in plan.residents]
+    kinds = {place.id: place.kind for place in problem.cluster.places}
+    first: dict[PlaceId, str] = {}
+    for place, use in used:
+        first.setdefault(place, use)
+    for place, use in first.items():
+        if kinds[place] not in (PlaceKind.DEVICE, PlaceKind.HOST):
+            kept = "daemons keep blobs in the memory of devices and hosts only"
+            yield f"{place}, of kind {kinds[place]}, {use}: {kept}"
+
+
+def _too_large(problem: Problem) -> Iterator[str]:
+    """Say which small files do not fit into one message."""
+    for llm in problem.llms:
+        for file in llm.files:
+            if file.bytes > _FILE_BYTES_MAX:
+                yield (
+                    f"{file.name} of {llm.id} has {file.bytes:,} bytes: daemons pass on small files of at most "
+                    f"{_FILE_BYTES_MAX:,}"
+                )
 
 
 def _decode(document: bytes) -> tuple[Problem, Plan]:

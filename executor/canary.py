@@ -24,9 +24,11 @@ _PROMPTS = 4
 
 @torch.inference_mode()
 def reference(directory: Path, llm: Llm, tensors: Sequence[Mapping[str, torch.Tensor]], tokens_max: Tokens) -> Canary:
-    """Find a canary for an LLM whose tensors are all here, on one device.
+    """Find a canary for an LLM whose tensors are all here, on one device; they are viewed, never copied.
 
     `directory` holds its configuration; prompt and answer together have at most `tokens_max` tokens, two or more.
+    Every token is one pass over the weights, for all prompts at once: tensors that are mapped from disk
+    (`executor.checkpoint.mapped`) are read once per pass, layer by layer, and may leave memory in between.
     Raises UnsupportedLlm.
     """
     device = next(iter(tensors[0].values())).device
@@ -37,8 +39,7 @@ def reference(directory: Path, llm: Llm, tensors: Sequence[Mapping[str, torch.Te
     answer_tokens = min(_ANSWER_TOKENS_MAX, tokens_max - 1)
     prompt_tokens = min(_PROMPT_TOKENS_MAX, tokens_max - answer_tokens)
     prompts = [_prompt(llm, number, prompt_tokens) for number in range(_PROMPTS)]
-    candidates = [_answer(skeleton, prompt, answer_tokens) for prompt in prompts]
-    return max(candidates, key=lambda candidate: candidate[0])[1]
+    return _least_doubtful(skeleton, prompts, answer_tokens)
 
 
 def _prompt(llm: Llm, number: int, tokens: int) -> tuple[int, ...]:
@@ -46,14 +47,14 @@ def _prompt(llm: Llm, number: int, tokens: int) -> tuple[int, ...]:
     return tuple((7919 * (number + 1) * (place + 1) + 17) % llm.vocabulary_size for place in range(tokens))
 
 
-def _answer(skeleton: Skeleton, prompt: tuple[int, ...], answer_tokens: int) -> tuple[float, Canary]:
-    """Continue a prompt greedily; give the smallest lead of a chosen token over the next likely, and the canary."""
-    tokens = list(prompt)
-    lead = float("inf")
+def _least_doubtful(skeleton: Skeleton, prompts: Sequence[tuple[int, ...]], answer_tokens: int) -> Canary:
+    """Continue prompts of equal length greedily; give the one whose chosen tokens lead the next likely by most."""
+    ids = torch.tensor(prompts, device=skeleton.device)
+    leads = torch.full((len(prompts),), torch.inf, device=skeleton.device)
     for _ in range(answer_tokens):
-        ids = torch.tensor([tokens], device=skeleton.device)
-        logits = skeleton.llm(input_ids=ids, use_cache=False).logits[0, -1].to(torch.float32)
-        best, second = logits.topk(2).values.tolist()
-        lead = min(lead, best - second)
-        tokens.append(int(logits.argmax()))
-    return lead, Canary(prompt=prompt, tokens=tuple(tokens[len(prompt) :]))
+        logits = skeleton.llm(input_ids=ids, use_cache=False).logits[:, -1].to(torch.float32)
+        best = logits.topk(2).values
+        leads = torch.minimum(leads, best[:, 0] - best[:, 1])
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+    chosen = int(leads.argmax())
+    return Canary(prompt=prompts[chosen], tokens=tuple(ids[chosen, len(prompts[chosen]) :].tolist()))

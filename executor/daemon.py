@@ -29,6 +29,7 @@ from executor.engine.request import SamplingParams
 from executor.engine.skeleton import end_tokens_of
 from executor.errors import ExecutorError
 from executor.journal import Journal
+from executor.loading import Before
 from executor.metrics import NodeMetrics
 from executor.pipelines.front import GaveUp
 from executor.run import Run, Setting
@@ -87,6 +88,8 @@ class Daemon:
                 return self._refused(Refusal.STALE, (sentence,))
             case admission.NotForUs(sentence=sentence):
                 return self._refused(Refusal.WRONG_CLUSTER, (sentence,))
+            case admission.Unable(sentences=sentences):
+                return self._refused(Refusal.REJECTED, sentences)
             case admission.Malformed(sentence=sentence):
                 return self._refused(Refusal.MALFORMED, (sentence,))
             case _:
@@ -107,8 +110,8 @@ class Daemon:
         )
         previous = self._run
         try:
-            run = Run(verified, setting, self._journal, None if previous is None else previous.store)
-            await run.load()
+            run = Run(verified, setting, self._journal)
+            await run.load(None if previous is None else Before(store=previous.store, files=previous.files))
             if previous is None or previous.address != run.address:
                 check_free(run.address)
         except (ExecutorError, EngineError, SpecError) as error:

@@ -12,6 +12,7 @@
     +-- OutOfMemory            a place has less free memory than is asked for
     +-- CannotListen           the address that a plan gives this node cannot be had
     +-- NotHere                a blob that the plan says is here is not
+    +-- NoReference            a node that must know the right tokens of an LLM cannot compute them
 
 A peer that is lost and a blob that arrives corrupt are expected outcomes: they are events of `transport.interface`.
 """
@@ -59,6 +60,10 @@ class OutOfMemory(ExecutorError):
 
 class NotHere(ExecutorError):
     """A blob that a plan says is held on this node is not."""
+
+
+class NoReference(ExecutorError):
+    """A node from which others would learn the right tokens of an LLM has no way to know them."""
 
 
 class CannotListen(ExecutorError):

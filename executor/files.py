@@ -1,10 +1,12 @@
 """The small files and the canary of each LLM: what every node needs besides blobs.
 
-A node that holds the checkpoint has them; the others ask it, again and again, until they have come.  Files are checked
-against the digests in the problem before they are written.
+The LLM's sources (`executor.sources`) have them; the others ask, again and again, until they have come.  Files are
+checked against the digests in the problem before they are written, so anybody may give them: now and then another node
+is asked instead of a source.  A canary comes from a source alone, since nothing but its sender speaks for it.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +15,11 @@ from executor.checkpoint import check_file
 from executor.errors import BadCheckpoint, MalformedFrame
 from executor.pipelines.leader import Canary
 from executor.pipelines.post import Post
+from executor.sources import proved_llms, sources_of
 from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
 from specs.cluster import NodeId
 from specs.llm import File, Llm, LlmId
+from specs.plan import Plan
 from specs.problem import Problem
 from specs.units import NANOS_PER_SECOND
 
@@ -24,23 +28,24 @@ ASK_AGAIN_NS = 2 * NANOS_PER_SECOND
 
 
 class Files:
-    """Configuration, tokenizer and canary of the LLMs of one problem, on one node."""
+    """Configuration, tokenizer and canary of the LLMs of one plan, on one node."""
 
-    def __init__(self, problem: Problem, directory: Path, post: Post) -> None:
+    def __init__(self, problem: Problem, plan: Plan, node: NodeId, directory: Path, post: Post) -> None:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._tokens_max = {workload.llm: workload.request_tokens_max for workload in problem.workloads}
         self._directory = directory
         self._post = post
         self._missing: dict[LlmId, dict[str, list[File]]] = {}  # by digest: files may be copies of each other
         self._complete: dict[LlmId, asyncio.Event] = {}
-        self._asked: dict[LlmId, tuple[NodeId, int]] = {}  # the holder asked last, and when
+        self._asked: dict[LlmId, tuple[NodeId, int]] = {}  # the node asked last, and when
+        self._turns: dict[LlmId, int] = {llm.id: 0 for llm in problem.llms}  # how often somebody was asked
         self._canaries: dict[LlmId, asyncio.Future[Canary]] = {}
-        node_of = {place.id: place.node for place in problem.cluster.places}
-        self._holders: dict[LlmId, list[NodeId]] = {llm.id: [] for llm in problem.llms}
-        for holding in problem.holdings:
-            node = node_of[holding.place]
-            if node is not None and node not in self._holders[holding.llm]:
-                self._holders[holding.llm].append(node)
+        self._proved = proved_llms(plan)
+        nodes = [each.id for each in problem.cluster.nodes if each.id != node]
+        self._sources = {
+            llm: [each for each in sources if each != node] for llm, sources in sources_of(problem, plan).items()
+        }
+        self._others = {llm: [each for each in nodes if each not in sources] for llm, sources in self._sources.items()}
         for llm in problem.llms:
             self._look(llm)
 
@@ -60,6 +65,17 @@ class Files:
     async def wait_for_canary(self, llm: LlmId) -> Canary:
         """Wait until the canary of an LLM is known."""
         return await asyncio.shield(self._canaries[llm])
+
+    def knows(self, llm: LlmId) -> bool:
+        """Tell whether the canary of an LLM is known."""
+        return self._canaries[llm].done()
+
+    def keep(self, before: "Files") -> None:
+        """Take the canaries that were known under the plan before, of LLMs that are the same to the last tensor."""
+        for llm in self._llms.values():
+            if before._llms.get(llm.id) == llm and before.knows(llm.id):  # noqa: SLF001  another plan's
+                with contextlib.suppress(MalformedFrame):  # requests may have become too short for it
+                    self.set_canary(llm.id, before._canaries[llm.id].result())  # noqa: SLF001
 
     def set_canary(self, llm: LlmId, canary: Canary) -> None:
         """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us.
@@ -98,22 +114,35 @@ class Files:
                 raise MalformedFrame(str(error)) from error
 
     def ask(self, lost: frozenset[NodeId], now_ns: int) -> None:
-        """Ask a holder that is not lost for what is missing, and another one when no answer has come in a while.
+        """Ask a node that is not lost for what is missing, and another one when no answer has come in a while.
 
-        A holder answers an ask whole: asking again too soon would only add copies to a connection that is busy.
+        A node answers an ask whole: asking again too soon would only add copies to a connection that is busy.
         """
-        for llm, holders in self._holders.items():
-            live = [holder for holder in holders if holder not in lost]
+        for llm, missing in self._missing.items():
+            lacks_canary = llm in self._proved and not self.knows(llm)
             asked, asked_ns = self._asked.get(llm, (None, 0))
-            if not live or (asked in live and now_ns - asked_ns < ASK_AGAIN_NS):
+            waiting = asked is not None and asked not in lost and now_ns - asked_ns < ASK_AGAIN_NS
+            if waiting or not (missing or lacks_canary):
                 continue
-            holder = live[(live.index(asked) + 1) % len(live)] if asked in live else live[0]
-            if self._missing[llm] or not self._canaries[llm].done():
-                self._asked[llm] = holder, now_ns
-            for digest in self._missing[llm]:
-                self._post.send(holder, AskFile(llm=llm, digest=digest))
-            if not self._canaries[llm].done():
-                self._post.send(holder, AskCanary(llm=llm))
+            node = self._whom(llm, lost)
+            if node is None:
+                continue
+            self._asked[llm] = node, now_ns
+            self._turns[llm] += 1
+            for digest in missing:
+                self._post.send(node, AskFile(llm=llm, digest=digest))
+            if lacks_canary and node in self._sources[llm]:
+                self._post.send(node, AskCanary(llm=llm))
+
+    def _whom(self, llm: LlmId, lost: frozenset[NodeId]) -> NodeId | None:
+        """Choose a source in turn; for files every third time, or when no source is left, another node in turn."""
+        sources = [node for node in self._sources[llm] if node not in lost]
+        others = [node for node in self._others[llm] if node not in lost] if self._missing[llm] else []
+        turn = self._turns[llm]
+        thirds, rest = divmod(turn, 3)
+        if others and (rest == 2 or not sources):
+            return others[thirds % len(others)]
+        return sources[(turn - thirds if others else turn) % len(sources)] if sources else None
 
     def disconnected(self, peer: NodeId) -> None:
         """Learn that messages to or from a peer were lost: what it was asked for is asked for anew."""

@@ -28,7 +28,7 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
             Copy(blob=blob.id, place=holding.place)
             for holding in problem.holdings
             for blob in plan.blobs
-            if node_of[holding.place] == node and blob.llm == holding.llm
+            if node_of[holding.place] == node and holding.has(blob)
         ),
         passages=tuple(
             passage

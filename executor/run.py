@@ -18,8 +18,9 @@ from executor.addresses import peers_of
 from executor.engine.errors import EngineError
 from executor.errors import OutOfMemory
 from executor.files import Files
+from executor.hearing import Hearing
 from executor.journal import Journal
-from executor.loading import Loading
+from executor.loading import Before, Loading
 from executor.machine import Machine, node_plan
 from executor.mail import REPORT, Mail
 from executor.pipelines.front import Front, doors_of
@@ -45,8 +46,8 @@ from specs.units import NANOS_PER_SECOND, Bytes, Nanos
 _log = logging.getLogger(__name__)
 
 TICK_NS = 200_000_000
-# A node that has never been heard may still be getting its plan: it is given at least this long to appear.
-JOIN_NS = Nanos(60 * NANOS_PER_SECOND)
+# Memory that the system does not give may be free a little later; a transfer is tried a few times at most.
+_MEMORY_AGAIN_SECONDS = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +63,7 @@ class Setting:
 class Run:
     """Carries out one plan until `stop`.  Made by `start_run`."""
 
-    def __init__(self, verified: VerifiedPlan, setting: Setting, log: Journal, previous: Store | None) -> None:
+    def __init__(self, verified: VerifiedPlan, setting: Setting, log: Journal) -> None:
         self.verified = verified
         self.digest = codec.digest(verified.plan)
         self.node = setting.node
@@ -73,14 +74,13 @@ class Run:
         here = {p.id: p for p in problem.cluster.places if p.node == self.node and p.kind is not PlaceKind.SWITCH}
         devices = {place: setting.device_of.get(place, torch.device("cpu")) for place in here}
         self.store = Store({place.id: place.memory_bytes for place in here.values()}, devices)
-        self._previous = previous
         self._blobs = {blob.id: blob for blob in plan.blobs}
         self._llms = {llm.id: llm for llm in problem.llms}
         self._transfers = {step.id: step for step in plan.steps if isinstance(step, Transfer)}
         self.machine = Machine(node_plan(problem, plan, self.node))
         self._tasks: set[asyncio.Task[None]] = set()
         self.mail = Mail(self.node, self._spawn)
-        self.files = Files(problem, setting.state_directory, self.mail)
+        self.files = Files(problem, plan, self.node, setting.state_directory, self.mail)
         self.host = Host(
             problem=problem,
             plan=plan,
@@ -100,14 +100,11 @@ class Run:
         self.mail.front, self.mail.leaders = self.front, self.leaders
         self.mail.may_send = Senders(problem, plan, self.front.leader_of).may
         self._transport: wire.Transport | None = None
-        self._heard_ns: dict[NodeId, int] = {}
+        self._hearing = Hearing(self.machine.plan.peers, node_deadline_ns(plan))
         self._usable: frozenset[PipelineId] = frozenset()
         self._closed: frozenset[PipelineId] = frozenset()
-        self._suspects: set[NodeId] = set()  # a connection with them broke, and nothing was heard since
         self._known_lost: frozenset[NodeId] = frozenset()
         self._known_lacks: frozenset[Copy] = frozenset()
-        self._started_ns = time.monotonic_ns()
-        self._deadline_ns = node_deadline_ns(plan)
 
     @property
     def address(self) -> wire.Peer:
@@ -116,15 +113,16 @@ class Run:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    async def load(self) -> None:
+    async def load(self, before: Before | None) -> None:
         """Take what the plan says is here; see `executor.loading`."""
         await Loading(
+            node=self.node,
             problem=self.verified.problem,
             plan=self.verified.plan,
             checkpoints=self._setting.checkpoints,
             files=self.files,
             store=self.store,
-            previous=self._previous,
+            before=before,
         ).load(self.machine.plan.held)
 
     async def start(self) -> None:
@@ -132,7 +130,11 @@ class Run:
         self._transport = await listen_tcp(self.address, realm=self.digest, on_event=self._on_transport)
         self._transport.meet([peer for name, peer in self._nodes.items() if name != self.node])
         self.mail.connect(self._transport)
-        self._started_ns = time.monotonic_ns()
+        self._hearing.begin(time.monotonic_ns())
+        if drafted := ", ".join(each.llm for each in self.verified.plan.speculations):
+            _log.warning(
+                "the plan has tables for drafting %s; this node decodes without drafts, to the same tokens", drafted
+            )
         for copy in self.machine.plan.held:
             self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
         self._perform(self.machine.begin())
@@ -175,29 +177,14 @@ class Run:
 
     async def _tick(self) -> None:
         """Let time pass: repeat what may have been lost, ask for what is missing, notice silence."""
-        before = time.monotonic_ns()
         while True:
             now = time.monotonic_ns()
-            if now - before > self._deadline_ns // 2:
-                # This process itself was stopped or starved; the silence of others proves nothing.
-                self._heard_ns = dict.fromkeys(self._heard_ns, now)
-            before = now
+            silent = self._hearing.silent(self._known_lost, now)
             self._take(core.Tick())
             self.files.ask(self._known_lost, now)
-            for node in self._silent(now):
+            for node in silent:
                 self._take(core.PeerLost(node, LossReason.SILENT))
             await asyncio.sleep(TICK_NS / NANOS_PER_SECOND)
-
-    def _silent(self, now: int) -> list[NodeId]:
-        silent = []
-        for node in self.machine.plan.peers:
-            if node in self._known_lost:
-                continue
-            heard = self._heard_ns.get(node)
-            allowed = self._deadline_ns if heard is not None else max(JOIN_NS, self._deadline_ns)
-            if now - (self._started_ns if heard is None else heard) > allowed:
-                silent.append(node)
-        return silent
 
     def _on_transport(self, event: wire.Event) -> None:
         match event:
@@ -214,8 +201,7 @@ class Run:
                 self._disconnected(NodeId(peer), sentence)
 
     def _on_message(self, peer: NodeId, payload: memoryview) -> None:
-        self._heard_ns[peer] = time.monotonic_ns()
-        self._suspects.discard(peer)
+        self._hearing.heard(peer, time.monotonic_ns())
         if bytes(payload[:1]) != REPORT:
             self.mail.receive(peer, payload[1:])
             return
@@ -256,9 +242,8 @@ class Run:
 
         The core is not told: the peer may come back, and if it does not, its silence will say so.
         """
-        if peer not in self._suspects:
+        if self._hearing.broke(peer):
             _log.info("%s", sentence)
-        self._suspects.add(peer)
         self._notice()
         self.files.disconnected(peer)
         self.front.broken(peer)
@@ -285,7 +270,8 @@ class Run:
                 self.note(journal.Lacks(blob=lack.copy.blob, place=lack.copy.place, because=lack.because))
         self._known_lacks = frozenset(lack.copy for lack in missing)
         part = self.machine.plan.part
-        usable = frozenset(each for each in open_pipelines(state) if self._suspects.isdisjoint(part[each].members))
+        suspects = self._hearing.suspects
+        usable = frozenset(each for each in open_pipelines(state) if suspects.isdisjoint(part[each].members))
         if (usable, state.closed) != (self._usable, self._closed):
             self._usable, self._closed = usable, state.closed
             self.front.openings(usable, state.closed)
@@ -331,7 +317,11 @@ class Run:
     def _receive(self, passage: Passage) -> None:
         copy = passage.destination
         blob = self._blobs[copy.blob]
-        memory = self.store.reserve(blob, copy.place)
+        try:
+            memory = self.store.reserve(blob, copy.place)
+        except OutOfMemory as error:
+            self._spawn(self._receive_later(passage.step, str(error)))
+            return
         if passage.sender == self.node or self._transport is None:
             return  # `_send` copies within this node
         self._transport.expect_blob(
@@ -343,6 +333,13 @@ class Run:
                 progress_deadline_ns=progress_deadline_ns(self._transfers[passage.step]),
             )
         )
+
+    async def _receive_later(self, step: StepId, reason: str) -> None:
+        """Let a transfer for which there is no memory fail; the core tries it again, and gives up in the end."""
+        _log.warning("transfer %s: %s", step, reason)
+        self.note(journal.TransferFailed(step=step, reason=reason))
+        await asyncio.sleep(_MEMORY_AGAIN_SECONDS)
+        self._take(core.ReceiveFailed(step))
 
     def _send(self, passage: Passage) -> None:
         self.note(journal.TransferStarted(step=passage.step))
@@ -364,7 +361,11 @@ class Run:
     async def _copy(self, passage: Passage, contents: memoryview) -> None:
         """Make a transfer between two places of this node."""
         began = time.monotonic_ns()
-        destination = self.store.reserve(self._blobs[passage.destination.blob], passage.destination.place)
+        try:
+            destination = self.store.reserve(self._blobs[passage.destination.blob], passage.destination.place)
+        except OutOfMemory:  # `_receive` has said so
+            self._take(core.SendFailed(passage.step))
+            return
         await asyncio.to_thread(destination.__setitem__, slice(None), contents)
         self._arrived(passage, Nanos(time.monotonic_ns() - began), Bytes(len(contents)))
         self._take(core.SendDone(passage.step))

@@ -6,8 +6,8 @@ A node that is wrong about its part, or lies, could otherwise put tokens into an
 from collections.abc import Callable, Mapping
 
 from executor import traffic
+from executor.sources import sources_of
 from specs.cluster import NodeId
-from specs.llm import LlmId
 from specs.plan import PipelineId, Plan
 from specs.problem import Problem
 
@@ -20,13 +20,11 @@ class Senders:
         self._stages: Mapping[PipelineId, list[NodeId | None]] = {
             pipeline.id: [node_of[stage.place] for stage in pipeline.stages] for pipeline in plan.pipelines
         }
-        self._holders: set[tuple[LlmId, NodeId | None]] = {
-            (holding.llm, node_of[holding.place]) for holding in problem.holdings
-        }
+        self._sources = sources_of(problem, plan)
         self._leader_of_request = leader_of_request
 
     def may(self, peer: NodeId, message: traffic.Message) -> bool:
-        """Tell whether this message is the peer's to send.  Requests and questions anybody may send."""
+        """Tell whether this message is the peer's to send.  Requests, questions and files anybody may send."""
         match message:
             case traffic.Forward(pipeline=pipeline, stage=stage):
                 nodes = self._stages.get(pipeline, [])
@@ -37,7 +35,7 @@ class Senders:
                 return peer in self._stages.get(pipeline, [])
             case traffic.Token(request=request) | traffic.Returned(request=request):
                 return self._leader_of_request(request) == peer
-            case traffic.FileIs(llm=llm) | traffic.CanaryIs(llm=llm):
-                return (llm, peer) in self._holders
+            case traffic.CanaryIs(llm=llm):  # a file proves itself by its digest, a canary by nothing
+                return peer in self._sources.get(llm, ())
             case _:
                 return True

@@ -1,12 +1,14 @@
 """Blobs on this node: memory that is reserved, filled, viewed as tensors, and released.
 
-A blob lands in host memory, where the transport writes it, and is viewed there by a CPU's stages.  For a GPU it is
-copied to the device once it is whole; the landing memory stays, because the node may have to send the blob on.
+A blob lands in host memory, where the transport writes it, and is viewed there by a CPU's stages; a place that is a
+host's memory keeps it there too.  For a GPU it is copied to the device once it is whole; the landing memory stays,
+because the node may have to send the blob on.  On a node with a GPU all landing memory is pinned.
 """
 
 import threading
 from collections.abc import Mapping
 
+import attrs
 import blake3
 import torch
 
@@ -30,6 +32,14 @@ DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
+@attrs.frozen(kw_only=True)
+class _Room:
+    """The memory of one copy of a blob: bytes [n], the same tensor twice unless the place is a GPU."""
+
+    landing: torch.Tensor
+    own: torch.Tensor
+
+
 class Store:
     """The memory of this node's places, blob by blob.  No place gives more than it has.
 
@@ -41,8 +51,9 @@ class Store:
         self._devices = dict(devices)
         self._used: dict[PlaceId, int] = dict.fromkeys(memory_bytes, 0)
         self._counting = threading.Lock()
-        self._landing: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
-        self._resident: dict[tuple[BlobId, PlaceId], torch.Tensor] = {}
+        self._pins = any(device.type == "cuda" for device in devices.values())
+        self._rooms: dict[tuple[BlobId, PlaceId], _Room] = {}
+        self._resident: set[tuple[BlobId, PlaceId]] = set()
 
     @property
     def places(self) -> tuple[PlaceId, ...]:
@@ -70,16 +81,35 @@ class Store:
 
     def reserve(self, blob: Blob, place: PlaceId) -> memoryview:
         """Give the memory in which the blob lands; the same memory when asked again.  Raises OutOfMemory."""
-        landing = self._landing.get((blob.id, place))
-        if landing is None:
+        room = self._rooms.get((blob.id, place))
+        if room is None:
             self.take(place, blob.bytes, f"blob {blob.id}")
-            pinned = self._devices.get(place, torch.device("cpu")).type == "cuda"
-            landing = self._landing[blob.id, place] = torch.empty(blob.bytes, dtype=torch.uint8, pin_memory=pinned)
-        return landing.numpy().data
+            try:
+                room = self._make_room(place, blob.bytes)
+            except (RuntimeError, MemoryError) as error:  # what torch raises, here and for a GPU
+                self.give_back(place, blob.bytes)
+                said = " ".join(str(error).split())
+                raise OutOfMemory(
+                    f"{place}: the machine has no memory for blob {blob.id} of {blob.bytes:,} bytes: {said:.200}"
+                ) from error
+            self._rooms[blob.id, place] = room
+        view: memoryview = room.landing.numpy().data
+        return view
+
+    def _make_room(self, place: PlaceId, size: int) -> _Room:
+        landing = torch.empty(size, dtype=torch.uint8, pin_memory=self._pins)
+        device = self._device(place)
+        return _Room(landing=landing, own=landing if device.type == "cpu" else torch.empty_like(landing, device=device))
+
+    def _device(self, place: PlaceId) -> torch.device:
+        return self._devices.get(place, torch.device("cpu"))
 
     def hold(self, blob: Blob, place: PlaceId) -> None:
         """Make a blob that has landed whole resident in its place's own memory."""
-        self._resident[blob.id, place] = self._landing[blob.id, place].to(self._devices.get(place, "cpu"))
+        room = self._rooms[blob.id, place]
+        if room.own is not room.landing:
+            room.own.copy_(room.landing)
+        self._resident.add((blob.id, place))
 
     def holds(self, blob: BlobId, place: PlaceId) -> bool:
         """Tell whether the blob is resident."""
@@ -87,14 +117,17 @@ class Store:
 
     def contents(self, blob: BlobId, place: PlaceId) -> memoryview:
         """View the bytes of a resident blob, to send them."""
-        return self._landing[blob, place].numpy().data
+        view: memoryview = self._rooms[blob, place].landing.numpy().data
+        return view
 
-    def tensors(self, llm: Llm, blob: Blob, place: PlaceId) -> dict[str, torch.Tensor]:
+    def tensors(self, llm: Llm, blob: Blob, place: PlaceId, *, on_host: bool = False) -> dict[str, torch.Tensor]:
         """View a resident blob as the tensors that are packed in it, by name; nothing is copied.
 
-        Raises BadCheckpoint for a dtype that torch has no view for here.
+        `on_host` is for the CPU's view of a GPU's blob.  Raises BadCheckpoint for a dtype that torch has no view for.
         """
-        memory = self._resident[blob.id, place]
+        assert self.holds(blob.id, place), (blob.id, place)
+        room = self._rooms[blob.id, place]
+        memory = room.landing if on_host else room.own
         views = {}
         for tensor, offset in packed(llm, blob):
             dtype = DTYPES.get(tensor.dtype)
@@ -105,21 +138,37 @@ class Store:
             views[tensor.name] = memory[offset : offset + tensor.bytes].view(dtype).view(tensor.shape)
         return views
 
-    def copy_to(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...], destination: memoryview) -> bool:
-        """Copy a resident blob into memory of a later plan; False when it is not here, or its bytes are others."""
-        if not self.holds(blob.id, place) or len(self.contents(blob.id, place)) != len(destination):
+    def has_bytes(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...]) -> bool:
+        """Tell whether a blob is resident whose bytes are these.  May be asked in a thread: it reads them all."""
+        room = self._rooms.get((blob.id, place))
+        if room is None or not self.holds(blob.id, place) or len(room.landing) != blob.bytes:
             return False
-        destination[:] = self.contents(blob.id, place)
+        memory = room.landing.numpy().data
         return all(
-            blake3.blake3(destination[each.offset_bytes : each.offset_bytes + each.size_bytes]).hexdigest()
+            blake3.blake3(memory[each.offset_bytes : each.offset_bytes + each.size_bytes]).hexdigest()
             == each.blake3_hex
             for each in wanted
         )
 
+    def inherit(self, before: "Store", blob: Blob, place: PlaceId) -> bool:
+        """Hold what the store of an earlier plan holds: the same memory, which neither writes to any more.
+
+        False when it is no longer there.  Raises OutOfMemory when this place would hold more than it may.
+        """
+        room = before._rooms.get((blob.id, place))  # noqa: SLF001  another store's
+        if room is None or not before.holds(blob.id, place):
+            return False
+        self.take(place, blob.bytes, f"blob {blob.id}")
+        device = self._device(place)
+        own = room.own if room.own.device == device else room.landing.to(device)
+        self._rooms[blob.id, place] = attrs.evolve(room, own=own)
+        self._resident.add((blob.id, place))
+        return True
+
     def release(self, blob: Blob, place: PlaceId) -> None:
         """Give up the blob's memory; harmless when it is not there."""
-        self._resident.pop((blob.id, place), None)
-        if self._landing.pop((blob.id, place), None) is not None:
+        self._resident.discard((blob.id, place))
+        if self._rooms.pop((blob.id, place), None) is not None:
             self.give_back(place, blob.bytes)
 
 

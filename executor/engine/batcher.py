@@ -221,21 +221,25 @@ class Batcher:
         """Share the iteration's tokens among the first that are ready.
 
         Each iteration takes an equal part of the requests, so that all stages have work.  Whoever is first gets at
-        least one token, so nobody waits for ever; a prompt leaves one token to each decoding request after it.
+        least one token, so nobody waits for ever; prompts leave one token to each decoding request after them, and
+        wait for the next iteration, in their order, when that leaves them none.
         """
-        rows_max = ceil_div(len(self._running), self.limits.in_flight_max)
-        chosen = [self._ready.popleft() for _ in range(min(rows_max, len(self._ready)))]
+        seats = ceil_div(len(self._running), self.limits.in_flight_max)
         budget = self.limits.tokens_per_iteration
-        decoding = sum(running.left == 1 for running in chosen)
-        entries = []
-        for position, running in enumerate(chosen):
-            if budget == 0:
-                self._ready.extendleft(reversed(chosen[position:]))
-                break
+        decoding = sum(running.left == 1 for running in self._ready)
+        entries: list[Entry] = []
+        kept: deque[_Running] = deque()
+        for running in self._ready:
             decoding -= running.left == 1
-            tokens = min(running.left, max(1, budget - decoding))
-            budget -= tokens
-            entries.append(self._entry(running, tokens))
+            least = 1 if running.left == 1 or not entries else 0
+            tokens = min(running.left, budget, max(least, budget - min(decoding, seats - 1))) if seats else 0
+            if tokens:
+                entries.append(self._entry(running, tokens))
+                budget -= tokens
+                seats -= 1
+            else:
+                kept.append(running)
+        self._ready = kept
         return entries
 
     def _entry(self, running: _Running, tokens: int) -> Entry:

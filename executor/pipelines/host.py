@@ -1,6 +1,6 @@
 """The stages of this node: built when their blobs are resident, run one iteration at a time, freed.
 
-One thread computes, in the order in which iterations come: stages of several pipelines share the node's devices.
+Each device has a thread that computes, in the order in which iterations come: stages of several pipelines share it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from executor.pipelines.post import Post
 from executor.store import DTYPES, Store
 from executor.traffic import Chosen, Forward, SampledTokens, hidden_states, tensor_bytes
 from specs.blobs import Blob, BlobId, blobs_of_units
-from specs.cluster import NodeId, PlaceId
+from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.llm import LlmId
 from specs.plan import Pipeline, PipelineId, Plan
 from specs.plan import Stage as PlannedStage
@@ -70,7 +70,12 @@ class Host:
         self._seats: dict[tuple[PipelineId, int], _Seat] = {}
         self._skeletons: dict[tuple[LlmId, PlaceId], Skeleton] = {}
         self._attached: set[tuple[BlobId, PlaceId]] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._threads = {
+            place.id: ThreadPoolExecutor(1, thread_name_prefix=f"compute {place.id}")
+            for place in problem.cluster.places
+            if place.node == node and place.kind is PlaceKind.DEVICE
+        }
+        self._building = asyncio.Lock()  # libraries keep tables of their own while they make an LLM
 
     def vocabulary_size(self, pipeline: PipelineId) -> int:
         """Count the tokens of a pipeline's LLM."""
@@ -88,7 +93,16 @@ class Host:
 
     async def build(self, pipeline: PipelineId) -> None:
         """Make this node's stages of a pipeline ready.  Raises OutOfMemory, UnsupportedLlm or WrongTensor."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._build, self._pipelines[pipeline])
+        planned = self._pipelines[pipeline]
+        places = dict.fromkeys(stage.place for stage in planned.stages if self._node_of[stage.place] == self._node)
+        loop = asyncio.get_running_loop()
+        try:
+            for place in places:
+                async with self._building:
+                    await loop.run_in_executor(self._threads[place], self._build, planned, place)
+        except Exception:
+            self.free(pipeline)
+            raise
 
     def free(self, pipeline: PipelineId) -> None:
         """Give up this node's stages of a pipeline."""
@@ -135,10 +149,11 @@ class Host:
             self._pass_on(attrs.evolve(forward, stage=forward.stage + 1, width=result.shape[-1]), result)
 
     async def close(self) -> None:
-        """Free everything and end the thread."""
+        """Free everything and end the threads."""
         for pipeline in {key[0] for key in self._seats}:
             self.free(pipeline)
-        await asyncio.to_thread(self._thread.shutdown)
+        for thread in self._threads.values():
+            await asyncio.to_thread(thread.shutdown)
 
     def _pass_on(self, forward: Forward, hidden: torch.Tensor) -> None:
         self._post.send(self.node_of_stage(forward.pipeline, forward.stage), forward, tensor_bytes(hidden))
@@ -150,7 +165,7 @@ class Host:
         inputs: torch.Tensor,
         choices: tuple[list[SamplingParams], list[int]],
     ) -> torch.Tensor | tuple[Chosen, ...] | None:
-        """Compute in the thread; None when the stage was freed in the meantime."""
+        """Compute in the device's thread; None when the stage was freed in the meantime."""
         key = (seat.pipeline.id, seat.index)
 
         def compute() -> torch.Tensor | tuple[Chosen, ...] | None:
@@ -161,7 +176,7 @@ class Host:
                 return result
             return tuple(Chosen.of(each) for each in sample(result, *choices))
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+        return await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], compute)
 
     def _check_fits(self, forward: Forward, batch: Batch, seat: _Seat) -> None:
         """Raise MalformedFrame for rows or hidden states that are not of this pipeline's shape."""
@@ -178,17 +193,17 @@ class Host:
             if row.slot >= pipeline.slots or row.end > pipeline.request_tokens_max:
                 raise MalformedFrame(f"slot {row.slot}, position {row.end} of an iteration lie outside {pipeline.id}")
 
-    def _build(self, pipeline: Pipeline) -> None:
+    def _build(self, pipeline: Pipeline, place: PlaceId) -> None:
         made: dict[tuple[PipelineId, int], _Seat] = {}
         try:
             for index, planned in enumerate(pipeline.stages):
-                if self._node_of[planned.place] == self._node and (pipeline.id, index) not in self._seats:
+                if planned.place == place and (pipeline.id, index) not in self._seats:
                     made[pipeline.id, index] = self._seat(pipeline, index, planned)
         except BaseException:
             for seat in made.values():
                 self._store.give_back(seat.planned.place, seat.bytes)
             raise
-        self._seats |= made
+        self._seats.update(made)
 
     def _seat(self, pipeline: Pipeline, index: int, planned: PlannedStage) -> _Seat:
         skeleton = self._skeleton(pipeline.llm, planned)

@@ -5,12 +5,15 @@ import json
 import attrs
 import pytest
 
-from executor.admission import AlreadyHere, Broken, Malformed, NotForUs, Stale, admit
+from executor.admission import AlreadyHere, Broken, Malformed, NotForUs, Stale, Unable, admit
 from specs import codec
 from specs.checker import VerifiedPlan, verify
+from specs.cluster import Place, PlaceKind
+from specs.llm import File
 from specs.plan import FORMAT
+from specs.problem import Holding
 from tests.builders import a_digest
-from tests.plans import a_chain, with_step
+from tests.plans import a_chain, certified, with_step
 
 PROBLEM, PLAN = a_chain(3)
 
@@ -127,3 +130,26 @@ def test_the_same_plan_with_another_problem_is_not_the_same():
 def test_only_the_checker_makes_a_verified_plan():
     with pytest.raises(TypeError):
         VerifiedPlan(PROBLEM, PLAN, None)
+
+
+def with_problem(problem):
+    return document(problem, certified(problem, attrs.evolve(PLAN, problem=codec.digest(problem))))
+
+
+def test_a_memory_in_which_no_daemon_keeps_blobs():
+    ssd = Place(id="n0/ssd0", kind=PlaceKind.SSD, node="n0", memory_bytes=2**40)
+    cluster = attrs.evolve(PROBLEM.cluster, places=(*PROBLEM.cluster.places, ssd))
+    unused = attrs.evolve(PROBLEM, cluster=cluster)
+    assert isinstance(admit(with_problem(unused), "n0", None), VerifiedPlan)
+    used = attrs.evolve(unused, holdings=(*PROBLEM.holdings, Holding(llm="llm", place="n0/ssd0")))
+    verdict = admit(with_problem(used), "n1", None)
+    words = "n0/ssd0, of kind ssd, holds llm at the start: daemons keep blobs in the memory of devices and hosts only"
+    assert verdict == Unable((words,))
+
+
+def test_a_small_file_that_is_none():
+    (llm,) = PROBLEM.llms
+    files = (File(name="vocab.json", bytes=2**28, digest=a_digest("vocab")),)
+    verdict = admit(with_problem(attrs.evolve(PROBLEM, llms=(attrs.evolve(llm, files=files),))), "n0", None)
+    words = "vocab.json of llm has 268,435,456 bytes: daemons pass on small files of at most 268,369,920"
+    assert verdict == Unable((words,))

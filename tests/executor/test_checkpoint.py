@@ -5,10 +5,11 @@ import shutil
 import attrs
 import blake3
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from executor.checkpoint import check_file, fill, read_file
+from executor.checkpoint import check_file, fill, first_lacking, mapped, read_file
 from executor.errors import BadCheckpoint
 from specs.blobs import tensor_offsets
 
@@ -79,6 +80,21 @@ def test_a_tensor_of_another_size_is_named(damaged, llm, blobs):
     refused(damaged, llm, blobs, f"tensor {name} has {tensors[name].nbytes} bytes; the plan expects")
 
 
+def test_mapped_tensors_are_those_of_the_files_and_checked(checkpoint, damaged, llm, blobs):
+    whole = {name: tensor for path in checkpoint.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    found = {name: view for blob in blobs for name, view in mapped(checkpoint, llm, blob).items()}
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
+    first = llm.tensors[0]
+    wrong = attrs.evolve(llm, tensors=(attrs.evolve(first, digest="0" * 64), *llm.tensors[1:]))
+    with pytest.raises(BadCheckpoint, match=f"tensor {first.name} is not the one that was planned"):
+        mapped(checkpoint, wrong, blobs[0])
+    assert first_lacking(checkpoint, llm) is None
+    for path in damaged.glob("*.safetensors"):
+        path.unlink()
+    assert first_lacking(damaged, llm) == first.name
+
+
 def test_small_files_are_read_and_checked(checkpoint, damaged, llm):
     for file in llm.files:
         content = read_file(checkpoint, file)
@@ -86,6 +102,8 @@ def test_small_files_are_read_and_checked(checkpoint, damaged, llm):
         check_file(content, file, "here")
         with pytest.raises(BadCheckpoint, match="here: its content is not the one that was planned"):
             check_file(content + b" ", file, "here")
+        with pytest.raises(BadCheckpoint, match=f"here: it has {file.bytes:,} bytes; {file.bytes + 1:,} were planned"):
+            check_file(content, attrs.evolve(file, bytes=file.bytes + 1), "here")
     (damaged / llm.files[0].name).unlink()
     with pytest.raises(BadCheckpoint, match=f"{llm.files[0].name}: cannot be read: No such file"):
         read_file(damaged, attrs.evolve(llm.files[0]))

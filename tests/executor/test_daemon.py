@@ -1,13 +1,20 @@
 """A daemon without a cluster: refusals are written down and change nothing; without a plan nothing is promised."""
 
 import asyncio
+from unittest.mock import Mock
 
 import attrs
 import pytest
 
+from executor import run
 from executor.api.serving import Adopted, Failed, GenerationRequest, Refusal, Refused
 from executor.daemon import Daemon
+from executor.errors import OutOfMemory
+from executor.store import Store
 from specs import codec, journal
+from specs.decisions.speculation.lengths import Load, geometric
+from specs.drafting import Drafting
+from specs.profile import Profile
 from tests.processes.cluster import document, make_plan, make_problem
 
 
@@ -112,3 +119,39 @@ def test_a_single_node_serves_what_it_holds(tmp_path, checkpoint, verified):
     assert kinds.count(journal.Adopted) == 1
     assert kinds.count(journal.Refused) == 1
     assert kinds.count(journal.FirstToken) == 2
+
+
+def test_tables_for_drafts_are_named_once_and_change_nothing(tmp_path, checkpoint, verified, caplog):
+    load = Load(batch_max=4, draft_ns=0, draft_overhead_ns=0, verify_ns=(10**6,))
+    drafting = Drafting(llm="tiny", length_max=0, loads=(load,), acceptances=(geometric(0, 0),), source="made up")
+    drafted = make_plan(attrs.evolve(verified.problem, profile=Profile(rates=(), draftings=(drafting,))), blocks=2)
+    assert drafted.plan.speculations
+
+    async def test(daemon):
+        assert isinstance(await daemon.adopt(document(drafted)), Adopted)
+        assert len([event async for event in daemon.generate(a_request())]) == 5
+
+    with_daemon(tmp_path, test, {"tiny": checkpoint})
+    said = [record.getMessage() for record in caplog.records if record.name == "executor.run"]
+    assert (
+        said.count("the plan has tables for drafting tiny; this node decodes without drafts, to the same tokens") == 1
+    )
+
+
+def test_memory_that_is_not_given_fails_the_transfer_and_not_the_daemon(tmp_path, verified, monkeypatch):
+    """n1 receives, nobody sends: what is seen is that the daemon lives and says why it waits."""
+    monkeypatch.setattr(run, "_MEMORY_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(Store, "reserve", Mock(side_effect=OutOfMemory("n1/cpu0: nothing is free")))
+
+    async def test(daemon):
+        assert isinstance(await daemon.adopt(document(verified)), Adopted)
+        for _ in range(500):
+            if "n0" in daemon.status()["lost"]:
+                break
+            await asyncio.sleep(0.01)
+        assert daemon.status()["lost"] == {"n0": "failing"}
+
+    records = with_daemon(tmp_path, test, node="n1")
+    failures = [record for record in records if isinstance(record, journal.TransferFailed)]
+    assert {failure.reason for failure in failures} == {"n1/cpu0: nothing is free"}
+    assert len(failures) == 5

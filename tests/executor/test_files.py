@@ -13,6 +13,7 @@ from executor.traffic import AskCanary, AskFile, CanaryIs, FileIs
 from specs.llm import File
 from specs.problem import Holding
 from tests.builders import a_problem, an_llm
+from tests.plans import a_chain
 
 CONTENTS = {"config.json": b"{}", "tokenizer.json": b"[1]", "copy.json": b"{}"}
 LLM = attrs.evolve(
@@ -25,6 +26,7 @@ LLM = attrs.evolve(
 DIGESTS = {file.name: file.digest for file in LLM.files}
 BASE = a_problem(4, sources=2, llm=LLM)
 PROBLEM = attrs.evolve(BASE, holdings=(*BASE.holdings, Holding(llm="llm", place="n3/gpu0")), targets=BASE.targets[:1])
+PLAN = a_chain(problem=BASE)[1]  # of its plan the files look at blobs and pipelines only
 CANARY = Canary(prompt=(1, 2), tokens=(3,))
 
 
@@ -42,7 +44,7 @@ def running(test):
     def wrapped(tmp_path):
         async def run():
             post = FakePost()
-            await test(Files(PROBLEM, tmp_path, post), post, tmp_path)
+            await test(Files(PROBLEM, PLAN, "n2", tmp_path, post), post, tmp_path)
 
         asyncio.run(run())
 
@@ -54,18 +56,77 @@ def answer(name, content=None):
     return FileIs(llm="llm", digest=DIGESTS[name]), CONTENTS[name] if content is None else content
 
 
-@running
-async def test_holders_are_asked_in_turn_and_lost_ones_are_not(files, post, path):
-    def asked(lost, turn):
+def asker(files, post):
+    """Ask as if no answer had come; give whom, and of which kinds the questions were."""
+
+    def asked(turn, *lost):
         post.sent.clear()
         files.ask(frozenset(lost), turn * ASK_AGAIN_NS)
-        return {node for node, _, _ in post.sent}
+        return {(node, type(message)) for node, message, _ in post.sent}
 
-    assert [asked((), turn) for turn in range(1, 5)] == [{"n0"}, {"n1"}, {"n3"}, {"n0"}]
+    return asked
+
+
+def both(node):
+    return {(node, AskFile), (node, AskCanary)}
+
+
+@running
+async def test_sources_are_asked_in_turn_and_lost_ones_are_not(files, post, path):
+    asked = asker(files, post)
+    assert [asked(turn) for turn in (1, 2, 3, 4)] == [both("n0"), both("n1"), both("n3"), both("n0")]
     assert {message.digest for _, message, _ in post.sent if isinstance(message, AskFile)} == set(DIGESTS.values())
     assert [message for _, message, _ in post.sent if isinstance(message, AskCanary)] == [AskCanary(llm="llm")]
-    assert [asked({"n1"}, turn) for turn in range(5, 8)] == [{"n3"}, {"n0"}, {"n3"}]
-    assert asked({"n0", "n1", "n3"}, 9) == set()
+    assert [asked(turn, "n1") for turn in (5, 6, 7)] == [both("n0"), both("n3"), both("n0")]
+    assert asked(8, "n0", "n1", "n3") == set()
+
+
+def one_source(path, holdings, node="n3"):
+    post = FakePost()
+    problem = attrs.evolve(PROBLEM, holdings=holdings)
+    return Files(problem, PLAN, node, path, post), post
+
+
+@running
+async def test_files_may_come_from_others_and_canaries_only_from_sources(files, post, path):
+    files, post = one_source(path, PROBLEM.holdings[:1])
+    asked = asker(files, post)
+    whom = [asked(turn) for turn in range(1, 7)]
+    assert whom == [both("n0"), both("n0"), {("n1", AskFile)}, both("n0"), both("n0"), {("n2", AskFile)}]
+    assert asked(7, "n0") == {("n1", AskFile)}, "files come without a source too"
+    for name in CONTENTS:
+        files.put_answer(*answer(name))
+    assert [asked(turn) for turn in (8, 9, 10)] == [{("n0", AskCanary)}] * 3
+    assert asked(11, "n0") == set()
+
+
+@running
+async def test_holders_of_parts_are_sources_where_nobody_holds_the_whole(files, post, path):
+    end = PLAN.blobs[0].end_tensor
+    parts = (
+        Holding(llm="llm", place="n1/gpu0", end_tensor=end),
+        Holding(llm="llm", place="n2/gpu0", first_tensor=end),
+    )
+    asked = asker(*one_source(path, parts))
+    assert [asked(turn) for turn in (1, 2)] == [both("n1"), both("n2")]
+    whole = (*parts, Holding(llm="llm", place="n1/gpu0", first_tensor=end))
+    asked = asker(*one_source(path, whole))
+    assert [asked(turn) for turn in (1, 2)] == [both("n1")] * 2, "in two runs, but the whole LLM"
+
+
+@running
+async def test_what_was_known_of_the_same_llm_is_kept(files, post, path):
+    later, _ = one_source(path, PROBLEM.holdings)
+    later.keep(files)
+    assert not later.knows("llm")
+    files.set_canary("llm", CANARY)
+    later.keep(files)
+    assert await later.wait_for_canary("llm") == CANARY
+    first, *rest = LLM.tensors
+    other = attrs.evolve(LLM, tensors=(attrs.evolve(first, digest="f" * 64), *rest))
+    changed = Files(attrs.evolve(PROBLEM, llms=(other,)), PLAN, "n3", path, post)
+    changed.keep(files)
+    assert not changed.knows("llm"), "one tensor is another"
 
 
 @running
@@ -77,8 +138,8 @@ async def test_no_file_is_asked_for_again_while_its_answer_may_be_under_way(file
     files.disconnected("n0")
     files.ask(frozenset(), 2 * ASK_AGAIN_NS - 1)
     assert len(post.sent) == 2 * first, "a broken connection may have lost the ask"
-    files.ask(frozenset({"n0"}), 2 * ASK_AGAIN_NS)
-    assert {node for node, _, _ in post.sent[2 * first :]} == {"n1"}, "the holder that was asked is lost"
+    files.ask(frozenset({"n1"}), 2 * ASK_AGAIN_NS)
+    assert {node for node, _, _ in post.sent[2 * first :]} == {"n0"}, "the source that was asked is lost"
 
 
 @running
@@ -164,9 +225,9 @@ async def test_only_what_is_here_is_answered(files, post, path):
 async def test_files_of_an_earlier_life_are_checked_and_kept(files, post, path):
     for name in CONTENTS:
         files.put_answer(*answer(name))
-    assert Files(PROBLEM, path, post).has_files("llm")
+    assert Files(PROBLEM, PLAN, "n2", path, post).has_files("llm")
     (files.directory("llm") / "tokenizer.json").write_bytes(b"[2]")
-    again = Files(PROBLEM, path, post)
+    again = Files(PROBLEM, PLAN, "n2", path, post)
     assert not again.has_files("llm")
     again.put_answer(*answer("tokenizer.json"))
     assert again.has_files("llm")
@@ -176,4 +237,4 @@ async def test_files_of_an_earlier_life_are_checked_and_kept(files, post, path):
 async def test_a_name_with_a_path_is_refused(files, post, path):
     llm = attrs.evolve(LLM, files=(attrs.evolve(LLM.files[0], name="a/../../../escaped"),))
     with pytest.raises(BadCheckpoint, match="is no plain file name"):
-        Files(attrs.evolve(PROBLEM, llms=(llm,)), path, post)
+        Files(attrs.evolve(PROBLEM, llms=(llm,)), PLAN, "n2", path, post)

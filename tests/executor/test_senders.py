@@ -45,9 +45,9 @@ def test_tokens_come_from_the_last_stage_and_then_from_the_leader(world):
     assert senders_of(senders, traffic.Returned(request="n3:2", shut=False)) == set()
 
 
-def test_files_and_canaries_come_from_holders(world):
+def test_canaries_come_from_sources_and_files_from_anybody(world):
     senders, *_ = world
-    assert senders_of(senders, traffic.FileIs(llm="llm", digest=DIGEST)) == {"n0"}
+    assert senders_of(senders, traffic.FileIs(llm="llm", digest=DIGEST)) == {"n0", "n1", "n2", "n3"}
     assert senders_of(senders, traffic.CanaryIs(llm="llm", prompt=(1,), tokens=(1,))) == {"n0"}
     assert senders_of(senders, traffic.CanaryIs(llm="other", prompt=(1,), tokens=(1,))) == set()
 

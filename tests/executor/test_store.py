@@ -71,20 +71,42 @@ def test_release_gives_the_memory_back_once(blobs):
         assert not store.holds(blobs[0].id, PLACE)
 
 
-def test_a_later_plan_copies_what_is_the_same_and_only_that(checkpoint, llm, blobs):
+def test_a_later_plan_shares_what_is_the_same_and_only_that(checkpoint, llm, blobs):
     blob = blobs[1]
-    store = a_store(2**30)
+    store, later = a_store(2**30), a_store(blob.bytes)
     wanted = segments(llm, blob)
-    into = bytearray(blob.bytes)
-    assert not store.copy_to(blob, PLACE, wanted, memoryview(into)), "it is not here"
+    assert not store.has_bytes(blob, PLACE, wanted), "it is not here"
     fill(checkpoint, llm, blob, store.reserve(blob, PLACE))
-    assert not store.copy_to(blob, PLACE, wanted, memoryview(into)), "it is not whole"
+    assert not store.has_bytes(blob, PLACE, wanted), "it is not whole"
+    assert not later.inherit(store, blob, PLACE)
     store.hold(blob, PLACE)
-    assert store.copy_to(blob, PLACE, wanted, memoryview(into))
-    assert into == store.contents(blob.id, PLACE)
+    assert store.has_bytes(blob, PLACE, wanted)
     other = (attrs.evolve(wanted[0], blake3_hex="0" * 64), *wanted[1:])
-    assert not store.copy_to(blob, PLACE, other, memoryview(into)), "other bytes are planned"
-    assert not store.copy_to(blob, PLACE, wanted, memoryview(bytearray(blob.bytes + 1))), "another size is planned"
+    assert not store.has_bytes(blob, PLACE, other), "other bytes are planned"
+    assert not store.has_bytes(attrs.evolve(blob, bytes=blob.bytes + 1), PLACE, wanted), "another size is planned"
+    assert later.inherit(store, blob, PLACE)
+    store.contents(blob.id, PLACE)[0] ^= 1
+    assert later.contents(blob.id, PLACE)[0] == store.contents(blob.id, PLACE)[0], "the memory is the same"
+    store.release(blob, PLACE)
+    assert (store.used_bytes(PLACE), later.used_bytes(PLACE)) == (0, blob.bytes)
+    assert len(later.contents(blob.id, PLACE)) == blob.bytes
+    with pytest.raises(OutOfMemory):
+        a_store(blob.bytes - 1).inherit(later, blob, PLACE)
+
+
+def test_memory_that_the_machine_does_not_give_is_named_and_not_counted(blobs, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nand a trace")
+
+    store = a_store(2**30)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty", refuse)
+        with pytest.raises(
+            OutOfMemory, match=f"{PLACE}: the machine has no memory for blob tiny/0 of .* allocate memory"
+        ):
+            store.reserve(blobs[0], PLACE)
+    assert store.used_bytes(PLACE) == 0
+    assert len(store.reserve(blobs[0], PLACE)) == blobs[0].bytes
 
 
 def test_memory_is_counted_right_from_two_threads():

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -154,16 +154,20 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemons(problem: Problem, checkpoint: Path, directory: Path) -> Iterator[list[Daemon]]:
-    """Run a daemon for every node of the problem; all are gone afterwards, whatever happened."""
-    held = {holding.place.split("/")[0] for holding in problem.holdings}
+def daemons(problem: Problem, checkpoint: Path | Mapping[str, Path], directory: Path) -> Iterator[list[Daemon]]:
+    """Run a daemon for every node of the problem; all are gone afterwards, whatever happened.
+
+    Every node that holds anything is given the checkpoint, or that which is named for it.
+    """
+    held = {holding.place.split("/")[0]: checkpoint for holding in problem.holdings}
+    given = held if isinstance(checkpoint, Path) else checkpoint
     running: list[Daemon] = []
     try:
         for node, port in zip(problem.cluster.nodes, free_ports(len(problem.cluster.nodes)), strict=True):
             state, log = directory / node.id, directory / f"{node.id}.log"
             arguments = ["--node", node.id, "--http", f"127.0.0.1:{port}", "--state", str(state), "--log-level", "info"]
-            if node.id in held:
-                arguments += ["--checkpoint", f"{LLM}={checkpoint}"]
+            if node.id in given:
+                arguments += ["--checkpoint", f"{LLM}={given[node.id]}"]
             process = _processes.Process(target=_daemon, args=(arguments, str(log)))
             process.start()
             running.append(Daemon(node.id, f"http://127.0.0.1:{port}", process, log, state))

@@ -183,6 +183,45 @@ def test_long_prompt_leaves_room_for_decoding_requests():
         simulation.complete()
 
 
+def test_prompts_take_nothing_from_decoding_requests():
+    simulation = Simulation(Batcher(limits(slots=8, tokens_per_iteration=9)), lambda _, index: 50 + index)
+    for name in ("a", "b", "c"):
+        simulation.add(request(name, 1, 20))
+    simulation.form()
+    simulation.complete()
+    for number in range(4):
+        simulation.add(request(f"prompt{number}", 9, 2))
+    for _ in range(4):
+        simulation.form()
+        granted = {entry.request: entry.row.tokens for entry in simulation.under_way[0].entries}
+        assert {granted.get(name) for name in ("a", "b", "c")} == {1}, "each lap gives each its token"
+        assert sum(granted.values()) == 9, "and prompts all the rest"
+        simulation.complete()
+    assert simulation.first_seen.index("prompt1") < simulation.first_seen.index("prompt2")
+
+
+@pytest.mark.parametrize("stages", [2, 3])
+def test_prompts_that_wait_take_no_seat_of_an_iteration(stages):
+    simulation = Simulation(
+        Batcher(limits(slots=12, in_flight_max=stages, tokens_per_iteration=6)), lambda _, index: 50 + index
+    )
+    short = [f"short{number}" for number in range(6)]
+    for name in short:
+        simulation.add(request(name, 1, 40))
+    while simulation.form():
+        pass
+    while simulation.under_way:
+        simulation.complete()
+    for number in range(6):
+        simulation.add(request(f"long{number}", 30, 2))
+    for _ in range(5 * stages):
+        while simulation.form():
+            pass
+        simulation.complete()
+    laps = [len(simulation.tokens[name]) for name in short]
+    assert min(laps) >= 4, laps
+
+
 def test_iterations_share_the_requests_of_a_pipeline_equally():
     simulation = Simulation(Batcher(limits(slots=8, in_flight_max=4, tokens_per_iteration=64)), lambda *_: 50)
     for number in range(8):

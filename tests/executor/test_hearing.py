@@ -1,0 +1,51 @@
+"""Silence and suspicion, by a clock of our own."""
+
+import pytest
+
+from executor.hearing import JOIN_NS, Hearing
+
+DEADLINE = 10**9
+
+
+@pytest.fixture
+def hearing():
+    made = Hearing(("n1", "n2"), DEADLINE)
+    made.begin(0)
+    return made
+
+
+def look(hearing, until, since=0, lost=()):
+    """Look as often as a daemon does; give the last answer."""
+    found = []
+    for now in range(since, until + 1, DEADLINE // 5):
+        found = hearing.silent(lost, now)
+    return found
+
+
+def test_a_peer_that_never_came_is_given_longer(hearing):
+    assert look(hearing, JOIN_NS) == []
+    assert look(hearing, JOIN_NS + DEADLINE // 5, since=JOIN_NS) == ["n1", "n2"]
+    assert hearing.silent(("n1",), JOIN_NS + DEADLINE // 5) == ["n2"]
+
+
+def test_one_that_was_heard_is_given_the_deadline(hearing):
+    hearing.heard("n1", 0)
+    assert look(hearing, DEADLINE) == []
+    assert look(hearing, 2 * DEADLINE, since=DEADLINE) == ["n1"]
+    hearing.heard("n1", 2 * DEADLINE)
+    assert look(hearing, 3 * DEADLINE, since=2 * DEADLINE) == []
+
+
+def test_a_process_that_slept_accuses_nobody(hearing):
+    hearing.heard("n1", 0)
+    assert hearing.silent((), 5 * DEADLINE) == []
+    assert look(hearing, 7 * DEADLINE, since=5 * DEADLINE) == ["n1"]
+
+
+def test_a_broken_connection_is_suspicion_until_the_peer_is_heard(hearing):
+    assert hearing.broke("n1")
+    assert not hearing.broke("n1")
+    assert hearing.suspects == {"n1"}
+    hearing.heard("n1", 5)
+    assert hearing.suspects == set()
+    assert hearing.broke("n1")
