@@ -1,0 +1,1 @@
+"""Clusters of different shape, and problems on them."""
