@@ -4,14 +4,25 @@ from collections.abc import Callable
 
 import attrs
 
-from specs.plan import Plan, Release
+from specs import codec, queueing
+from specs.decisions.latency.prediction import Prediction
+from specs.decisions.layout.values import rate_millitokens_per_second
+from specs.decisions.speculation.lengths import Load, Row, SpeculationTable, geometric
+from specs.drafting import Drafting, Speculation
+from specs.plan import Plan, Release, Resident
 from specs.problem import Problem
+from specs.profile import Profile
+from specs.services import answer_of, offer
+from specs.timing import links_by_id, route_latency_ns, transfer_ns
+from specs.wishes import Standby
+from specs.workload import Slo
 from tests.builders import GIGABYTE, a_problem
 from tests.plans import (
     Draft,
     a_chain,
     a_chain_in_memory,
     a_relocation,
+    a_service,
     a_stage,
     blobs_of,
     certified,
@@ -92,6 +103,56 @@ def a_release(early_ns: int) -> tuple[Problem, Plan]:
     return problem, with_step(plan, index, at_ns=plan.steps[index].at_ns - early_ns)
 
 
+def a_demand(more: int) -> tuple[Problem, Plan]:
+    """A service whose requests take this much more, in millitokens per second, than its only pipeline gives."""
+    problem, plan = a_service()
+    (service,) = problem.services
+    found = offer(problem, service)
+    (replica,) = answer_of(plan, plan.pipelines, found).replicas
+    most = rate_millitokens_per_second(found.question, replica)
+    workload = problem.workloads[0]
+    hourly = most * 3600 // (1000 * workload.output_tokens_mean) + more
+    problem = attrs.evolve(problem, workloads=(attrs.evolve(workload, requests_per_hour=hourly),))
+    return problem, attrs.evolve(plan, problem=codec.digest(problem))
+
+
+def a_standby(less_ns: int) -> tuple[Problem, Plan]:
+    """A standby that must start this much sooner than from its only copy, one route away."""
+    problem, plan = a_chain(2, 1)
+    (blob,) = plan.blobs
+    links = links_by_id(problem.cluster)
+    needed_ns = transfer_ns(blob.bytes, GIGABYTE, route_latency_ns(links, plan.routes[0]))
+    standby = Standby(llm="llm", places=(gpu(0),), start_ns_max=needed_ns - less_ns)
+    problem = attrs.evolve(problem, standbys=(standby,))
+    resident = Resident(llm="llm", place=gpu(0), route=0)
+    return problem, attrs.evolve(plan, problem=codec.digest(problem), residents=(resident,))
+
+
+def a_speculation(less_ns: int) -> tuple[Problem, Plan]:
+    """A table that says that its only length keeps a TPOT this much shorter than it is: 10 ms a pass, 1 token each."""
+    load = Load(batch_max=4, draft_ns=0, draft_overhead_ns=0, verify_ns=(10**7,))
+    drafting = Drafting(llm="llm", length_max=0, loads=(load,), acceptances=(geometric(0, 0),), source="made up")
+    problem = attrs.evolve(
+        a_problem(4),
+        slos=(Slo(llm="llm", percentile=90, ttft_ns_max=10**9, tpot_ns_max=10**7 - less_ns),),
+        profile=Profile(rates=(), draftings=(drafting,)),
+    )
+    problem, plan = a_chain(problem=problem)
+    row = Row(service_class="llm", batch_max=4, acceptance_ppm_min=0, length=0, met=True)
+    table = SpeculationTable(rows=(row,))
+    return problem, attrs.evolve(plan, speculations=(Speculation(llm="llm", table=table),))
+
+
+def a_promise(less_ns: int) -> tuple[Problem, Plan]:
+    """An LLM whose TPOT is promised this much shorter than the prediction."""
+    longest = Slo(llm="llm", percentile=90, ttft_ns_max=10**9, tpot_ns_max=10**9)
+    asked, plan = a_chain(problem=attrs.evolve(a_problem(4), slos=(longest,)))
+    found = queueing.predict(asked, plan, "llm")
+    assert isinstance(found, Prediction)
+    slo = attrs.evolve(longest, ttft_ns_max=found.ttft_ns, tpot_ns_max=found.tpot_ns - less_ns)
+    return a_chain(problem=attrs.evolve(asked, slos=(slo,)))
+
+
 def a_bound(more: int) -> tuple[Problem, Plan]:
     """The certificate of completion in nanoseconds claims this much more than can be proved."""
     problem, plan = a_chain()
@@ -112,6 +173,10 @@ BREAKS: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "EARLY": lambda: an_opening(1),
     "SERVE": _serve,
     "LAST": lambda: a_release(1),
+    "DEMAND": lambda: a_demand(1),
+    "START": lambda: a_standby(1),
+    "SPEC": lambda: a_speculation(1),
+    "SLO": lambda: a_promise(1),
     "BOUND": lambda: a_bound(1),
 }
 
@@ -123,5 +188,9 @@ JUST_GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "MEM": lambda: a_chain_in_memory(0),
     "EARLY": lambda: an_opening(0),
     "LAST": lambda: a_release(0),
+    "DEMAND": lambda: a_demand(0),
+    "START": lambda: a_standby(0),
+    "SPEC": lambda: a_speculation(0),
+    "SLO": lambda: a_promise(0),
     "BOUND": lambda: a_bound(0),
 }

@@ -30,6 +30,7 @@ from specs.plan import (
 )
 from specs.problem import Problem
 from specs.timing import kv_bytes, links_by_id, route_latency_ns, transfer_ns, workspace_bytes
+from specs.wishes import Objective, Service
 from tests.builders import GIGABYTE, a_cluster, a_problem, an_llm
 
 SLOTS, REQUEST_TOKENS, ITERATION_TOKENS = 4, 64, 32
@@ -172,8 +173,9 @@ def certified(problem: Problem, plan: Plan) -> Plan:
     facts = Facts(problem, plan)
     rows = [
         certify(facts, claim, llm, measure, formula)
-        for llm in dict.fromkeys(target.llm for target in problem.targets)
+        for llm in sorted(problem.wished)
         for claim, measure, formula in FORMULAS_OF_EVERY_LLM
+        if claim is not Claim.FIRST_COVER or any(target.llm == llm for target in problem.targets)
     ]
     rows += [
         certify(facts, Claim.BOTTLENECK, pipeline.id, Measure.NANOS, "pipeline-bottleneck")
@@ -183,6 +185,19 @@ def certified(problem: Problem, plan: Plan) -> Plan:
 
 
 # --- good plans ------------------------------------------------------------------------------------------------------
+
+
+def a_service(depth_max: int = 2, places: tuple[int, ...] = (1, 2)) -> tuple[Problem, Plan]:
+    """Node 0 holds the LLM; nodes 1 and 2 get half of it each and serve it together."""
+    base = a_problem(4, 1)
+    wish = Service(llm="llm", places=tuple(map(gpu, places)), objective=Objective.GOODPUT, depth_max=depth_max)
+    problem = attrs.evolve(base, targets=(), services=(wish,))
+    (llm,) = problem.llms
+    draft = Draft(problem, blobs_of(llm, 2))
+    border = next(index for index, unit in enumerate(llm.units) if unit.tensors[0] >= draft.blobs[1].first_tensor)
+    ends = [draft.move(draft.blobs[0], gpu(0), gpu(1)), draft.move(draft.blobs[1], gpu(0), gpu(2))]
+    draft.open(a_pipeline("pair", llm, (gpu(1), 0, border), (gpu(2), border, len(llm.units))), max(ends))
+    return problem, draft.plan()
 
 
 def a_chain(nodes: int = 4, blobs: int = 3, *, problem: Problem | None = None) -> tuple[Problem, Plan]:

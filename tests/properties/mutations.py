@@ -6,6 +6,7 @@ from random import Random
 import attrs
 
 from specs.blobs import packed_bytes
+from specs.certificates import FORMULAS
 from specs.plan import (
     Activate,
     Claim,
@@ -21,6 +22,7 @@ from specs.plan import (
     Transfer,
 )
 from specs.problem import Problem
+from specs.witness import Price
 
 Mutation = Callable[[Random, Problem, Plan], Plan]
 
@@ -227,7 +229,7 @@ def split_stage(dice: Random, _: Problem, plan: Plan) -> Plan:
     index = dice.randrange(len(plan.pipelines))
     pipeline = plan.pipelines[index]
     stage = pipeline.stages[-1]
-    border = dice.randint(stage.first_unit, stage.end_unit)
+    border = dice.randint(min(stage.first_unit, stage.end_unit), stage.end_unit)
     if border == 0:
         return plan
     halves = (
@@ -260,6 +262,14 @@ def change_limits(dice: Random, _: Problem, plan: Plan) -> Plan:
     return attrs.evolve(plan, pipelines=_replaced(plan.pipelines, index, changed))
 
 
+def take_slots(dice: Random, _: Problem, plan: Plan) -> Plan:
+    """Fewer requests at once: nothing is overbooked, but less is computed in the end."""
+    index = dice.randrange(len(plan.pipelines))
+    pipeline = plan.pipelines[index]
+    changed = attrs.evolve(pipeline, slots=dice.randint(1, pipeline.slots))
+    return attrs.evolve(plan, pipelines=_replaced(plan.pipelines, index, changed))
+
+
 def change_certificate(dice: Random, _: Problem, plan: Plan) -> Plan:
     index = dice.randrange(len(plan.certificates))
     row = plan.certificates[index]
@@ -269,11 +279,35 @@ def change_certificate(dice: Random, _: Problem, plan: Plan) -> Plan:
         "measure": dice.choice(list(Measure)),
         "claim": dice.choice(list(Claim)),
         "method": dice.choice(list(Method)),
-        "formula": dice.choice([each.formula for each in plan.certificates]),
+        "formula": dice.choice([*(each.formula for each in plan.certificates), *FORMULAS]),
         "subject": dice.choice([each.subject for each in plan.certificates]),
     }
     field = dice.choice(sorted(changes))
     changed = attrs.evolve(row, **{field: changes[field]})
+    return attrs.evolve(plan, certificates=_replaced(plan.certificates, index, changed))
+
+
+def bound_by_witness(dice: Random, problem: Problem, plan: Plan) -> Plan:
+    """Claim a completion or first cover by a cut or by prices, of things that are there or not, high or low."""
+    rows = [index for index, row in enumerate(plan.certificates) if row.measure is Measure.NANOS]
+    rows = [index for index in rows if plan.certificates[index].claim in {Claim.COMPLETION, Claim.FIRST_COVER}]
+    if not rows:
+        return plan
+    index = dice.choice(rows)
+    row = plan.certificates[index]
+    cuts = "cut-ns" if row.claim is Claim.COMPLETION else "cut-cover-ns"
+    formula, things = dice.choice([(cuts, problem.cluster.places), ("link-prices-ns", problem.cluster.links)])
+    names = [each.id for each in dice.sample(things, dice.randrange(min(4, len(things)) + 1))]
+    names = sorted({*names, *dice.choice([[], [], ["nowhere"]])})
+    if dice.random() < 0.1:
+        names.append(dice.choice([*names, "a"]))
+    changed = attrs.evolve(
+        row,
+        formula=formula,
+        method=FORMULAS[formula].method,
+        witness=tuple(Price(name=name, amount=dice.choice([0, 1, 1, 7, 10**12])) for name in names),
+        bound=dice.choice([0, 1, row.bound, row.value // 2, row.value]),
+    )
     return attrs.evolve(plan, certificates=_replaced(plan.certificates, index, changed))
 
 
@@ -312,6 +346,44 @@ def change_routing(dice: Random, _: Problem, plan: Plan) -> Plan:
     )
 
 
+def change_resident(dice: Random, problem: Problem, plan: Plan) -> Plan:
+    """A copy that stands by is kept elsewhere, starts by another way, is kept twice or not at all."""
+    if not plan.residents:
+        return plan
+    index = dice.randrange(len(plan.residents))
+    row = plan.residents[index]
+    rows = [
+        (*plan.residents, row),
+        plan.residents[:index] + plan.residents[index + 1 :],
+        _replaced(plan.residents, index, attrs.evolve(row, place=dice.choice(problem.cluster.places).id)),
+        _replaced(plan.residents, index, attrs.evolve(row, route=dice.choice([None, *range(len(plan.routes))]))),
+    ]
+    return attrs.evolve(plan, residents=dice.choice(rows))
+
+
+def change_table(dice: Random, _: Problem, plan: Plan) -> Plan:
+    """A table of speculation says something else, is there twice or not at all."""
+    index = dice.randrange(len(plan.speculations)) if plan.speculations else None
+    if index is None or not plan.speculations[index].table.rows:
+        return plan
+    each = plan.speculations[index]
+    rows = each.table.rows
+    place = dice.randrange(len(rows))
+    row = rows[place]
+    changed = dice.choice(
+        [
+            (*rows, row),
+            rows[:place] + rows[place + 1 :],
+            _replaced(rows, place, attrs.evolve(row, met=not row.met)),
+            _replaced(rows, place, attrs.evolve(row, length=row.length + 1)),
+            _replaced(rows, place, attrs.evolve(row, batch_max=max(1, _nudge(dice, row.batch_max)))),
+        ]
+    )
+    other = attrs.evolve(each, table=attrs.evolve(each.table, rows=changed))
+    given = [_replaced(plan.speculations, index, other), plan.speculations[:index] + plan.speculations[index + 1 :]]
+    return attrs.evolve(plan, speculations=dice.choice(given))
+
+
 def change_frame(dice: Random, _: Problem, plan: Plan) -> Plan:
     field, value = dice.choice(
         [
@@ -346,10 +418,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     move_stage,
     change_reserve,
     change_limits,
+    take_slots,
     change_certificate,
+    bound_by_witness,
     drop_certificate,
     change_switch,
     add_switch,
     change_routing,
+    change_resident,
+    change_table,
     change_frame,
 )

@@ -2,7 +2,8 @@
 
 Written for small plans and for reading, apart from `specs.invariants`: nothing is sorted, indexed or swept, everything
 that could matter is looked at again at every instant.  Shared with the checker are only the nouns, the problem's
-digest and the number-theoretic bounds of `specs.bounds`; their arguments are worked out here.
+digest, the number-theoretic bounds of `specs.bounds` and those of `specs.decisions.flow`; their arguments are found
+here.  What is promised beyond movement is read by `tests.properties.promises`.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,17 @@ import attrs
 
 from specs import bounds, codec
 from specs.cluster import Link, PlaceKind
+from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, growth_bound_ns
+from specs.decisions.flow.prices import price_bound_ns
+from specs.decisions.flow.question import Item, Movement
+from specs.decisions.flow.values import Objective
 from specs.plan import Activate, Certificate, Claim, Measure, Method, Pipeline, Plan, Release, Switch, Transfer
 from specs.problem import Problem
 from specs.timing import device_rate
+from tests.properties.promises import broken_promises
 
 SECOND = 10**9
+METHODS = {"cut-ns": Method.CUT, "cut-cover-ns": Method.CUT, "link-prices-ns": Method.DUAL}  # others: closed forms
 
 
 def faults(problem: Problem, plan: Plan) -> list[str]:
@@ -26,7 +33,8 @@ def faults(problem: Problem, plan: Plan) -> list[str]:
         found = list(_paper_faults(problem, plan))
         if not found:
             show = Show(problem, plan)
-            found = [*show.acted_in_order(), *show.acted_by_the_clock(), *show.at_the_end()] or list(show.claims())
+            found = [*show.acted_in_order(), *show.acted_by_the_clock(), *show.at_the_end()]
+            found = found or list(broken_promises(problem, plan)) or list(show.claims())
     except (KeyError, IndexError, StopIteration) as missing:
         return [f"something is not there: {missing!r}"]
     return found
@@ -128,7 +136,12 @@ class Show:
         self.switches = [step for step in plan.steps if isinstance(step, Switch)]
         self.releases = [step for step in plan.steps if isinstance(step, Release)]
         self.initial = {
-            (blob.id, held.place) for held in problem.holdings for blob in plan.blobs if blob.llm == held.llm
+            (blob.id, held.place)
+            for held in problem.holdings
+            for blob in plan.blobs
+            if blob.llm == held.llm
+            and blob.first_tensor >= held.first_tensor
+            and (held.end_tensor is None or blob.end_tensor <= held.end_tensor)
         }
         self.stages = [
             (stage, self.needs(attrs.evolve(pipeline, stages=(stage,))))
@@ -300,15 +313,21 @@ class Show:
     def claims(self) -> Iterator[str]:
         """Compare every certificate with what was seen."""
         wanted = {target.llm for target in self.problem.targets}
-        for llm in wanted:
-            for claim in (Claim.COMPLETION, Claim.FIRST_COVER):
+        served = {service.llm for service in self.problem.services}
+        for llm in wanted | served:
+            for claim in (Claim.COMPLETION, Claim.FIRST_COVER) if llm in wanted else (Claim.COMPLETION,):
                 if not any(each.claim is claim and each.subject == llm for each in self.plan.certificates):
                     yield f"no {claim} of {llm}"
+        claims = [(each.claim, each.subject, each.measure, each.formula) for each in self.plan.certificates]
+        if len(claims) != len(set(claims)):
+            yield "a claim made twice"
         for each in self.plan.certificates:
             if each.claim is Claim.BOTTLENECK:
                 yield from self._bottleneck(each)
-            elif each.subject not in wanted:
+            elif each.subject not in (wanted if each.claim is Claim.FIRST_COVER else wanted | served):
                 yield "a claim about nothing"
+            elif each.claim not in {Claim.COMPLETION, Claim.FIRST_COVER}:
+                yield "a claim of which these tests know nothing"
             else:
                 yield from self._multicast(each)
 
@@ -318,8 +337,12 @@ class Show:
         if each.method is Method.NONE:
             if each.bound or each.formula != "none":
                 yield f"{each}: a bound by nothing"
-        elif each.method is not Method.CLOSED_FORM or each.formula not in formulas:
+        elif each.method is not METHODS.get(each.formula, Method.CLOSED_FORM) or each.formula not in formulas:
             yield f"{each}: unknown method or formula"
+        elif [price.name for price in each.witness] != sorted({price.name for price in each.witness}):
+            yield f"{each}: a witness out of order"
+        elif each.witness and each.method is Method.CLOSED_FORM:
+            yield f"{each}: a witness for nothing"
         elif each.bound > formulas[each.formula]:
             yield f"{each}: only {formulas[each.formula]} is proved"
 
@@ -357,11 +380,14 @@ class Show:
             name = "one-port-cover-ticks" if cover else "one-port-multicast-ticks"
             bound = bounds.first_cover_ticks_bound if cover else bounds.multicast_ticks_bound
             return {
-                name: 0 if cover and targets & sources else bound(len(receivers | sources), len(sources), len(blobs))
+                name: 0
+                if not receivers or (cover and targets & sources)
+                else bound(len(receivers | sources), len(sources), len(blobs))
             }
+        moving = self._moving(each, self._movement(blobs, targets, cover=cover))
         names = ("one-port-cover-ns", "port-bytes-cover-ns") if cover else ("one-port-multicast-ns", "port-bytes-ns")
         if not receivers or (cover and targets & sources):
-            return dict.fromkeys(names, 0)
+            return {**dict.fromkeys(names, 0), **moving}
         widths = list(self._routes())
         widest = max(width for _, _, width in widths)
         send = {end: max([w for s, _, w in widths if s == end], default=0) for end in {s for s, _, _ in widths}}
@@ -375,6 +401,53 @@ class Show:
         return {
             names[0]: timed(len(receivers), len(sources), sizes, widest),
             names[1]: floor(max(by_bytes)),
+            **moving,
+        }
+
+    def _movement(self, blobs, targets: set[str], *, cover: bool) -> Movement:
+        """What of these blobs must be where: at targets, and but for the first cover at every stage left open."""
+        wanted = {(blob.id, place) for blob in blobs for place in targets}
+        for pipeline in () if cover else self.plan.pipelines:
+            if not any(step.old == pipeline.id for step in self.switches):
+                wanted |= self.needs(pipeline)
+        put = {self.ends(step)[1] for step in self.transfers}
+        used = put | {place for _, place in wanted}
+        used |= {place for blob, place in self.initial if blob in {each.id for each in blobs}}
+        memories = [
+            place.id for place in self.problem.cluster.places if place.kind is not PlaceKind.SWITCH and place.id in used
+        ]
+        apart = {
+            place.id
+            for place in self.problem.cluster.places
+            if place.kind is not PlaceKind.SWITCH and place.id not in used
+        }
+        items = [
+            Item(
+                name=blob.id,
+                bytes=blob.bytes,
+                holders=tuple(place for place in memories if (blob.id, place) in self.initial),
+                wanters=tuple(place for place in memories if (blob.id, place) in wanted),
+            )
+            for blob in blobs
+        ]
+        return Movement(
+            memories=tuple(memories),
+            links=tuple(link for link in self.problem.cluster.links if not {link.source, link.destination} & apart),
+            items=tuple(items),
+            relays=tuple(place for place in memories if place in put),
+        )
+
+    def _moving(self, each: Certificate, movement: Movement) -> dict[str, int]:
+        if each.claim is Claim.FIRST_COVER:
+            return {
+                "cut-cover-ns": cut_bound_ns(movement, each.witness, Objective.COVER),
+                "distance-cover-ns": distance_bound_ns(movement, Objective.COVER),
+            }
+        return {
+            "cut-ns": cut_bound_ns(movement, each.witness),
+            "link-prices-ns": price_bound_ns(movement, each.witness),
+            "distance-ns": distance_bound_ns(movement),
+            "growth-ns": growth_bound_ns(movement),
         }
 
     def _routes(self) -> Iterator[tuple[str, str, int]]:

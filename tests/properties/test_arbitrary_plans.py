@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from specs import codec
 from specs.blobs import Blob
+from specs.certificates import FORMULAS
 from specs.checker import Rejected, verify
 from specs.errors import MalformedDocument
 from specs.plan import (
@@ -30,6 +31,7 @@ from specs.plan import (
     Transfer,
 )
 from specs.units import INTEGER_MAX
+from specs.witness import Price
 from tests.plans import GOOD, a_chain, a_relocation
 from tests.properties.simulation import faults
 
@@ -90,7 +92,8 @@ plans = st.builds(
             value=numbers,
             bound=numbers,
             method=st.sampled_from(Method),
-            formula=st.sampled_from([*(row.formula for row in BASE.certificates), "none", "magic"]),
+            formula=st.sampled_from([*FORMULAS, "none", "magic"]),
+            witness=some(st.builds(Price, name=places | links, amount=numbers)),
         )
     ),
 )

@@ -13,7 +13,7 @@ from specs.checker import Rejected, verify
 from specs.invariants.table import INVARIANTS
 from specs.plan import Plan
 from specs.problem import Problem
-from tests.broken_plans import BREAKS
+from tests.broken_plans import BREAKS, JUST_GOOD
 from tests.builders import a_problem, an_llm
 from tests.plans import GOOD, certified
 from tests.properties.mutations import MUTATIONS
@@ -47,7 +47,8 @@ def planned() -> tuple[Problem, Plan]:
 
 def _mutants(batch: int) -> Iterator[tuple[Problem, Plan]]:
     dice = Random(f"mutants {batch}")
-    bases = [make() for make in (*GOOD.values(), planned)]
+    promising = [JUST_GOOD[rule] for rule in ("DEMAND", "START", "SPEC", "SLO")]
+    bases = [make() for make in (*GOOD.values(), planned, *promising, *promising)]
     while True:
         problem, plan = dice.choice(bases)
         changed = mutant(dice, problem, plan)
