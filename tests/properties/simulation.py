@@ -410,9 +410,8 @@ class Show:
         for pipeline in () if cover else self.plan.pipelines:
             if not any(step.old == pipeline.id for step in self.switches):
                 wanted |= self.needs(pipeline)
-        put = {self.ends(step)[1] for step in self.transfers}
-        used = put | {place for _, place in wanted}
-        used |= {place for blob, place in self.initial if blob in {each.id for each in blobs}}
+        put, mine = {self.ends(step)[1] for step in self.transfers}, {each.id for each in blobs}
+        used = put | {place for blob, place in wanted | self.initial if blob in mine}
         memories = [
             place.id for place in self.problem.cluster.places if place.kind is not PlaceKind.SWITCH and place.id in used
         ]
