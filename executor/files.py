@@ -70,12 +70,18 @@ class Files:
         """Tell whether the canary of an LLM is known."""
         return self._canaries[llm].done()
 
+    def canary_of(self, llm: Llm) -> Canary | None:
+        """Give the canary of an LLM if it is known, and if this plan's LLM is the same to the last tensor."""
+        known = self._canaries.get(llm.id)
+        return known.result() if known is not None and known.done() and self._llms[llm.id] == llm else None
+
     def keep(self, before: "Files") -> None:
-        """Take the canaries that were known under the plan before, of LLMs that are the same to the last tensor."""
+        """Take the canaries that were known under the plan before."""
         for llm in self._llms.values():
-            if before._llms.get(llm.id) == llm and before.knows(llm.id):  # noqa: SLF001  another plan's
+            canary = before.canary_of(llm)
+            if canary is not None:
                 with contextlib.suppress(MalformedFrame):  # requests may have become too short for it
-                    self.set_canary(llm.id, before._canaries[llm.id].result())  # noqa: SLF001
+                    self.set_canary(llm.id, canary)
 
     def set_canary(self, llm: LlmId, canary: Canary) -> None:
         """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us.

@@ -33,7 +33,7 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 
 @attrs.frozen(kw_only=True)
-class _Room:
+class Room:
     """The memory of one copy of a blob: bytes [n], the same tensor twice unless the place is a GPU."""
 
     landing: torch.Tensor
@@ -52,7 +52,7 @@ class Store:
         self._used: dict[PlaceId, int] = dict.fromkeys(memory_bytes, 0)
         self._counting = threading.Lock()
         self._pins = any(device.type == "cuda" for device in devices.values())
-        self._rooms: dict[tuple[BlobId, PlaceId], _Room] = {}
+        self._rooms: dict[tuple[BlobId, PlaceId], Room] = {}
         self._resident: set[tuple[BlobId, PlaceId]] = set()
 
     @property
@@ -96,10 +96,10 @@ class Store:
         view: memoryview = room.landing.numpy().data
         return view
 
-    def _make_room(self, place: PlaceId, size: int) -> _Room:
+    def _make_room(self, place: PlaceId, size: int) -> Room:
         landing = torch.empty(size, dtype=torch.uint8, pin_memory=self._pins)
         device = self._device(place)
-        return _Room(landing=landing, own=landing if device.type == "cpu" else torch.empty_like(landing, device=device))
+        return Room(landing=landing, own=landing if device.type == "cpu" else torch.empty_like(landing, device=device))
 
     def _device(self, place: PlaceId) -> torch.device:
         return self._devices.get(place, torch.device("cpu"))
@@ -138,10 +138,14 @@ class Store:
             views[tensor.name] = memory[offset : offset + tensor.bytes].view(dtype).view(tensor.shape)
         return views
 
+    def room(self, blob: Blob, place: PlaceId) -> Room | None:
+        """Give the memory of a blob that is resident."""
+        return self._rooms[blob.id, place] if self.holds(blob.id, place) else None
+
     def has_bytes(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...]) -> bool:
         """Tell whether a blob is resident whose bytes are these.  May be asked in a thread: it reads them all."""
-        room = self._rooms.get((blob.id, place))
-        if room is None or not self.holds(blob.id, place) or len(room.landing) != blob.bytes:
+        room = self.room(blob, place)
+        if room is None or len(room.landing) != blob.bytes:
             return False
         memory = room.landing.numpy().data
         return all(
@@ -155,8 +159,8 @@ class Store:
 
         False when it is no longer there.  Raises OutOfMemory when this place would hold more than it may.
         """
-        room = before._rooms.get((blob.id, place))  # noqa: SLF001  another store's
-        if room is None or not before.holds(blob.id, place):
+        room = before.room(blob, place)
+        if room is None:
             return False
         self.take(place, blob.bytes, f"blob {blob.id}")
         device = self._device(place)
