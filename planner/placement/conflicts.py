@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import attrs
 from ortools.sat.python import cp_model
 
 from planner.placement.encoding import Encoding, limits
@@ -41,14 +42,29 @@ def explain(layout: Layout, witness: Witness, search: Search) -> Infeasible:
 
 
 def unreachable(layout: Layout) -> tuple[Conflict, ...]:
-    """Items that no copy can start and that cannot be held on devices often enough, whatever the limits."""
-    encoding = Encoding(layout, ())
-    anywhere = {item: [copy for copy in encoding.holds if copy.item == item] for item in layout.items}
-    return tuple(
-        _no_landing(layout, item)
-        for item in layout.question.items
-        if not encoding.choices[item.id] or (layout.waiting(item, anywhere) and layout.start(item, anywhere) is None)
-    )
+    """Items that no copy can start and that cannot be held on devices often enough, whatever the limits.
+
+    Without limits families do not touch each other.  Of each that cannot be, those are named that cannot be even with
+    nothing but their base; all of it, when only together they are too many.
+    """
+    found: list[Item] = []
+    for base in layout.question.items:
+        family = layout.family(base)
+        if base.base is not None or _possible(layout, family):
+            continue
+        alone = [item for item in family if not _possible(layout, [base, item])]
+        found += [base] if base in alone else alone or family
+    return tuple(_no_landing(layout, item) for item in found)
+
+
+def _possible(layout: Layout, members: Sequence[Item]) -> bool:
+    """Whether some items of one family can be held and started when nothing else is there and no limit holds.
+
+    So little is left of the question that it is searched to the end, whatever time is left.
+    """
+    items = tuple(item for item in layout.question.items if item in members)
+    alone = Layout(attrs.evolve(layout.question, items=items, held=()))
+    return _status(alone, [], Search()) != cp_model.INFEASIBLE
 
 
 def _no_landing(layout: Layout, item: Item) -> Conflict:
@@ -56,8 +72,9 @@ def _no_landing(layout: Layout, item: Item) -> Conflict:
     needed = item.part_bytes + (0 if base is None else base.part_bytes)
     allowed = max((pool.landing_bytes for pool in layout.device_pools), default=0)
     sentence = (
-        f"item {item.id} cannot start: no route leads from memories that can hold it to {item.devices} devices of one "
-        f"pool that keep {needed} bytes free; the most that devices keep free is {allowed}"
+        f"item {item.id} cannot start, or be on devices so often that it never has to: no route leads from where a "
+        f"copy can be to {item.devices} other devices of one pool that keep {needed} bytes free; the most that "
+        f"devices keep free is {allowed}"
     )
     limit = Limit(kind=LimitKind.LANDING, name=item.id)
     return Conflict(limit=limit, allowed=allowed, needed=None, sentence=sentence)

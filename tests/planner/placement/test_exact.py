@@ -2,7 +2,7 @@
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from planner.placement.exact import solve_exactly
@@ -12,9 +12,9 @@ from specs.decisions.placement.bounds import price_bound, proves_infeasible
 from specs.decisions.placement.checks import faults, value
 from specs.decisions.placement.exhaustion import optimum
 from specs.decisions.placement.holding import Layout
-from specs.decisions.placement.nouns import MOVED, Objective
+from specs.decisions.placement.nouns import MOVED, Objective, Question, Tier
 from specs.witness import Price
-from tests.planner.placement.questions import MIB, NS, brute_force, questions
+from tests.planner.placement.questions import MIB, NS, brute_force, llm, pool, questions, route
 
 # A price at which a mebibyte costs about as much as one item can gain.
 SCALE = {
@@ -24,8 +24,26 @@ SCALE = {
 }
 
 
+def never_hot_enough(adapter_keepers=None):
+    """An LLM for two of three devices, with requests for two copies, that no other two devices can be filled from.
+
+    With keepers: on one device each, and an adapter that is wanted hot on devices on which its base may not be.
+    """
+    devices = pool("g", Tier.DEVICE, 8 * MIB, 8 * MIB, 8 * MIB, node="n0", landing=4 * MIB)
+    host = pool("h", Tier.HOST, 0, node="n0")
+    if adapter_keepers is None:
+        items = (llm("m0", MIB, 3, devices=2, requests_per_hour_per_copy=2),)
+    else:
+        adapter = llm("m1", MIB, 3, base="m0", requests_per_hour_per_copy=2, memories=adapter_keepers)
+        items = (llm("m0", MIB, 1, memories=("g.0",)), adapter)
+    ways = (route("g", "g", MIB),) if adapter_keepers is None else ()
+    return Question(objective=Objective.START_TIME, pools=(devices, host), routes=ways, items=items)
+
+
 @settings(deadline=None, max_examples=60)
 @given(questions(items_max=3))
+@example(never_hot_enough())
+@example(never_hot_enough(adapter_keepers=("g.0", "g.1")))
 def test_exact_search_and_exhaustion_equal_brute_force(question):
     equal_brute_force(question)
 
@@ -70,3 +88,10 @@ def test_no_prices_give_a_bound_above_the_optimum(question, data):
     assert bound is not None
     assert bound <= best
     assert not proves_infeasible(question, witness)
+
+
+@pytest.mark.parametrize(("keepers", "named"), [(None, ["m0"]), (("g.0", "g.1"), ["m1"])])
+def test_who_can_never_start_is_named_whatever_it_would_hold(keepers, named):
+    outcome = solve_exactly(Layout(never_hot_enough(keepers)), (), Search())
+    assert isinstance(outcome, Infeasible)
+    assert [conflict.limit.name for conflict in outcome.conflicts] == named
