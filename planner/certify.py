@@ -2,10 +2,6 @@
 
 from collections.abc import Iterator
 
-from planner.packing.cuts import worst_cut
-from planner.packing.move import price_witness, unreachable
-from planner.packing.network import network
-from planner.packing.steady import classes_of, steady_state
 from planner.search import Search
 from specs.certificates import FORMULAS, ClosedForm, certify
 from specs.certificates.flow import priceable
@@ -28,7 +24,7 @@ _NEAR = 1.005
 
 
 def certificates(problem: Problem, plan: Plan, search: Search | None = None) -> tuple[Certificate, ...]:
-    """Certify completion of every wanted LLM, first cover by targets, and the bottleneck of long pipelines.
+    """Certify completion of every wanted LLM, of all that move, first cover, and the bottleneck of long pipelines.
 
     The search limits the time for witnesses: without any left, there are closed forms alone.
     """
@@ -44,6 +40,8 @@ def certificates(problem: Problem, plan: Plan, search: Search | None = None) -> 
         ]
     others = [llm.id for llm in problem.llms if llm.id in problem.wished and llm.id not in targets]
     subjects += [(Claim.COMPLETION, llm, Measure.NANOS) for llm in others]
+    if facts.moves_several:
+        subjects.append((Claim.MAKESPAN, problem.name, Measure.NANOS))
     subjects += [
         (Claim.BOTTLENECK, pipeline.id, Measure.NANOS) for pipeline in plan.pipelines if len(pipeline.stages) > 1
     ]
@@ -63,9 +61,9 @@ def _best(facts: Facts, claim: Claim, subject: str, measure: Measure, search: Se
         ),
         key=_strength,
     )
-    if measure is not Measure.NANOS or claim not in {Claim.COMPLETION, Claim.FIRST_COVER}:
+    if measure is not Measure.NANOS or claim is Claim.BOTTLENECK:
         return best
-    for formula, witness in _witnesses(facts, claim, LlmId(subject), search):
+    for formula, witness in _witnesses(_movement(facts, claim, subject), claim, search):
         if best.bound * _NEAR >= best.value:
             break
         best = max(best, certify(facts, claim, subject, measure, formula, witness), key=_strength)
@@ -76,19 +74,27 @@ def _strength(offer: Certificate) -> tuple[bool, int]:
     return offer.method is not Method.NONE, offer.bound
 
 
-def _witnesses(facts: Facts, claim: Claim, llm: LlmId, search: Search) -> Iterator[tuple[str, Witness]]:
+def _movement(facts: Facts, claim: Claim, subject: str) -> Movement:
+    if claim is Claim.FIRST_COVER:
+        return covering_movement(facts, LlmId(subject))
+    return promised_movement(facts, LlmId(subject) if claim is Claim.COMPLETION else None)
+
+
+def _witnesses(movement: Movement, claim: Claim, search: Search) -> Iterator[tuple[str, Witness]]:
     """Look for witnesses one after another, the cheaper first."""
-    objective = Objective.ALL if claim is Claim.COMPLETION else Objective.COVER
-    movement = promised_movement(facts, llm) if objective is Objective.ALL else covering_movement(facts, llm)
+    cover = claim is Claim.FIRST_COVER
     if not any(item.receivers for item in movement.items) or not all(item.holders for item in movement.items):
         return
-    _, members = worst_cut(movement, objective, search.part(_WITNESS_STEPS))
+    from planner.packing.cuts import worst_cut  # brings solvers; closed forms are often enough
+
+    _, members = worst_cut(movement, Objective.COVER if cover else Objective.ALL, search.part(_WITNESS_STEPS))
+    prefix = "makespan-" if claim is Claim.MAKESPAN else ""
     if members:
-        yield ("cut-ns" if objective is Objective.ALL else "cut-cover-ns"), members
-    if objective is Objective.ALL and priceable(movement):
+        yield ("cut-cover-ns" if cover else f"{prefix}cut-ns"), members
+    if not cover and priceable(movement):
         prices = _prices(involved(movement), search.part(_WITNESS_STEPS))
         if prices:
-            yield "link-prices-ns", prices
+            yield f"{prefix}link-prices-ns", prices
 
 
 def _prices(movement: Movement, search: Search) -> Witness:
@@ -98,6 +104,10 @@ def _prices(movement: Movement, search: Search) -> Witness:
     """
     if len(movement.memories) > _PRICED_MEMORIES_MAX or search.over():
         return ()
+    from planner.packing.move import price_witness, unreachable
+    from planner.packing.network import network
+    from planner.packing.steady import classes_of, steady_state
+
     net = network(movement)
     if unreachable(movement, net):
         return ()

@@ -48,15 +48,15 @@ def _by_blob(pairs: Collection[BlobAt], memories: Collection[PlaceId]) -> dict[B
     }
 
 
-def promised_movement(facts: Facts, llm: LlmId) -> Movement:
-    """Ask for what a plan promises of one LLM: that its targets, residents and open stages hold its blobs at the end.
+def promised_movement(facts: Facts, llm: LlmId | None = None) -> Movement:
+    """Ask for what a plan promises of one LLM, or of all: targets, residents and open stages hold blobs at the end.
 
     Memories in which the plan puts nothing stay out of it: idle devices beside a target could pass blobs on to it, and
     whoever does not want them used for that wants to know how quick it is without them.  Other LLMs' transfers only
     take ports and links away.  So what no schedule of this movement beats, no plan beats that has the same promises
     and puts blobs nowhere else.
     """
-    blobs = facts.blobs_of_llm[llm]
+    blobs = facts.plan.blobs if llm is None else facts.blobs_of_llm[llm]
     received = _received(facts)
     wanted = movement_of(facts.problem.cluster, blobs, facts.held_at_start, facts.promised, received)
     return involved(wanted)

@@ -137,6 +137,7 @@ class Claim(StrEnum):
 
     COMPLETION = "completion"  # every target holds its LLM
     FIRST_COVER = "first-cover"  # the targets together hold an LLM for the first time
+    MAKESPAN = "makespan"  # of the problem: the last transfer of all LLMs ends
     BOTTLENECK = "bottleneck"  # the slowest stage of a pipeline, per decoded token
     GOODPUT = "goodput"  # of a service: output of its full pipelines; more is better
     TPOT = "tpot"  # of a service: time per output token of its slowest pipeline, all slots in use
@@ -175,7 +176,7 @@ class Certificate:
     """Value, bound and how the bound is known: no plan for this problem has a smaller value than `bound`."""
 
     claim: Claim
-    subject: str = fields.name()  # the LLM or the pipeline; the problem, of what is about all standbys
+    subject: str = fields.name()  # the LLM or the pipeline; the problem, of what is about all LLMs or standbys
     measure: Measure
     value: int = fields.natural()
     bound: int = fields.natural()

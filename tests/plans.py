@@ -177,6 +177,8 @@ def certified(problem: Problem, plan: Plan) -> Plan:
         for claim, measure, formula in FORMULAS_OF_EVERY_LLM
         if claim is not Claim.FIRST_COVER or any(target.llm == llm for target in problem.targets)
     ]
+    if facts.moves_several:
+        rows.append(certify(facts, Claim.MAKESPAN, problem.name, Measure.NANOS, "makespan-distance-ns"))
     rows += [
         certify(facts, Claim.BOTTLENECK, pipeline.id, Measure.NANOS, "pipeline-bottleneck")
         for pipeline in plan.pipelines
@@ -262,6 +264,27 @@ def a_relocation() -> tuple[Problem, Plan]:
     return problem, draft.plan()
 
 
+def two_chains() -> tuple[Problem, Plan]:
+    """Node 0 holds two LLMs and sends one to node 1, then the other to node 2."""
+    left, right = an_llm(name="left"), an_llm(name="right")
+    base = a_problem(3, llm=left)
+    problem = attrs.evolve(
+        base,
+        llms=(left, right),
+        workloads=(base.workloads[0], attrs.evolve(base.workloads[0], llm=right.id)),
+        holdings=(*base.holdings, attrs.evolve(base.holdings[0], llm=right.id)),
+        targets=(
+            attrs.evolve(base.targets[0], place=gpu(1)),
+            attrs.evolve(base.targets[0], llm=right.id, place=gpu(2)),
+        ),
+    )
+    draft = Draft(problem, (*blobs_of(left, 1), *blobs_of(right, 1)))
+    draft.open(local(left, gpu(0)), 0)
+    for llm, blob, place in zip(problem.llms, draft.blobs, (gpu(1), gpu(2)), strict=True):
+        draft.open(local(llm, place), draft.move(blob, gpu(0), place))
+    return problem, draft.plan()
+
+
 def bytes_needed(plan: Plan) -> int:
     """What a device needs for all blobs and its local pipeline."""
     (stage,) = plan.pipelines[0].stages
@@ -296,6 +319,7 @@ GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "rescue": a_rescue,
     "relocation": a_relocation,
     "relay station": a_relay_station,
+    "two chains": two_chains,
     "tight": lambda: a_chain_in_memory(0),
 }
 

@@ -16,6 +16,7 @@ from specs.plan import Certificate, Method, PipelineId
 _WHAT = {
     "completion": "every target holds the LLM",
     "first-cover": "the targets together hold the LLM for the first time",
+    "makespan": "the last transfer of all LLMs ends",
     "bottleneck": "slowest stage of the pipeline, per decoded token",
     "goodput": "output of the full pipelines of the service",
     "tpot": "time per output token of the slowest pipeline of the service, all slots in use",

@@ -1,4 +1,4 @@
-"""Bounds on moving an LLM's blobs over any place graph: cuts, prices of links, distances and the growth of holders.
+"""Bounds on moving blobs over any place graph, of one LLM or of all: cuts, link prices, distances, growth of holders.
 
 The proofs are in `specs.decisions.flow`; `specs.movement` makes the question of problem and plan.  Every memory in
 which the plan puts something may relay there, whether it wants a blob or not, and other LLMs' transfers only take ports
@@ -7,7 +7,7 @@ targets, which the problem asks for, and those of residents and open stages, whi
 other memories.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -28,6 +28,14 @@ from specs.witness import Witness
 _PRICE_STEPS_MAX = 20_000_000
 _SWEEP_STEPS_MAX = 4_000_000
 
+_Asked = Callable[[Problem, Plan, str], Movement | Inapplicable]  # the movement that a claim is about
+_Bound = Callable[[Problem, Plan, str], int | Inapplicable]
+
+
+def _makespan(problem: Problem, plan: Plan, subject: str) -> Movement | Inapplicable:
+    del subject  # all LLMs together
+    return _askable(promised_movement(Facts(problem, plan)))
+
 
 def _completion(problem: Problem, plan: Plan, subject: str) -> Movement | Inapplicable:
     return _askable(promised_movement(Facts(problem, plan), LlmId(subject)))
@@ -44,33 +52,33 @@ def _askable(movement: Movement) -> Movement | Inapplicable:
     return movement
 
 
-def _cut_ns(problem: Problem, plan: Plan, subject: str, witness: Witness) -> int | Inapplicable:
-    """Bound the completion by `cut_bound_ns`; the witness names the places of the cut."""
-    return _by_cut(_completion(problem, plan, subject), witness, Objective.ALL)
+def _cut(asked: _Asked, objective: Objective) -> Callable[[Problem, Plan, str, Witness], int | Inapplicable]:
+    """Bound by `cut_bound_ns`; the witness names the places of the cut."""
+
+    def bound(problem: Problem, plan: Plan, subject: str, witness: Witness) -> int | Inapplicable:
+        movement = asked(problem, plan, subject)
+        if isinstance(movement, Inapplicable):
+            return movement
+        try:
+            return cut_bound_ns(movement, witness, objective)
+        except ValueError as error:
+            return Inapplicable(str(error))
+
+    return bound
 
 
-def _cut_cover_ns(problem: Problem, plan: Plan, subject: str, witness: Witness) -> int | Inapplicable:
-    """Bound the first cover by `cut_bound_ns`; the witness names the places of the cut."""
-    return _by_cut(_cover(problem, plan, subject), witness, Objective.COVER)
+def _prices(asked: _Asked) -> Callable[[Problem, Plan, str, Witness], int | Inapplicable]:
+    """Bound by `price_bound_ns`; the witness prices links."""
 
+    def bound(problem: Problem, plan: Plan, subject: str, witness: Witness) -> int | Inapplicable:
+        movement = asked(problem, plan, subject)
+        if isinstance(movement, Inapplicable):
+            return movement
+        if not priceable(movement):
+            return Inapplicable("prices of links are not worked out on a place graph of this size")
+        return price_bound_ns(movement, witness)
 
-def _by_cut(movement: Movement | Inapplicable, witness: Witness, objective: Objective) -> int | Inapplicable:
-    if isinstance(movement, Inapplicable):
-        return movement
-    try:
-        return cut_bound_ns(movement, witness, objective)
-    except ValueError as error:
-        return Inapplicable(str(error))
-
-
-def _link_prices_ns(problem: Problem, plan: Plan, subject: str, witness: Witness) -> int | Inapplicable:
-    """Bound the completion by `price_bound_ns`; the witness prices links."""
-    movement = _completion(problem, plan, subject)
-    if isinstance(movement, Inapplicable):
-        return movement
-    if price_steps(movement) > _PRICE_STEPS_MAX:
-        return Inapplicable("prices of links are not worked out on a place graph of this size")
-    return price_bound_ns(movement, witness)
+    return bound
 
 
 def price_steps(movement: Movement) -> int:
@@ -87,34 +95,36 @@ def priceable(movement: Movement) -> bool:
     return price_steps(movement) <= _PRICE_STEPS_MAX
 
 
-def _growth_ns(problem: Problem, plan: Plan, subject: str) -> int | Inapplicable:
-    """Bound the completion by `growth_bound_ns`."""
-    movement = _completion(problem, plan, subject)
-    if isinstance(movement, Inapplicable):
-        return movement
-    sorts = {(item.holders, item.bytes) for item in movement.items if item.receivers}
-    return _sweep(movement, len(sorts), growth_bound_ns)
+def _growth(asked: _Asked) -> _Bound:
+    """Bound by `growth_bound_ns`."""
+
+    def bound(problem: Problem, plan: Plan, subject: str) -> int | Inapplicable:
+        movement = asked(problem, plan, subject)
+        if isinstance(movement, Inapplicable):
+            return movement
+        sorts = {(item.holders, item.bytes) for item in movement.items if item.receivers}
+        return _sweep(movement, len(sorts), growth_bound_ns)
+
+    return bound
 
 
-def _distance_ns(problem: Problem, plan: Plan, subject: str) -> int | Inapplicable:
-    """Bound the completion by `distance_bound_ns`."""
-    return _by_distance(_completion(problem, plan, subject), Objective.ALL)
+def _distance(asked: _Asked, objective: Objective) -> _Bound:
+    """Bound by `distance_bound_ns`.
 
+    Of items with the same holders and wanters the largest has the farthest to go: the others are left out.
+    """
 
-def _distance_cover_ns(problem: Problem, plan: Plan, subject: str) -> int | Inapplicable:
-    """Bound the first cover by `distance_bound_ns`."""
-    return _by_distance(_cover(problem, plan, subject), Objective.COVER)
+    def bound(problem: Problem, plan: Plan, subject: str) -> int | Inapplicable:
+        movement = asked(problem, plan, subject)
+        if isinstance(movement, Inapplicable):
+            return movement
+        largest: dict[tuple[tuple[str, ...], tuple[str, ...]], Item] = {}
+        for item in sorted(movement.items, key=lambda item: item.bytes):
+            largest[item.holders, item.wanters] = item
+        fewer = attrs.evolve(movement, items=tuple(largest.values()))
+        return _sweep(fewer, len(largest), lambda movement: distance_bound_ns(movement, objective))
 
-
-def _by_distance(movement: Movement | Inapplicable, objective: Objective) -> int | Inapplicable:
-    """Of items with the same holders and wanters the largest has the farthest to go: the others are left out."""
-    if isinstance(movement, Inapplicable):
-        return movement
-    largest: dict[tuple[tuple[str, ...], tuple[str, ...]], Item] = {}
-    for item in sorted(movement.items, key=lambda item: item.bytes):
-        largest[item.holders, item.wanters] = item
-    fewer = attrs.evolve(movement, items=tuple(largest.values()))
-    return _sweep(fewer, len(largest), lambda asked: distance_bound_ns(asked, objective))
+    return bound
 
 
 def _sweep(movement: Movement, sorts: int, bound: Callable[[Movement], int]) -> int | Inapplicable:
@@ -124,15 +134,31 @@ def _sweep(movement: Movement, sorts: int, bound: Callable[[Movement], int]) -> 
     return bound(movement)
 
 
+def _timed(prefix: str, claim: Claim, asked: _Asked) -> Iterator[Formula]:
+    """Give the forms that bound when the last transfer of a movement ends."""
+    growth, distance = _growth(asked), _distance(asked, Objective.ALL)
+    cut, prices = _cut(asked, Objective.ALL), _prices(asked)
+    nanos = Measure.NANOS
+    yield ClosedForm(name=f"{prefix}growth-ns", claim=claim, measure=nanos, bound=growth)
+    yield ClosedForm(name=f"{prefix}distance-ns", claim=claim, measure=nanos, bound=distance)
+    yield Witnessed(name=f"{prefix}cut-ns", claim=claim, measure=nanos, method=Method.CUT, bound=cut)
+    yield Witnessed(name=f"{prefix}link-prices-ns", claim=claim, measure=nanos, method=Method.DUAL, bound=prices)
+
+
 FLOW: tuple[Formula, ...] = (
-    ClosedForm(name="growth-ns", claim=Claim.COMPLETION, measure=Measure.NANOS, bound=_growth_ns),
-    ClosedForm(name="distance-ns", claim=Claim.COMPLETION, measure=Measure.NANOS, bound=_distance_ns),
-    ClosedForm(name="distance-cover-ns", claim=Claim.FIRST_COVER, measure=Measure.NANOS, bound=_distance_cover_ns),
-    Witnessed(name="cut-ns", claim=Claim.COMPLETION, measure=Measure.NANOS, method=Method.CUT, bound=_cut_ns),
-    Witnessed(
-        name="cut-cover-ns", claim=Claim.FIRST_COVER, measure=Measure.NANOS, method=Method.CUT, bound=_cut_cover_ns
+    *_timed("", Claim.COMPLETION, _completion),
+    *_timed("makespan-", Claim.MAKESPAN, _makespan),
+    ClosedForm(
+        name="distance-cover-ns",
+        claim=Claim.FIRST_COVER,
+        measure=Measure.NANOS,
+        bound=_distance(_cover, Objective.COVER),
     ),
     Witnessed(
-        name="link-prices-ns", claim=Claim.COMPLETION, measure=Measure.NANOS, method=Method.DUAL, bound=_link_prices_ns
+        name="cut-cover-ns",
+        claim=Claim.FIRST_COVER,
+        measure=Measure.NANOS,
+        method=Method.CUT,
+        bound=_cut(_cover, Objective.COVER),
     ),
 )

@@ -15,6 +15,7 @@ from specs.certificates.placement import PLACEMENT, mean_start_ns
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
 from specs.plan import Certificate, Claim, Measure, Method
+from specs.ports import Hop
 from specs.timing import decode_ns
 from specs.witness import Witness
 
@@ -27,30 +28,37 @@ FORMULAS = {formula.name: formula for formula in _ALL}
 
 def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int | Inapplicable:
     """Work out what a plan achieves.  The plan must keep rule REF and the subject must exist."""
-    if claim is Claim.BOTTLENECK:
-        if measure is not Measure.NANOS:
-            return Inapplicable(f"a bottleneck is measured in {Measure.NANOS}, not in {measure}")
-        return max(decode_ns(facts.problem, pipeline_of(facts.plan, subject)), default=0)
-    if claim is Claim.START:
-        if measure is not Measure.NANOS:
-            return Inapplicable(f"a start is measured in {Measure.NANOS}, not in {measure}")
-        return mean_start_ns(facts)
-    if claim in {Claim.GOODPUT, Claim.TPOT, Claim.DEVICES, Claim.COST}:
-        return service_value(facts, claim, subject, measure)
-    llm = LlmId(subject)
+    if claim in {Claim.MAKESPAN, Claim.BOTTLENECK, Claim.START} and measure is not Measure.NANOS:
+        return Inapplicable(f"a {claim} is measured in {Measure.NANOS}, not in {measure}")
+    match claim:
+        case Claim.MAKESPAN:
+            return max((hop.transfer.end_ns for hop in facts.hops), default=0)
+        case Claim.BOTTLENECK:
+            return max(decode_ns(facts.problem, pipeline_of(facts.plan, subject)), default=0)
+        case Claim.START:
+            return mean_start_ns(facts)
+        case Claim.COMPLETION:
+            return max((end for _, end in _ends(facts, LlmId(subject), measure)), default=0)
+        case Claim.FIRST_COVER:
+            return _first_cover(facts, LlmId(subject), measure)
+        case _:
+            return service_value(facts, claim, subject, measure)
+
+
+def _ends(facts: Facts, llm: LlmId, measure: Measure) -> list[tuple[Hop, int]]:
+    """List the transfers of an LLM, each with when it ends."""
     blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     moved = [hop for hop in facts.hops if hop.transfer.blob in blobs]
-    ends = {
-        hop.transfer.id: hop.transfer.end_ns if measure is Measure.NANOS else facts.ticks[hop.transfer.id]
-        for hop in moved
-    }
-    if claim is Claim.COMPLETION:
-        return max(ends.values(), default=0)
+    timed = measure is Measure.NANOS
+    return [(hop, hop.transfer.end_ns if timed else facts.ticks[hop.transfer.id]) for hop in moved]
+
+
+def _first_cover(facts: Facts, llm: LlmId, measure: Measure) -> int | Inapplicable:
+    blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     targets = {target.place for target in facts.problem.targets if target.llm == llm}
     first: dict[str, int] = {blob: 0 for blob, place in facts.held_at_start if blob in blobs and place in targets}
-    for hop in moved:
+    for hop, end in _ends(facts, llm, measure):
         if hop.destination in targets:
-            end = ends[hop.transfer.id]
             first[hop.transfer.blob] = min(first.get(hop.transfer.blob, end), end)
     missing = sorted(blobs - first.keys())
     if missing:

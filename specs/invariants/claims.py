@@ -9,13 +9,15 @@ from specs.plan import LARGER_IS_BETTER, Certificate, Claim, Measure, Method
 
 
 def claims_are_true(facts: Facts) -> Iterator[Violation]:
-    """BOUND: each certificate's value and bound are right; every wanted LLM has its certificates."""
+    """BOUND: each certificate's value and bound are right; wanted LLMs have theirs, and so have several that move."""
     claimed = {(certificate.claim, certificate.subject) for certificate in facts.plan.certificates}
     targets = {target.llm for target in facts.problem.targets}
     for llm in sorted(facts.problem.wished):
         for claim in (Claim.COMPLETION, Claim.FIRST_COVER):
             if (claim, llm) not in claimed and (claim is Claim.COMPLETION or llm in targets):
                 yield Violation("BOUND", f"LLM {llm}", f"the plan has no certificate of its {claim}")
+    if facts.moves_several and (Claim.MAKESPAN, facts.problem.name) not in claimed:
+        yield Violation("BOUND", "certificates", "the plan moves several LLMs and has no certificate of its makespan")
     # Each claim once by each formula: bounds take a while to work out, and a plan may not ask for that over and over.
     stated: dict[tuple[Claim, str, Measure, str], int] = {}
     for index, certificate in enumerate(facts.plan.certificates):

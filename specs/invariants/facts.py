@@ -104,6 +104,12 @@ class Facts:
         )
 
     @cached_property
+    def moves_several(self) -> bool:
+        """Whether transfers bring blobs of more than one LLM."""
+        llm_of = {blob.id: blob.llm for blob in self.plan.blobs}
+        return len({llm_of[hop.transfer.blob] for hop in self.hops}) > 1
+
+    @cached_property
     def arrivals(self) -> dict[BlobAt, Hop]:
         """The transfer that brings a blob to a place; rule FULL sees to it that there is only one."""
         found: dict[BlobAt, Hop] = {}

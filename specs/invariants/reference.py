@@ -219,9 +219,10 @@ def _names_in_tables(facts: Facts) -> Iterator[Violation]:
         if certificate.claim is Claim.BOTTLENECK:
             if certificate.subject not in facts.pipelines:
                 yield _broken(where, f"the plan describes no pipeline {certificate.subject}")
-        elif certificate.claim is Claim.START:
+        elif certificate.claim in {Claim.MAKESPAN, Claim.START}:
             if certificate.subject != facts.problem.name:
-                yield _broken(where, f"it is about the standbys of {facts.problem.name}, not of {certificate.subject}")
+                sentence = f"its {certificate.claim} is one of the problem {facts.problem.name}, not of "
+                yield _broken(where, sentence + certificate.subject)
         elif certificate.subject not in wanted:
             yield _broken(where, f"it claims the {certificate.claim} of {certificate.subject}, which nobody wants")
 

@@ -24,7 +24,14 @@ from specs.timing import device_rate
 from tests.properties.promises import broken_promises
 
 SECOND = 10**9
-METHODS = {"cut-ns": Method.CUT, "cut-cover-ns": Method.CUT, "link-prices-ns": Method.DUAL}  # others: closed forms
+# Of others: closed forms.
+METHODS = {
+    "cut-ns": Method.CUT,
+    "cut-cover-ns": Method.CUT,
+    "link-prices-ns": Method.DUAL,
+    "makespan-cut-ns": Method.CUT,
+    "makespan-link-prices-ns": Method.DUAL,
+}
 
 
 def faults(problem: Problem, plan: Plan) -> list[str]:
@@ -318,12 +325,17 @@ class Show:
             for claim in (Claim.COMPLETION, Claim.FIRST_COVER) if llm in wanted else (Claim.COMPLETION,):
                 if not any(each.claim is claim and each.subject == llm for each in self.plan.certificates):
                     yield f"no {claim} of {llm}"
+        moved = {self.blobs[step.blob].llm for step in self.transfers}
+        if len(moved) > 1 and all(each.claim is not Claim.MAKESPAN for each in self.plan.certificates):
+            yield "no makespan of several LLMs"
         claims = [(each.claim, each.subject, each.measure, each.formula) for each in self.plan.certificates]
         if len(claims) != len(set(claims)):
             yield "a claim made twice"
         for each in self.plan.certificates:
             if each.claim is Claim.BOTTLENECK:
                 yield from self._bottleneck(each)
+            elif each.claim is Claim.MAKESPAN:
+                yield from self._makespan(each)
             elif each.subject not in (wanted if each.claim is Claim.FIRST_COVER else wanted | served):
                 yield "a claim about nothing"
             elif each.claim not in {Claim.COMPLETION, Claim.FIRST_COVER}:
@@ -384,7 +396,8 @@ class Show:
                 if not receivers or (cover and targets & sources)
                 else bound(len(receivers | sources), len(sources), len(blobs))
             }
-        moving = self._moving(each, self._movement(blobs, targets, cover=cover))
+        wanted = {(blob.id, place) for blob in blobs for place in targets} | (set() if cover else self._kept())
+        moving = self._moving(each, self._movement(blobs, wanted))
         names = ("one-port-cover-ns", "port-bytes-cover-ns") if cover else ("one-port-multicast-ns", "port-bytes-ns")
         if not receivers or (cover and targets & sources):
             return {**dict.fromkeys(names, 0), **moving}
@@ -404,12 +417,25 @@ class Show:
             **moving,
         }
 
-    def _movement(self, blobs, targets: set[str], *, cover: bool) -> Movement:
-        """What of these blobs must be where: at targets, and but for the first cover at every stage left open."""
-        wanted = {(blob.id, place) for blob in blobs for place in targets}
-        for pipeline in () if cover else self.plan.pipelines:
-            if not any(step.old == pipeline.id for step in self.switches):
-                wanted |= self.needs(pipeline)
+    def _makespan(self, each: Certificate) -> Iterator[str]:
+        if (each.subject, each.measure) != (self.problem.name, Measure.NANOS):
+            yield "a makespan of something else than the problem, in nanoseconds"
+            return
+        targets = [(target.llm, target.place) for target in self.problem.targets]
+        wanted = {(blob.id, place) for blob in self.plan.blobs for llm, place in targets if llm == blob.llm}
+        moving = self._moving(each, self._movement(self.plan.blobs, wanted | self._kept()))
+        value = max((step.end_ns for step in self.transfers), default=0)
+        yield from self._judge(each, value, {f"makespan-{name}": bound for name, bound in moving.items()})
+
+    def _kept(self) -> set[tuple[str, str]]:
+        """What open stages and standbys have to hold at the end."""
+        left = [each for each in self.plan.pipelines if not any(step.old == each.id for step in self.switches)]
+        resting = [(each.llm, each.place) for each in self.plan.residents]
+        copies = {(blob.id, place) for blob in self.plan.blobs for llm, place in resting if llm == blob.llm}
+        return copies.union(*map(self.needs, left))
+
+    def _movement(self, blobs, wanted: set[tuple[str, str]]) -> Movement:
+        """Move what of these blobs must be where at the end."""
         put, mine = {self.ends(step)[1] for step in self.transfers}, {each.id for each in blobs}
         used = put | {place for blob, place in wanted | self.initial if blob in mine}
         memories = [

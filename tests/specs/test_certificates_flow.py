@@ -125,3 +125,32 @@ def test_memories_that_a_plan_does_not_use_are_not_part_of_its_bound():
     assert gpu(1) in relayed.relays  # it wants nothing, and the plan passes blobs through it
     problem, plan = a_chain(3)
     assert promised_movement(Facts(problem, plan), "llm").memories == (gpu(0), gpu(1), gpu(2))
+
+
+def test_several_llms_have_one_makespan():
+    problem, plan = GOOD["relocation"]()
+    facts = Facts(problem, plan)
+    rows = tuple(row for row in plan.certificates if row.claim is not Claim.MAKESPAN)
+    assert facts.moves_several
+    assert broken(problem, attrs.evolve(plan, certificates=rows)) == {"BOUND"}
+    completions = [row.value for row in rows if row.claim is Claim.COMPLETION and row.measure is Measure.NANOS]
+    witnesses = {"cut": (Price(name=gpu(1), amount=1),), "link-prices": prices(problem), "growth": (), "distance": ()}
+    for form, witness in witnesses.items():
+        made = certify(facts, Claim.MAKESPAN, problem.name, Measure.NANOS, f"makespan-{form}-ns", witness)
+        assert 0 < made.bound <= made.value == max(completions)
+        assert broken(problem, attrs.evolve(plan, certificates=(*rows, made))) == set()
+        more = attrs.evolve(made, bound=made.bound + 1)
+        assert broken(problem, attrs.evolve(plan, certificates=(*rows, more))) == {"BOUND"}
+        other = attrs.evolve(made, subject="moved")
+        assert broken(problem, attrs.evolve(plan, certificates=(*rows, made, other))) == {"REF"}
+
+
+def test_a_makespan_counts_what_llms_take_from_each_other():
+    """Two LLMs from one holder: neither alone fills its port, together they do."""
+    problem, plan = GOOD["two chains"]()
+    facts = Facts(problem, plan)
+    others = sorted(place.id for place in problem.cluster.places if place.node != "n0")
+    whole = tuple(Price(name=place, amount=1) for place in others)
+    made = certify(facts, Claim.MAKESPAN, problem.name, Measure.NANOS, "makespan-cut-ns", whole)
+    alone = [certify(facts, Claim.COMPLETION, llm, Measure.NANOS, "cut-ns", whole).bound for llm in ("left", "right")]
+    assert made.bound > 1.9 * max(alone)
