@@ -57,14 +57,17 @@ def offer(problem: Problem, service: Service, *, keeping: bool = False) -> Offer
     hops = _hops(problem, llm, seats)
     limits = _limits(problem, service)
     batches = _batches(problem.workload(llm.id).live_requests_max, limits.depth)
-    kinds = {name: _kind(problem, places[0]) for name, places in seats.items()}
+    places = {place.id: place for place in problem.cluster.places}
+    paces = (
+        _pace(problem, llm, name, places[members[0]], batch) for name, members in seats.items() for batch in batches
+    )
     question = Question(
         weight_bytes=tuple(Bytes(_unit_bytes(llm, unit)) for unit in llm.units),
         kv_bytes_per_token=tuple(unit.kv_bytes_per_token for unit in llm.units),
         context_tokens=problem.workload(llm.id).request_tokens_max,
         groups=groups,
         shapes=tuple(Shape(name=group.name, group=group.name, devices=1) for group in groups),
-        paces=tuple(_pace(problem, llm, name, kinds[name], batch) for name in seats for batch in batches),
+        paces=tuple(paces),
         hops=hops,
         limits=limits,
         round_ns=max((Nanos(hop.ns(1)) for hop in hops), default=Nanos(0)),
@@ -144,7 +147,7 @@ def _groups(
                 devices=len(members),
                 per_node=per_node,
                 memory_bytes=Bytes(room),
-                cost_per_hour=next(each.microdollars_per_hour for each in kinds.values() if each.name == kind),
+                cost_per_hour=kinds[kind].microdollars_per_hour,
             )
         )
     return seats, tuple(groups)
@@ -164,10 +167,6 @@ def _held_bytes(problem: Problem, but: LlmId | None) -> dict[PlaceId, int]:
 
 def _room(place: Place, held: dict[PlaceId, int]) -> int:
     return place.memory_bytes - held.get(place.id, 0)
-
-
-def _kind(problem: Problem, place: PlaceId) -> Place:
-    return next(each for each in problem.cluster.places if each.id == place)
 
 
 def _hops(problem: Problem, llm: Llm, seats: dict[str, tuple[PlaceId, ...]]) -> tuple[Hop, ...]:
