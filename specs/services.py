@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from specs.cluster import Place, PlaceId
+from specs.cluster import DeviceKindName, Place, PlaceId
 from specs.decisions.layout.answer import Answer, Replica
 from specs.decisions.layout.answer import Stage as LayoutStage
 from specs.decisions.layout.question import Group, Hop, Limits, Pace, Question, Shape
@@ -130,10 +130,10 @@ def _groups(
     held = _held_bytes(problem, None if keeping else service.llm)
     kinds = {kind.name: kind for kind in problem.cluster.device_kinds}
     of_node = Counter((place.node, place.device, _room(place, held)) for place in mine)
-    found: dict[tuple[str, int, int], list[PlaceId]] = {}
+    found: dict[tuple[DeviceKindName, int, int], list[PlaceId]] = {}
     for place in sorted(mine, key=lambda place: str(place.node)):
         room = _room(place, held)
-        found.setdefault((str(place.device), room, of_node[place.node, place.device, room]), []).append(place.id)
+        found.setdefault((DeviceKindName(str(place.device)), room, of_node[place.node, place.device, room]), []).append(place.id)
     seats: dict[str, tuple[PlaceId, ...]] = {}
     groups = []
     for number, ((kind, room, per_node), members) in enumerate(found.items()):
