@@ -133,7 +133,8 @@ def _groups(
     found: dict[tuple[DeviceKindName, int, int], list[PlaceId]] = {}
     for place in sorted(mine, key=lambda place: str(place.node)):
         room = _room(place, held)
-        found.setdefault((DeviceKindName(str(place.device)), room, of_node[place.node, place.device, room]), []).append(place.id)
+        alike = DeviceKindName(str(place.device)), room, of_node[place.node, place.device, room]
+        found.setdefault(alike, []).append(place.id)
     seats: dict[str, tuple[PlaceId, ...]] = {}
     groups = []
     for number, ((kind, room, per_node), members) in enumerate(found.items()):
