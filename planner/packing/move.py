@@ -107,7 +107,10 @@ def move(movement: Movement, search: Search, objective: Objective = Objective.AL
     if _is_for_swarms(movement):
         with contextlib.suppress(NoRoute):  # trees go ways through other memories
             best = _swarmed(movement, search, objective, bound)
-    climbs = [_Climb(net=net, family=family, objective=objective, bound=bound) for family in _families(net, steady)]
+    climbs = [
+        _Climb(net=net, family=family, objective=objective, bound=bound)
+        for family in _families(net, steady, _of_least_latency(net, steady, search))
+    ]
     for pieces in _pieces(movement, steady):
         # Every family shows what it can do with few pieces; then those that may still win go on with more.
         for climb in sorted(climbs, key=lambda climb: climb.previous):
@@ -214,8 +217,19 @@ class _Family:
     trees: Callable[[int], list[Planted]]  # for this number of pieces of each item
 
 
-def _families(net: Network, steady: Steady) -> Iterator[_Family]:
+def _of_least_latency(net: Network, steady: Steady, search: Search) -> Steady | None:
+    """Pack trees of least latency, unless the bytes alone would then take hopelessly long, or all trees are such."""
+    if search.over() or not any(link.latency_ns for link in net.movement.links):
+        return None
+    found = steady_state(net, steady.classes, search, _ROUNDS_MAX, least_latency=True)
+    least_ns = steady.time_ns + distance_bound_ns(net.movement)
+    return found if found.time_ns <= _HOPELESS * least_ns else None
+
+
+def _families(net: Network, steady: Steady, of_least_latency: Steady | None) -> Iterator[_Family]:
     yield _Family(name="packed trees", trees=lambda pieces: planted(net, steady, pieces))
+    if of_least_latency is not None:
+        yield _Family(name="packed trees of least latency", trees=lambda pieces: planted(net, of_least_latency, pieces))
     for weight in _PRICE_WEIGHTS:
         yield _Family(
             name=f"trees grown at {weight:g} times the prices",

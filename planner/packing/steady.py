@@ -3,9 +3,12 @@
 A linear program over all trees, by column generation.  The master program has the trees found so far; its dual
 prices of links ask for a cheaper tree for every class of items; and any prices prove a bound
 (`specs.decisions.flow.prices`), so the prices that proved the best one are the witness.
+
+The time of a steady state knows nothing of latency, and its trees may be deep.  Where latency counts, trees of least
+latency alone often take no longer in bytes, and the last piece then arrives soonest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import numpy as np
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
 from planner.packing.network import Network
-from planner.packing.trees import Tree, Wish, cheapest_tree
+from planner.packing.trees import Matrix, Tree, Wish, cheapest_tree
 from planner.search import Search
 from specs.decisions.flow.question import Movement
 
@@ -80,10 +83,51 @@ def classes_of(movement: Movement, net: Network) -> tuple[Class, ...]:
     return tuple(found.values())
 
 
-def steady_state(net: Network, classes: tuple[Class, ...], search: Search, rounds_max: int) -> Steady:
-    """Pack trees until the bound by prices meets the value, or limits say stop.  Raises Unreachable."""
+Cheapest = Callable[[int], tuple[Matrix, NDArray[np.int64]]]  # for a class, what `Network.cheapest` gives
+
+
+class _Reach:
+    """Which ways the trees of a class may use: all, or only those of least latency from its holders."""
+
+    def __init__(self, net: Network, classes: Sequence[Class], *, least_latency: bool) -> None:
+        self.net = net
+        self._barred = [_roundabout(net, each) for each in classes] if least_latency else []
+
+    def cheapest(self, costs: Prices) -> Cheapest:
+        """Find the cheapest ways at these costs of all ways."""
+        if not self._barred:
+            found = self.net.cheapest(costs)
+            return lambda _: found
+        return lambda of: self.net.cheapest(np.where(self._barred[of], np.inf, costs))
+
+
+def _roundabout(net: Network, each: Class) -> NDArray[np.bool_]:
+    """Say of each way whether who takes it gets the item later than latency demands (distances: Bellman and Ford)."""
+    source, destination, latency = np.array([(way.source, way.destination, way.latency_ns) for way in net.ways]).T
+    takers = np.zeros(len(net.memory), dtype=bool)
+    takers[[*each.wish.receivers, *each.wish.relays]] = True
+    later = np.where(takers[destination], 0.0, np.inf) + latency
+    at = np.full(len(net.memory), np.inf)
+    at[list(each.wish.holders)] = 0.0
+    while True:
+        before = at.copy()
+        np.minimum.at(at, destination, at[source] + later)
+        if (at == before).all():
+            roundabout: NDArray[np.bool_] = at[source] + later > at[destination]
+            return roundabout
+
+
+def steady_state(
+    net: Network, classes: tuple[Class, ...], search: Search, rounds_max: int, *, least_latency: bool = False
+) -> Steady:
+    """Pack trees until the bound by prices meets the value, or limits say stop.  Raises Unreachable.
+
+    With `least_latency`, only trees by which everybody gets an item as soon as latency allows; the prices then prove
+    nothing about other schedules.
+    """
+    reach = _Reach(net, classes, least_latency=least_latency)
     master = _Master(net, classes)
-    for column in _seed(net, classes, search):
+    for column in _seed(reach, classes, search):
         master.add(column)
     best_prices = np.ones(len(net.movement.links)) / max(1, len(net.movement.links))
     best_bound = 0.0
@@ -92,7 +136,7 @@ def steady_state(net: Network, classes: tuple[Class, ...], search: Search, round
         if not search.spend(100 * len(classes)):
             break
         for trial in (prices, _TRUST * best_prices + (1 - _TRUST) * prices):
-            columns, bound = _price_out(net, classes, trial, search)
+            columns, bound = _price_out(reach, classes, trial, search)
             if bound > best_bound:
                 best_bound, best_prices = bound, trial
             fresh = [master.add(column) for column in columns]
@@ -104,21 +148,22 @@ def steady_state(net: Network, classes: tuple[Class, ...], search: Search, round
         if best_bound >= time_ns * (1 - _CLOSE):
             break
     time_ns, prices, shares = master.solve(search)
-    _, bound = _price_out(net, classes, prices, search)
+    _, bound = _price_out(reach, classes, prices, search)
     if bound > best_bound:
         best_prices = prices
     return Steady(classes=classes, columns=tuple(master.columns), shares=shares, time_ns=time_ns, prices=best_prices)
 
 
-def _price_out(net: Network, classes: tuple[Class, ...], prices: Prices, search: Search) -> tuple[list[Column], float]:
+def _price_out(reach: _Reach, classes: tuple[Class, ...], prices: Prices, search: Search) -> tuple[list[Column], float]:
     """Find each class's cheapest tree at these prices, and what all of them pay together; nothing when limits end."""
-    costs = net.costs(prices)
-    matrix, which = net.cheapest(costs + 1e-12 * float(costs.max(initial=0.0)))
+    costs = reach.net.costs(prices)
+    cheapest = reach.cheapest(costs + 1e-12 * float(costs.max(initial=0.0)))
     columns: list[Column] = []
     paid = 0.0
     for index, each in enumerate(classes):
         if search.over():
             return [], 0.0
+        matrix, which = cheapest(index)
         column = _column(index, cheapest_tree(matrix, each.wish), which)
         columns.append(column)
         paid += each.bytes * float(costs[list(column.ways)].sum())
@@ -131,8 +176,9 @@ def _column(index: int, tree: Tree | None, which: NDArray[np.int64]) -> Column:
     return Column(of=index, ways=tuple(int(which[hop]) for hop in tree))
 
 
-def _seed(net: Network, classes: tuple[Class, ...], search: Search) -> Iterable[Column]:
+def _seed(reach: _Reach, classes: tuple[Class, ...], search: Search) -> Iterable[Column]:
     """Lay every class on its cheapest tree again and again, at prices that grow steeply with the load so far."""
+    net = reach.net
     load = np.zeros(len(net.movement.links))
     for number in range(_SEED_PASSES):
         if number and search.over():
@@ -140,7 +186,7 @@ def _seed(net: Network, classes: tuple[Class, ...], search: Search) -> Iterable[
         for index, each in enumerate(classes):
             peak = float(load.max(initial=0.0))
             prices = np.exp(_SEED_STEEPNESS * (load / peak - 1.0)) if peak > 0 else np.ones(len(load))
-            matrix, which = net.cheapest(net.costs(prices))
+            matrix, which = reach.cheapest(net.costs(prices))(index)
             column = _column(index, cheapest_tree(matrix, each.wish), which)
             load += each.bytes * loads(net, column.ways)
             yield column
