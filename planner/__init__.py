@@ -9,6 +9,8 @@ The Python API for what-if analysis.  Whole problems, in the order of use:
         for each in planner.explain_plan(outcome.verified).decisions:
             print(each.decision, each.binding, each.worth)
 
+`read_cluster` reads the cluster alone, `repair` gives the problem that an interrupted plan leaves.
+
 Single questions, without a cluster or a checkpoint: each is a noun of plain numbers in `specs.decisions`, and each
 answer has passed the checker there and says its value, its bound and how the bound is known.
 
@@ -31,32 +33,29 @@ Predictions of a plan, or of one pipeline known by its numbers:
     most_requests_per_hour these questions, an SLO                      the demand up to which the SLO is kept
     `specs.decisions.latency.limits` turns the question round for one pipeline: slots, requests, what must give.
 
-What stands in these two tables is imported when it is first used.
+All of it is imported when it is first used.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-try:
-    from planner.description.reading import read_cluster, read_problem
-    from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
-    from planner.repair import repair
-    from planner.search import Search
-    from planner.solve import Request, solve
-except KeyboardInterrupt:
-    # The solvers take a second to import; who has thought better of it wants no traceback.  130 is what shells expect.
-    raise SystemExit(130) from None
-
 if TYPE_CHECKING:
+    from planner.description.reading import read_cluster, read_problem
     from planner.explain.decisions import explain as explain_plan
     from planner.explain.of_promises import most_requests_per_hour
     from planner.layouts.search import lay_out
     from planner.mixes.solve import best_mix
     from planner.mixes.uniform import best_uniform as best_uniform_mix
+    from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
     from planner.packing.move import move
     from planner.placement.plan import place
+    from planner.repair import repair
     from planner.rounds.frontier import frontier as collective_frontier
     from planner.rounds.schedule import schedule as schedule_collective
+    from planner.search import Search
+    from planner.solve import Request, solve
     from planner.speculation.lengths import best_table as best_length_table
     from planner.speculation.trees import best_size as best_token_tree_size
     from planner.speculation.trees import best_tree as best_token_tree
@@ -65,6 +64,13 @@ if TYPE_CHECKING:
 
 # Where each of these is, and under which name.
 _LATER = {
+    "Conflict": ("planner.outcome", "Conflict"),
+    "Infeasible": ("planner.outcome", "Infeasible"),
+    "Outcome": ("planner.outcome", "Outcome"),
+    "Planned": ("planner.outcome", "Planned"),
+    "Request": ("planner.solve", "Request"),
+    "Search": ("planner.search", "Search"),
+    "Undecided": ("planner.outcome", "Undecided"),
     "best_length_table": ("planner.speculation.lengths", "best_table"),
     "best_mix": ("planner.mixes.solve", "best_mix"),
     "best_token_tree": ("planner.speculation.trees", "best_tree"),
@@ -78,7 +84,11 @@ _LATER = {
     "move": ("planner.packing.move", "move"),
     "place": ("planner.placement.plan", "place"),
     "predict_latency": ("specs.queueing", "predict"),
+    "read_cluster": ("planner.description.reading", "read_cluster"),
+    "read_problem": ("planner.description.reading", "read_problem"),
+    "repair": ("planner.repair", "repair"),
     "schedule_collective": ("planner.rounds.schedule", "schedule"),
+    "solve": ("planner.solve", "solve"),
 }
 
 __all__ = [
@@ -108,6 +118,18 @@ __all__ = [
     "schedule_collective",
     "solve",
 ]
+
+
+class _Face(ModuleType):
+    """This package, where `solve` and `repair` are functions though files have these names too."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Leave those names to `__getattr__` when an import would put the file's module there."""
+        if not (name in _LATER and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
 
 
 def __getattr__(name: str) -> object:

@@ -48,7 +48,8 @@ def _command(argv: Sequence[str] | None) -> int:
     from specs.errors import SpecError
 
     try:
-        make_app()(args=list(argv) if argv is not None else None, prog_name="holdfast")
+        words = sys.argv[1:] if argv is None else list(argv)
+        make_app(words)(args=words, prog_name="holdfast")
     except BadDescription as error:
         for fault in error.faults:
             typer.echo(fault, err=True)

@@ -6,7 +6,6 @@ ways and orders together, from anybody who has a blob to anybody who wants it, a
 
 from collections.abc import Collection, Iterable, Sequence
 
-from planner.packing.move import Stuck, best_bound, move
 from planner.search import Progress, Search
 from planner.transfers import Schedule
 from specs.blobs import Blob, BlobId
@@ -53,6 +52,8 @@ def improved(
     limited = part is search
     if _in_step(plain, movement) or part.over() or (len(wanted) > _COPIES_MAX and not limited):
         return plain
+    from planner.packing.move import Stuck, best_bound, move  # brings solvers, which equal links do without
+
     reached = value(movement, _delivery(blobs, plain), objective)
     bound = best_bound(movement, objective, part).bound
     search.tell(Progress(decision="transfers", value=reached, bound=bound))
@@ -77,6 +78,8 @@ def through_relays(
     `taken` are the memories that hold or want something, now or later: they relay only what they want.  None when no
     way was found.
     """
+    from planner.packing.move import Stuck, move
+
     moved = {blob for blob, _ in wanted}
     blobs = [blob for blob in blobs if blob.id in moved]
     needed = sum(blob.bytes for blob in blobs)

@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import attrs
-from ortools.sat.python import cp_model
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model  # half a second; most plans need none of it
 
 # CP-SAT's unit of deterministic time is about a second of one busy core; our own searches do some hundred thousand of
 # their smallest steps in that time.
@@ -90,15 +93,17 @@ class Search:
 
     def cp_sat(
         self,
-        model: cp_model.CpModel,
+        model: "cp_model.CpModel",
         *,
         share: float = 1.0,
-        at_best: cp_model.CpSolverSolutionCallback | None = None,
-    ) -> tuple[cp_model.CpSolver, cp_model.CpSolverStatus]:
+        at_best: "cp_model.CpSolverSolutionCallback | None" = None,
+    ) -> "tuple[cp_model.CpSolver, cp_model.CpSolverStatus]":
         """Solve a model on one core, within this share of what is left of the limits.
 
         The status is CP-SAT's: UNKNOWN means undecided.  Whatever it says, decode the answer and check it.
         """
+        from ortools.sat.python import cp_model
+
         self.uses("ortools")
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
@@ -117,10 +122,10 @@ class Search:
 
     def _in_thread(
         self,
-        solver: cp_model.CpSolver,
-        model: cp_model.CpModel,
-        at_best: cp_model.CpSolverSolutionCallback | None,
-    ) -> cp_model.CpSolverStatus:
+        solver: "cp_model.CpSolver",
+        model: "cp_model.CpModel",
+        at_best: "cp_model.CpSolverSolutionCallback | None",
+    ) -> "cp_model.CpSolverStatus":
         """Solve beside the main thread, which must stay awake: Python runs signal handlers nowhere else."""
         answers: list[cp_model.CpSolverStatus] = []
         worker = threading.Thread(target=lambda: answers.append(solver.solve(model, at_best)), daemon=True)

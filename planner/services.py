@@ -6,18 +6,17 @@ the prediction of rule SLO is within it.  The certificate speaks of the question
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
 import attrs
 
 from planner.demands import Demand, demands
 from planner.explain.of_demand import not_served, too_late
 from planner.formation import Opening
-from planner.layouts.layout import Layout
-from planner.layouts.search import lay_out
+from planner.held_units import has_room, new_bytes, running, where_held
 from planner.outcome import Conflict, Infeasible, Undecided
 from planner.search import Search
-from specs.blobs import TENSOR_ALIGNMENT_BYTES, Blob, BlobId, blobs_of_units
+from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.certificates import certify
 from specs.certificates.layouts import CLAIM_OF
 from specs.cluster import PlaceId
@@ -28,16 +27,18 @@ from specs.decisions.layout.faults import faults
 from specs.decisions.layout.question import Question
 from specs.errors import InvalidProblem
 from specs.invariants.facts import Facts
-from specs.llm import Llm
-from specs.plan import Certificate, Pipeline, PipelineId, Plan, Stage, Switch
+from specs.plan import Certificate, Pipeline, PipelineId, Plan, Stage
 from specs.problem import Problem
 from specs.queueing import shared_questions
-from specs.services import ITERATION_TOKENS_MAX, Offer, answer_of, held_tensors, offer
+from specs.services import ITERATION_TOKENS_MAX, Offer, offer
 from specs.timing import kv_bytes, workspace_bytes
-from specs.units import Bytes, Nanos, Tokens, align_up, ceil_div
+from specs.units import Bytes, Nanos, Tokens, ceil_div
 from specs.ways import NoWay
 from specs.wishes import Service
 from specs.witness import Witness
+
+if TYPE_CHECKING:
+    from planner.layouts.layout import Layout
 
 Arrivals = Mapping[PlaceId, Sequence[tuple[Nanos, BlobId]]]
 
@@ -111,7 +112,7 @@ def beside(problem: Problem, services: Sequence[Served]) -> Problem:
         llm = problem.llm(each.service.llm)
         for pipeline in each.pipelines:
             for stage in pipeline.stages:
-                taken[stage.place] = taken.get(stage.place, 0) + _new_bytes(problem, llm, stage)
+                taken[stage.place] = taken.get(stage.place, 0) + new_bytes(problem, llm, stage)
     places = tuple(
         attrs.evolve(place, memory_bytes=Bytes(max(1, place.memory_bytes - taken[place.id])))
         if place.id in taken
@@ -141,8 +142,8 @@ def serve(
             return served
         if search.over():
             break
-    running = None if parent is None else _running(parent, service, found)
-    if running is not None and (served := desk.kept(running)) is not None:
+    runs = None if parent is None else running(parent, service, found)
+    if runs is not None and (served := desk.kept(runs)) is not None:
         return served
     moving = "" if service.moves_max is None else f" by loading at most {service.moves_max} units"
     return Undecided(
@@ -159,7 +160,7 @@ class _Desk:
     found: Offer
     search: Search
     infeasible: bool = attrs.field(default=False, init=False)
-    tightest: Layout | None = attrs.field(default=None, init=False)  # its witness bounds every layout
+    tightest: "Layout | None" = attrs.field(default=None, init=False)  # its witness bounds every layout
 
     @property
     def objective(self) -> values.Objective:
@@ -168,6 +169,8 @@ class _Desk:
 
     def laid_out(self, more: int, less: int) -> Served | None:
         """Lay out with margins: at the best, then within the moves, then beside all that devices hold."""
+        from planner.layouts.search import lay_out  # brings CP-SAT: only where there is a service
+
         for found in self._offers():
             asked = _with_margin(found.question, more, less)
             free = attrs.evolve(asked, limits=attrs.evolve(asked.limits, moved_units=None))
@@ -181,9 +184,9 @@ class _Desk:
                     return served
         return None
 
-    def kept(self, running: Answer) -> Served | None:
+    def kept(self, runs: Answer) -> Served | None:
         """Leave what runs as it is, if it still answers the question."""
-        return self._checked(self.found, running, _MARGINS[0][0])
+        return self._checked(self.found, runs, _MARGINS[0][0])
 
     def _offers(self) -> Iterator[Offer]:
         yield self.found
@@ -197,10 +200,10 @@ class _Desk:
         answer = _settled(found.question, layout, more, self.objective)
         if answer is None or self.tightest is None:
             return None
-        answer = _where_held(found.question, answer)
+        answer = where_held(found.question, answer)
         pipelines = tuple(_pipelines(self.problem, self.service, found, answer))
         weights = tuple(replica.weight for replica in answer.replicas)
-        if any(faults(found.question, answer)) or not _has_room(self.problem, pipelines):
+        if any(faults(found.question, answer)) or not has_room(self.problem, pipelines):
             return None
         if not _keeps_promise(self.problem, self.service, pipelines, weights):
             return None
@@ -211,96 +214,6 @@ class _Desk:
             witness=self.tightest.witness,
             exhausted=self.tightest.method == "exhausted",
         )
-
-
-def _running(parent: Plan, service: Service, found: Offer) -> Answer | None:
-    """Read what runs under a plan as an answer; None where nothing does, or on devices that are not asked."""
-    closed = {step.old for step in parent.steps if isinstance(step, Switch)}
-    lasting = tuple(each for each in parent.pipelines if each.llm == service.llm and each.id not in closed)
-    seats = found.seat_of()
-    if not lasting or any(stage.place not in seats for each in lasting for stage in each.stages):
-        return None
-    return answer_of(parent, lasting, found)
-
-
-def _where_held(question: Question, answer: Answer) -> Answer:
-    """Give stages, the largest overlap first, to devices of their group that hold their units already."""
-    held = {
-        (stage.shape, stage.devices[0]): (stage.first_unit, stage.end_unit)
-        for replica in question.running
-        for stage in replica.stages
-    }
-    stages = [(row, column) for row, each in enumerate(answer.replicas) for column in range(len(each.stages))]
-    pairs = []
-    for row, column in stages:
-        stage = answer.replicas[row].stages[column]
-        for (shape, device), (first, end) in held.items():
-            overlap = min(end, stage.end_unit) - max(first, stage.first_unit)
-            if shape == stage.shape and overlap > 0:
-                pairs.append((-overlap, end - first, row, column, device))
-    chosen: dict[tuple[int, int], int] = {}
-    taken: set[tuple[str, int]] = set()
-    for _, _, row, column, device in sorted(pairs):
-        shape = answer.replicas[row].stages[column].shape
-        if (row, column) not in chosen and (shape, device) not in taken:
-            chosen[row, column] = device
-            taken.add((shape, device))
-    free = {
-        group.name: iter([n for n in range(group.devices) if (group.name, n) not in taken]) for group in question.groups
-    }
-    for row, column in stages:
-        if (row, column) not in chosen:
-            chosen[row, column] = next(free[answer.replicas[row].stages[column].shape])
-    return Answer(
-        replicas=tuple(
-            attrs.evolve(
-                each,
-                stages=tuple(
-                    attrs.evolve(stage, devices=(chosen[row, column],)) for column, stage in enumerate(each.stages)
-                ),
-            )
-            for row, each in enumerate(answer.replicas)
-        )
-    )
-
-
-def _has_room(problem: Problem, pipelines: Sequence[Pipeline]) -> bool:
-    """Whether each device has room for its stage beside all that it holds at the start: nothing is given up."""
-    sizes = {place.id: place.memory_bytes for place in problem.cluster.places}
-    held: dict[PlaceId, int] = {}
-    for llm in problem.llms:
-        for place in dict.fromkeys(each.place for each in problem.holdings if each.llm == llm.id):
-            held[place] = held.get(place, 0) + _packed_bytes(llm, held_tensors(problem, llm, place))
-    return all(
-        held.get(stage.place, 0) + _new_bytes(problem, problem.llm(each.llm), stage) <= sizes[stage.place]
-        for each in pipelines
-        for stage in each.stages
-    )
-
-
-def _new_bytes(problem: Problem, llm: Llm, stage: Stage) -> int:
-    """What a stage takes beyond what its device holds of the LLM."""
-    tensors = {tensor for unit in llm.units[stage.first_unit : stage.end_unit] for tensor in unit.tensors}
-    return (
-        _packed_bytes(llm, tensors - held_tensors(problem, llm, stage.place)) + stage.kv_bytes + stage.workspace_bytes
-    )
-
-
-def _packed_bytes(llm: Llm, tensors: AbstractSet[int]) -> int:
-    """Bytes of tensors with the padding that they have in blobs."""
-    return sum(align_up(llm.tensors[tensor].bytes, TENSOR_ALIGNMENT_BYTES) for tensor in tensors)
-
-
-def stage_borders(llm: Llm, pipelines: Sequence[Pipeline]) -> list[int]:
-    """List the tensors at which blobs must begin or end, so that each device gets only what its stages compute with."""
-    users: list[set[tuple[int, int]]] = [set() for _ in llm.tensors]
-    for pipeline in pipelines:
-        for stage in pipeline.stages:
-            run = (stage.first_unit, stage.end_unit)
-            for unit in llm.units[stage.first_unit : stage.end_unit]:
-                for tensor in unit.tensors:
-                    users[tensor].add(run)
-    return [index for index in range(1, len(users)) if users[index] != users[index - 1]]
 
 
 def _impossible(problem: Problem, service: Service, search: Search, sentence: str) -> Infeasible:

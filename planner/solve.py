@@ -11,6 +11,7 @@ from planner.demands import Needs, demands, held_borders, held_by_place, whole_h
 from planner.explain.impossible import impossible
 from planner.formation import Opening, form
 from planner.gather import OutOfTime, gather
+from planner.held_units import stage_borders
 from planner.moving import improved, through_relays
 from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided, no_plan
 from planner.policies import speculations
@@ -18,7 +19,7 @@ from planner.promises import Kept, keep
 from planner.room import Room, rooms
 from planner.routes import NoRoute, Routes
 from planner.search import Search
-from planner.services import Served, beside, serve_all, stage_borders
+from planner.services import Served, beside, serve_all
 from planner.stages import Sizes
 from planner.standing_by import StandingBy, stand_by
 from planner.transfers import Move, Schedule, followed_by, multicast_moves, schedule

@@ -12,9 +12,6 @@ import attrs
 from planner.demands import Needs
 from planner.outcome import Conflict, Give, Infeasible, Undecided
 from planner.placement import outcome as placement
-from planner.placement.exact import small_enough
-from planner.placement.plan import place
-from planner.placement.prices import relax
 from planner.room import Blobs, Room, rooms
 from planner.routes import NoRoute, Routes
 from planner.search import Search
@@ -96,6 +93,8 @@ def stand_by(
     if not problem.standbys:
         return StandingBy()
     flat = [blob for of_llm in blobs.values() for blob in of_llm]
+    from planner.placement.plan import place  # brings CP-SAT: only where something stands by
+
     best = at_the_best(problem, flat)
     outcome = place(best.question, search)
     if isinstance(outcome, placement.Infeasible):
@@ -118,6 +117,8 @@ def _proof(
             return "placement-search", ()
         if outcome.method is placement.Method.PRICES:
             return "placement-prices", outcome.witness
+    from planner.placement.prices import relax
+
     return "placement-prices", relax(Layout(best.question), search).witness
 
 
@@ -135,6 +136,8 @@ class _Choice:
 
     def made(self, flat: Sequence[Blob], search: Search) -> StandingBy | None:
         """Choose; None when nothing was found."""
+        from planner.placement.plan import place
+
         standbys = self._problem.standbys
         free = self._free()
         room = dict(free)
@@ -267,6 +270,8 @@ def _may_go(problem: Problem, whole: set[CopyAt]) -> tuple[CopyAt, ...]:
 
 def _conflict(problem: Problem, best: StandbyQuestion, outcome: placement.Infeasible) -> Conflict:
     """Say in the problem's numbers why the standbys cannot all be kept."""
+    from planner.placement.exact import small_enough
+
     memory_bytes = {place.id: place.memory_bytes for place in problem.cluster.places}
     exact = small_enough(Layout(best.question))
     gives: list[Give] = []

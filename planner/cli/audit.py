@@ -13,7 +13,7 @@ from planner.audit import report as audits
 from planner.audit.findings import Remark
 from planner.audit.journals import read_journals
 from planner.cli.audit_tables import as_document, check_table, deviation_table, milestone_table, transfer_table
-from planner.cli.describe import read_with_progress
+from planner.cli.descriptions import read_with_progress
 from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD, INFEASIBLE
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.describe import read_with_progress
+from planner.cli.descriptions import read_with_progress
 from planner.cli.documents import read_plan
 from planner.cli.exits import GOOD, INFEASIBLE
 from specs.checker import Rejected, verify

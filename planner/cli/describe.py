@@ -7,18 +7,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from planner.cli.describe_tables import demand_tables, fit_table, group_tables, node_tree
+from planner.cli.descriptions import read_with_progress
 from planner.cli.exits import GOOD, INFEASIBLE
 from planner.cli.output import keep, write_whole
-from planner.description import checkpoint
 from planner.description.fit import conflict, fits
 from planner.description.node_groups import group_nodes
 from planner.description.picture import draw
-from planner.description.reading import read_problem
 from planner.description.summary import summarise
-from specs.llm import LlmId
 from specs.problem import Problem
 
 _FILE_WIDTH = 180
@@ -46,19 +43,6 @@ def describe(
         if len(missing) > 8:
             typer.echo(f"... and at {len(missing) - 8} other places")
     raise typer.Exit(INFEASIBLE if missing else GOOD)
-
-
-def read_with_progress(description: Path) -> Problem:
-    """Read the problem; a bar on the error stream shows the hashing of checkpoints, and leaves nothing behind."""
-    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        def progress_of(llm: LlmId) -> checkpoint.Progress:
-            task = bars.add_task(llm, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
-
-        return read_problem(description, progress_of)
 
 
 def _print_tables(problem: Problem) -> None:

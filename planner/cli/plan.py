@@ -8,19 +8,16 @@ from pathlib import Path
 import attrs
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from planner.audit.journals import read_journals
 from planner.cli import plan_options as options
-from planner.cli.describe import read_with_progress
+from planner.cli.descriptions import read_with_progress
 from planner.cli.documents import read_begun, read_plan, write_document, write_plan
 from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
-from planner.cli.explain_tables import explanation_summary, explanation_tables
 from planner.cli.output import keep
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary, resident_table
 from planner.cli.searching import make_search, shown
-from planner.explain.decisions import Explanation, explain
 from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
-from planner.repair import lost_by, records_of_run, repair
 from planner.search import Search
 from planner.solve import Request, solve
 from specs import codec
@@ -65,8 +62,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     elapsed = time.monotonic() - began
     match outcome:
         case Planned(verified=verified):
-            why = explain(verified) if explained else None
-            _write_and_print(verified, out, document, as_json=as_json, elapsed=elapsed, search=search, why=why)
+            _write(verified, out, document)
+            _print(outcome, out, as_json=as_json, elapsed=elapsed, cut_short=search.cut_short, explained=explained)
             raise typer.Exit(GOOD)
         case Infeasible(conflicts=conflicts):
             _print_conflicts(conflicts, as_json=as_json)
@@ -95,6 +92,9 @@ def _begun(
         return None if after is None else _Begun(plan=read_plan(after), stopped=None)
     if after is None:
         raise typer.BadParameter("a repair needs the plan that was carried out", param_hint="'--after'")
+    from planner.audit.journals import read_journals
+    from planner.repair import lost_by, records_of_run, repair
+
     before = read_begun(after, problem)
     nodes = {node.id for node in (*before.problem.cluster.nodes, *problem.cluster.nodes)}
     for option, named in (("--lost", lost), ("--back", back)):
@@ -120,36 +120,49 @@ def _solved(problem: Problem, begun: _Begun | None, blocks: int | None, search: 
     return solve(begun.stopped or problem, Request(blocks=blocks, parent=begun.plan), search)
 
 
-def _write_and_print(
-    verified: VerifiedPlan,
-    out: Path | None,
-    document: Path | None,
-    *,
-    as_json: bool,
-    elapsed: float,
-    search: Search,
-    why: Explanation | None,
-) -> None:
-    size = len(codec.encode(verified.plan)) if out is None else write_plan(out, verified.plan)
+def _write(verified: VerifiedPlan, out: Path | None, document: Path | None) -> None:
+    if out is not None:
+        write_plan(out, verified.plan)
     if document is not None:
         write_document(document, verified)
+
+
+def _print(
+    outcome: Planned, out: Path | None, *, as_json: bool, elapsed: float, cut_short: bool, explained: bool
+) -> None:
+    verified = outcome.verified
     if as_json:
-        reasons = {} if why is None else {"explanation": explanation_summary(why)}
+        reasons = {"explanation": _why_as_data(outcome)} if explained else {}
         typer.echo(json.dumps(plan_summary(verified) | reasons, indent=2))
         return
     written = "not written (use --out)" if out is None else f"written to {out}"
+    size = len(codec.encode(verified.plan))
     typer.echo(
         f"planned and verified in {elapsed:.2f} s for problem {verified.plan.problem[:12]}; {size:,} bytes, {written}"
     )
-    if search.cut_short:
+    if cut_short:
         typer.echo("the search was ended early: this is the best plan that it had")
     tables = Console(width=None if Console().is_terminal else 120)
     tables.print(certificate_table(verified))
     tables.print(pipeline_table(verified))
     if (residents := resident_table(verified)) is not None:
         tables.print(residents)
-    for table in () if why is None else explanation_tables(why):
+    for table in _why(outcome) if explained else ():
         tables.print(table)
+
+
+def _why(outcome: Planned) -> list[Table]:
+    from planner.cli.explain_tables import explanation_tables
+    from planner.explain.decisions import explain
+
+    return explanation_tables(explain(outcome.verified))
+
+
+def _why_as_data(outcome: Planned) -> dict[str, object]:
+    from planner.cli.explain_tables import explanation_summary
+    from planner.explain.decisions import explain
+
+    return explanation_summary(explain(outcome.verified))
 
 
 def _print_conflicts(conflicts: Sequence[Conflict], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 from planner.audit.instants import timeline
 from planner.audit.journals import read_journals
 from planner.audit.trace import records_of
-from planner.cli.describe import read_with_progress
+from planner.cli.descriptions import read_with_progress
 from planner.cli.documents import read_verified
 from planner.cli.exits import GOOD
 from planner.cli.output import keep, write_whole

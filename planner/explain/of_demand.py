@@ -24,7 +24,6 @@ from planner.explain.limits import (
     tpot_of,
     ttft_of,
 )
-from planner.layouts.search import lay_out
 from planner.outcome import Conflict
 from planner.search import Search
 from specs.decisions.layout import exhausted
@@ -60,6 +59,8 @@ class _Most:
             return exhausted.exhausted(question, Objective.GOODPUT) or 0
         except exhausted.TooLarge:
             pass
+        from planner.layouts.search import lay_out  # brings CP-SAT
+
         found = lay_out(question, Objective.GOODPUT, self.search.part(_STEPS_MAX))
         if found.infeasible:
             return 0

@@ -7,15 +7,18 @@ Exact among the schedules that start hops at ticks, each at its route's full wid
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
-from ortools.sat.python import cp_model
 
 from planner.packing.network import Network
 from planner.search import Search
 from specs.decisions.flow.answer import Delivery, Hop, Piece
 from specs.decisions.flow.values import Objective
 from specs.units import BytesPerSecond, Nanos, duration_ns
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model  # half a second, where the model may well be too large to be built
 
 # Booleans beyond which the model is not built: some seconds of one core.
 _STARTS_MAX = 30_000
@@ -50,6 +53,8 @@ def exact(net: Network, pieces: Sequence[Piece], horizon_ns: int, objective: Obj
     ticks = horizon_ns // tick_ns
     if ticks * len(jobs) > _STARTS_MAX or not search.spend(ticks * len(jobs)):
         return None
+    from ortools.sat.python import cp_model
+
     model = _Model(net, pieces, jobs, tick_ns, ticks)
     model.aim(objective)
     solver, status = search.cp_sat(model.model)
@@ -79,6 +84,8 @@ class _Model:
     """Variables and constraints; one method for each rule."""
 
     def __init__(self, net: Network, pieces: Sequence[Piece], jobs: list[_Job], tick_ns: int, ticks: int) -> None:
+        from ortools.sat.python import cp_model
+
         self.model = cp_model.CpModel()
         self._net = net
         self._pieces = pieces
@@ -134,7 +141,7 @@ class _Model:
                 else:
                     self.model.add_implication(start, held[tick])
 
-    def _running(self, index: int, tick: int) -> list[cp_model.IntVar]:
+    def _running(self, index: int, tick: int) -> "list[cp_model.IntVar]":
         return self._starts[index][max(0, tick - self._busy[index] + 1) : tick + 1]
 
     def _take_turns_at_ports(self) -> None:
@@ -184,7 +191,7 @@ class _Model:
                     self.model.add_bool_or([*held, done.negated()])
         self.model.minimize(sum(1 - done for done in over))
 
-    def decode(self, solver: cp_model.CpSolver) -> Delivery:
+    def decode(self, solver: "cp_model.CpSolver") -> Delivery:
         """Read the schedule off the solver's answer."""
         chosen = [
             (tick * self._tick_ns, index)

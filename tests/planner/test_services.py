@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.held_units import stage_borders
 from planner.outcome import Infeasible, Planned, Undecided
-from planner.services import stage_borders
 from planner.solve import Request, solve
 from specs import codec
 from specs.certificates.layouts import CLAIM_OF

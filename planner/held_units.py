@@ -1,0 +1,107 @@
+"""What devices hold of a service's LLM already: who goes on with it, what a stage adds, whether that fits."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+import attrs
+
+from specs.blobs import TENSOR_ALIGNMENT_BYTES
+from specs.cluster import PlaceId
+from specs.decisions.layout.answer import Answer
+from specs.decisions.layout.question import Question
+from specs.llm import Llm
+from specs.plan import Pipeline, Plan, Stage, Switch
+from specs.problem import Problem
+from specs.services import Offer, answer_of, held_tensors
+from specs.units import align_up
+from specs.wishes import Service
+
+
+def running(parent: Plan, service: Service, found: Offer) -> Answer | None:
+    """Read what runs under a plan as an answer; None where nothing does, or on devices that are not asked."""
+    closed = {step.old for step in parent.steps if isinstance(step, Switch)}
+    lasting = tuple(each for each in parent.pipelines if each.llm == service.llm and each.id not in closed)
+    seats = found.seat_of()
+    if not lasting or any(stage.place not in seats for each in lasting for stage in each.stages):
+        return None
+    return answer_of(parent, lasting, found)
+
+
+def where_held(question: Question, answer: Answer) -> Answer:
+    """Give stages, the largest overlap first, to devices of their group that hold their units already."""
+    held = {
+        (stage.shape, stage.devices[0]): (stage.first_unit, stage.end_unit)
+        for replica in question.running
+        for stage in replica.stages
+    }
+    stages = [(row, column) for row, each in enumerate(answer.replicas) for column in range(len(each.stages))]
+    pairs = []
+    for row, column in stages:
+        stage = answer.replicas[row].stages[column]
+        for (shape, device), (first, end) in held.items():
+            overlap = min(end, stage.end_unit) - max(first, stage.first_unit)
+            if shape == stage.shape and overlap > 0:
+                pairs.append((-overlap, end - first, row, column, device))
+    chosen: dict[tuple[int, int], int] = {}
+    taken: set[tuple[str, int]] = set()
+    for _, _, row, column, device in sorted(pairs):
+        shape = answer.replicas[row].stages[column].shape
+        if (row, column) not in chosen and (shape, device) not in taken:
+            chosen[row, column] = device
+            taken.add((shape, device))
+    free = {
+        group.name: iter([n for n in range(group.devices) if (group.name, n) not in taken]) for group in question.groups
+    }
+    for row, column in stages:
+        if (row, column) not in chosen:
+            chosen[row, column] = next(free[answer.replicas[row].stages[column].shape])
+    return Answer(
+        replicas=tuple(
+            attrs.evolve(
+                each,
+                stages=tuple(
+                    attrs.evolve(stage, devices=(chosen[row, column],)) for column, stage in enumerate(each.stages)
+                ),
+            )
+            for row, each in enumerate(answer.replicas)
+        )
+    )
+
+
+def has_room(problem: Problem, pipelines: Sequence[Pipeline]) -> bool:
+    """Whether each device has room for its stage beside all that it holds at the start: nothing is given up."""
+    sizes = {place.id: place.memory_bytes for place in problem.cluster.places}
+    held: dict[PlaceId, int] = {}
+    for llm in problem.llms:
+        for place in dict.fromkeys(each.place for each in problem.holdings if each.llm == llm.id):
+            held[place] = held.get(place, 0) + _packed_bytes(llm, held_tensors(problem, llm, place))
+    return all(
+        held.get(stage.place, 0) + new_bytes(problem, problem.llm(each.llm), stage) <= sizes[stage.place]
+        for each in pipelines
+        for stage in each.stages
+    )
+
+
+def new_bytes(problem: Problem, llm: Llm, stage: Stage) -> int:
+    """What a stage takes beyond what its device holds of the LLM."""
+    tensors = {tensor for unit in llm.units[stage.first_unit : stage.end_unit] for tensor in unit.tensors}
+    return (
+        _packed_bytes(llm, tensors - held_tensors(problem, llm, stage.place)) + stage.kv_bytes + stage.workspace_bytes
+    )
+
+
+def _packed_bytes(llm: Llm, tensors: AbstractSet[int]) -> int:
+    """Bytes of tensors with the padding that they have in blobs."""
+    return sum(align_up(llm.tensors[tensor].bytes, TENSOR_ALIGNMENT_BYTES) for tensor in tensors)
+
+
+def stage_borders(llm: Llm, pipelines: Sequence[Pipeline]) -> list[int]:
+    """List the tensors at which blobs must begin or end, so that each device gets only what its stages compute with."""
+    users: list[set[tuple[int, int]]] = [set() for _ in llm.tensors]
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            run = (stage.first_unit, stage.end_unit)
+            for unit in llm.units[stage.first_unit : stage.end_unit]:
+                for tensor in unit.tensors:
+                    users[tensor].add(run)
+    return [index for index in range(1, len(users)) if users[index] != users[index - 1]]
