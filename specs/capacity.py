@@ -24,12 +24,21 @@ class Capacity:
 
 def capacities(cluster: Cluster) -> dict[PlaceId, Capacity]:
     """Bound what each memory can send and receive; 0 where no route leads."""
-    sent = _by_memory(cluster, _widest_by_link(cluster, reverse=False))
-    received = _by_memory(cluster, _widest_by_link(cluster, reverse=True))
+    sent, received = sending_ports(cluster), receiving_ports(cluster)
     return {
         place: Capacity(send=BytesPerSecond(sum(sent[place])), receive=BytesPerSecond(sum(received[place])))
         for place in sent
     }
+
+
+def sending_ports(cluster: Cluster) -> dict[PlaceId, list[int]]:
+    """Give the widest route's bytes per second for each link out of each memory; 0 where no route begins."""
+    return _by_memory(cluster, _widest_by_link(cluster, reverse=False))
+
+
+def receiving_ports(cluster: Cluster) -> dict[PlaceId, list[int]]:
+    """Give the widest route's bytes per second for each link into each memory; 0 where no route ends."""
+    return _by_memory(cluster, _widest_by_link(cluster, reverse=True))
 
 
 def widest_bytes_per_second(cluster: Cluster) -> BytesPerSecond:

@@ -21,8 +21,9 @@ from planner.packing.swarm import Acted, orders
 from planner.routes import NoRoute, Routes
 from planner.search import Progress, Search
 from specs.decisions.flow.answer import Delivery, Hop, Piece
-from specs.decisions.flow.bounds import distance_bound_ns, growth_bound_ns, ramp_bound
+from specs.decisions.flow.bounds import distance_bound_ns, ramp_bound
 from specs.decisions.flow.faults import faults
+from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
 from specs.decisions.flow.question import Movement, as_cluster
 from specs.decisions.flow.values import Objective, value

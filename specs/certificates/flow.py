@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from specs.certificates.formula import ClosedForm, Formula, Inapplicable, Witnessed
-from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, growth_bound_ns
+from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns
+from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
 from specs.decisions.flow.question import Item, Movement
 from specs.decisions.flow.values import Objective

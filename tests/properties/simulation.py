@@ -14,7 +14,8 @@ import attrs
 
 from specs import bounds, codec
 from specs.cluster import Link, PlaceKind
-from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, growth_bound_ns
+from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns
+from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
 from specs.decisions.flow.question import Item, Movement
 from specs.decisions.flow.values import Objective

@@ -1,4 +1,4 @@
-"""What no schedule of hops beats: cuts, distances, and how fast holders can become many.
+"""What no schedule of hops beats: cuts, distances, and what memories can take.
 
 A hop is active from its start for its *window*: bytes over rate, and the route's latency where it holds the ports.  Two
 facts carry all proofs.
@@ -20,7 +20,7 @@ from specs import capacity
 from specs.cluster import PlaceId
 from specs.decisions.flow.question import Item, Movement, as_cluster
 from specs.decisions.flow.values import Objective
-from specs.units import NANOS_PER_SECOND, BytesPerSecond
+from specs.units import NANOS_PER_SECOND
 from specs.witness import Witness
 
 
@@ -147,113 +147,6 @@ def _nearest(
             if far not in found:
                 heapq.heappush(queue, (cost + more, far))
     return found
-
-
-def growth_bound_ns(movement: Movement) -> int:
-    """Bound the completion of whole items by how fast their holders become many: no witness.
-
-    Take the items that move whole and have the same holders, s of them; no other item matters to them.  Let z be the
-    bytes of the smallest, r the widest route's rate, L the least latency of a link, p the most ports that lead out of
-    one memory, and tau = z / r, plus L where latency holds ports.  No hop takes less than tau, and hops of one port
-    start at least tau apart.  Call a memory *committed* once it holds one of the items or a hop that brings it one has
-    started.  Who starts a hop in [t, t + tau) was committed before t, and each of its ports starts one at most: so the
-    committed grow at most by a factor 1 + p in each tau (GROWTH), and at time t at most s (1 + p)^floor(t / tau) hold.
-    With D the bytes that must arrive at receivers and S those of the items, the largest of
-
-    - at time t only holders send.  Together they send no more than the s (1 + p)^floor(t / tau) memories that can send
-      most, and all other memories take no more than they can receive.  T is no less than the time until the integral
-      of that reaches D, plus L by SHIFT;
-    - each item leaves its holders once at least, and the last one has done so for the first time no sooner than
-      F = S over what the holders can send together.  Before F only the holders started hops of it, one from each port:
-      at most s (1 + p) memories are committed.  From F on they grow as above; let j be the least number of times for
-      all who want it.  The last hop starts no sooner than F + (j - 1) tau, so T >= F + j tau + L;
-    - of any m receivers the last to be committed is so no sooner than j tau, with j the least for which
-      s (1 + p)^(j + 1) reaches s + m: no more are committed before (j + 1) tau by GROWTH.  Only then its first hop
-      starts, and all that it wants of the items is still to come, over what it can receive, plus L by SHIFT.  The m
-      that need longest are tried, for every m.
-
-    The largest over all groups of items that share their holders, each also with its smallest items left out.
-    """
-    groups: dict[tuple[PlaceId, ...], list[Item]] = {}
-    for item in movement.items:
-        if item.pieces_max == 1 and item.receivers:
-            groups.setdefault(tuple(sorted(item.holders)), []).append(item)
-    if not groups:
-        return 0
-    cluster = as_cluster(movement)
-    able = capacity.capacities(cluster)
-    widest = capacity.widest_bytes_per_second(cluster)
-    if widest == 0:
-        return 0
-    latency = min(link.latency_ns for link in movement.links)
-    return max(
-        _group_bound(movement, items[: end + 1], holders, able, (widest, latency))
-        for holders, group in groups.items()
-        for items in [sorted(group, key=lambda item: -item.bytes)]
-        for end in range(len(items))
-        if end + 1 == len(items) or items[end + 1].bytes != items[end].bytes
-    )
-
-
-def _group_bound(
-    movement: Movement,
-    items: list[Item],
-    holders: tuple[PlaceId, ...],
-    able: Mapping[PlaceId, capacity.Capacity],
-    fastest: tuple[BytesPerSecond, int],
-) -> int:
-    widest, latency = fastest
-    ports: dict[PlaceId, int] = {}
-    for link in movement.links:
-        ports[link.source] = ports.get(link.source, 0) + 1
-    factor = 1 + max(ports.get(place, 0) for place in movement.memories)
-    tau = items[-1].bytes * NANOS_PER_SECOND // widest + (latency if movement.latency_holds_ports else 0)
-    sends = sorted((each.send for each in able.values()), reverse=True)
-    taken = sum(able[place].receive for place in movement.memories if place not in holders)
-    demand = sum(item.bytes * len(item.receivers) for item in items) * NANOS_PER_SECOND
-    at_ns, holding = 0, len(holders)
-    while demand > 0:
-        rate = min(taken, sum(sends[:holding]))
-        if rate == 0:
-            return 0
-        if holding >= len(sends) or tau == 0 or demand <= rate * tau:
-            at_ns += demand // rate
-            break
-        demand -= rate * tau
-        at_ns += tau
-        holding = min(holding * factor, len(sends))
-    sent = sum(able[place].send for place in holders)
-    leaving = sum(item.bytes for item in items) * NANOS_PER_SECOND // sent if sent else 0
-    widely = min(len(item.receivers) for item in items) + len(holders)
-    grown = tau * _growths(len(holders) * factor, widely, factor)
-    late = _last_committed(items, len(holders), able, factor, tau)
-    return latency + max(at_ns, leaving + grown, late)
-
-
-def _last_committed(
-    items: list[Item], holders: int, able: Mapping[PlaceId, capacity.Capacity], factor: int, tau: int
-) -> int:
-    """Bound the end of the last to begin, latency left out, of the receivers that need longest."""
-    wanted: dict[PlaceId, int] = {}
-    for item in items:
-        for place in item.receivers:
-            wanted[place] = wanted.get(place, 0) + item.bytes
-    needs = [size * NANOS_PER_SECOND // able[place].receive for place, size in wanted.items() if able[place].receive]
-    bound, committed, begins = 0, holders * factor, 0
-    for count, need in enumerate(sorted(needs, reverse=True), start=1):
-        if committed < holders + count:
-            committed *= factor
-            begins += tau
-        bound = max(bound, begins + need)
-    return bound
-
-
-def _growths(now: int, wanted: int, factor: int) -> int:
-    count = 0
-    while now < wanted:
-        now *= factor
-        count += 1
-    return count
 
 
 def ramp_bound(movement: Movement) -> int:

@@ -20,8 +20,9 @@ from planner.packing.rounding import planted
 from planner.packing.steady import classes_of, loads, steady_state
 from planner.packing.trees import Wish, cheapest_tree
 from planner.search import Search
-from specs.decisions.flow.bounds import cut_bound_ns, growth_bound_ns
+from specs.decisions.flow.bounds import cut_bound_ns
 from specs.decisions.flow.faults import faults
+from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
 from specs.decisions.flow.question import Movement, faults_of_question
 from specs.decisions.flow.values import Objective

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from planner.packing.move import Method, Moved, Stuck, move
 from planner.search import Search
-from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, growth_bound_ns, ramp_bound
+from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, ramp_bound
+from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import hop_costs, price_bound_ns
 from specs.decisions.flow.values import Objective
 from specs.witness import Price
-from tests.movements import GIGABYTE, Exhaustive, allgather, alltoall, item, link, mesh, multicast, star
+from tests.movements import BYTES, GIGABYTE, Exhaustive, allgather, alltoall, item, link, mesh, multicast, star
 
 
 def members(*names):
@@ -125,6 +126,36 @@ def test_the_last_slow_receiver_to_begin_still_needs_its_time():
     assert growth_bound_ns(one) == 1500 == Exhaustive(one, Objective.ALL).solve()
     assert growth_bound_ns(star([2, 2, 1, 1], multicast(4, 3))) == 3500
     assert growth_bound_ns(star([2, 2, 1], multicast(3, 3))) == 3000
+
+
+def test_islands_are_entered_over_few_links_however_many_memories_they_have():
+    # Two islands of two memories each: 4 GB/s inside, one link of 1 GB/s from island to island, two blocks to enter.
+    inside = [(0, 1, 4, 0), (1, 0, 4, 0), (2, 3, 4, 0), (3, 2, 4, 0)]
+    movement = mesh([*inside, (0, 2, 1, 0), (2, 0, 1, 0)], multicast(4, 2))
+    assert growth_bound_ns(movement) == 2000
+    assert growth_bound_ns(movement) <= Exhaustive(movement, Objective.ALL).solve()
+    # Four islands with three links each to others: six hops, and no more than three end in the first 1,000 ns.
+    wide = [(a, b, 8, 0) for n in range(4) for a, b in ((2 * n, 2 * n + 1), (2 * n + 1, 2 * n))]
+    narrow = [(2 * a, 2 * b, 1, 0) for a in range(4) for b in range(4) if a != b]
+    assert growth_bound_ns(mesh([*wide, *narrow], multicast(8, 2))) == 2000
+
+
+def test_while_a_large_item_leaves_the_others_get_nothing_new():
+    # 5 bytes of 7 leave in one hop: all but one receiver have got 2 at most when it ends, and 5 are still to come.
+    sizes = [5000, 1000, 1000]
+    movement = star([1] * 3, [item(f"i{n}", ["m0"], ["m1", "m2"], size) for n, size in enumerate(sizes)])
+    assert growth_bound_ns(movement) == 12000 == Exhaustive(movement, Objective.ALL).solve()
+
+
+@pytest.mark.parametrize("sizes", [(3, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize("rates", [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 4, 1), (4, 1, 1), (1, 4, 4)])
+def test_growth_is_never_above_the_optimum_of_unequal_items(sizes, rates):
+    items = [item(f"i{n}", ["m0"], ["m1", "m2"], size * BYTES) for n, size in enumerate(sizes)]
+    for latency in (0, 300):
+        movement = star(rates, items, latency)
+        assert growth_bound_ns(movement) <= Exhaustive(movement, Objective.ALL).solve()
+    joined = mesh([(0, 1, 1, 0), (1, 2, 4, 0), (2, 1, 4, 0), (0, 2, rates[0], 0), (2, 0, rates[1], 0)], items)
+    assert growth_bound_ns(joined) <= Exhaustive(joined, Objective.ALL).solve()
 
 
 def test_the_ramp_of_two_items_through_one_port():
