@@ -11,16 +11,14 @@ from specs.units import BytesPerSecond, Nanos, duration_ns
 
 
 def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
-    """Cut into this many blobs, 1 to `llm.layers`, so that the largest is as small as possible.
+    """Cut into this many blobs, 1 to `llm.layers`, the largest as small as possible and all as alike as that allows.
 
     Tensors outside the layers go with the layer next to them in pack order.  Raises CannotCut.
     """
     if not 1 <= blocks <= llm.layers:
         raise CannotCut(f"{llm.id} has {llm.layers} layers; it can be cut into 1 to {llm.layers} blocks, not {blocks}")
-    starts = _layer_starts(llm)
-    offsets = tensor_offsets(llm, 0, len(llm.tensors))
-    ends = [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]]
-    borders = _even_borders([offsets[start] for start in starts[:-1]], ends, blocks)
+    starts, begins, ends = _layers(llm)
+    borders = _even_borders(begins, ends, blocks)
     return tuple(
         Blob(
             id=BlobId(f"{llm.id}/{index}"),
@@ -74,19 +72,12 @@ def fits(llm: Llm, blobs: Sequence[Blob], borders: Sequence[int]) -> bool:
     )
 
 
-def choose_blocks(llm: Llm, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> int:
-    """Pick the number of blobs with the least predicted completion.
-
-    More blobs fill the multicast sooner but each costs `overhead_ns`; and whole layers do not cut evenly.  Every count
-    is tried.
-    """
-    counts = range(1, llm.layers + 1)
-    return min(counts, key=lambda blocks: (predicted_ns(llm, blocks, nodes, sources, rate, overhead_ns), blocks))
-
-
 def predicted_ns(llm: Llm, blocks: int, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> Nanos:
-    """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of the largest blob."""
-    largest = max(blob.bytes for blob in cut(llm, blocks))
+    """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of the largest blob.
+
+    More blobs fill the multicast sooner but each costs `overhead_ns`; and whole layers do not cut evenly.
+    """
+    largest = _least_largest(*_layers(llm)[1:], blocks)
     return Nanos(multicast_ticks_bound(nodes, sources, blocks) * (duration_ns(largest, rate) + overhead_ns))
 
 
@@ -96,31 +87,64 @@ def _layer_starts(llm: Llm) -> list[int]:
     return [0, *firsts[1:], len(llm.tensors)]
 
 
-def _even_borders(begins: Sequence[int], ends: Sequence[int], parts: int) -> list[int]:
-    """Cut a row of layers into contiguous non-empty parts, the largest as small as possible; earliest borders win ties.
+def _layers(llm: Llm) -> tuple[list[int], list[int], list[int]]:
+    """Give `_layer_starts`, and where in the pack each layer's share begins and ends."""
+    starts = _layer_starts(llm)
+    offsets = tensor_offsets(llm, 0, len(llm.tensors))
+    return (
+        starts,
+        [offsets[start] for start in starts[:-1]],
+        [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]],
+    )
 
-    Layer i lies at bytes [begins[i], ends[i]), so that a part [i, j) has ends[j - 1] - begins[i] bytes.
-    """
-    layers = len(begins)
+
+def _least_largest(begins: Sequence[int], ends: Sequence[int], parts: int) -> int:
+    """Find the least size of the largest part of any cut into so many contiguous non-empty parts, by bisection."""
     low, high = max(end - begin for begin, end in zip(begins, ends, strict=True)), ends[-1] - begins[0]
     while low < high:
         middle = (low + high) // 2
-        if len(_from_the_end(begins, ends, middle)) <= parts:
+        if _parts_needed(begins, ends, middle) <= parts:
             high = middle
         else:
             low = middle + 1
-    # Each border as early as the parts after it allow, but never before there are layers for the parts before it.
-    starts = _from_the_end(begins, ends, low)
-    starts += [0] * (parts - len(starts))
-    return [max(part, start) for part, start in enumerate(reversed(starts))] + [layers]
+    return low
 
 
-def _from_the_end(begins: Sequence[int], ends: Sequence[int], part_bytes_max: int) -> list[int]:
-    """Fill parts up to this size from the last layer backwards; give the first layer of each part, the last first."""
-    starts = []
-    end = ends[-1]
+def _even_borders(begins: Sequence[int], ends: Sequence[int], parts: int) -> list[int]:
+    """Cut a row of layers into contiguous non-empty parts, the largest as small as possible, the rest most alike.
+
+    Layer i lies at bytes [begins[i], ends[i]), so that a part [i, j) has ends[j - 1] - begins[i] bytes.  Of all cuts
+    whose largest part is the least possible, the one with the least sum of squares is found by dynamic programming over
+    (parts, layers so far); earliest borders win ties.
+    """
+    largest = _least_largest(begins, ends, parts)
+    layers = len(begins)
+    squares: list[int | None] = [0] + [None] * layers  # of the parts so far, by layers in them; None: impossible
+    rows: list[list[int]] = []  # where the last part begins
+    for part in range(parts):
+        longer: list[int | None] = [None] * (layers + 1)
+        first = [0] * (layers + 1)
+        for end in range(part + 1, layers - (parts - part - 1) + 1):
+            for start in range(end - 1, part - 1, -1):
+                size = ends[end - 1] - begins[start]
+                if size > largest:
+                    break
+                before, known = squares[start], longer[end]
+                if before is not None and (known is None or before + size**2 <= known):
+                    longer[end], first[end] = before + size**2, start
+        squares = longer
+        rows.append(first)
+    borders = [layers]
+    for first in reversed(rows):
+        borders.append(first[borders[-1]])
+    return borders[::-1]
+
+
+def _parts_needed(begins: Sequence[int], ends: Sequence[int], part_bytes_max: int) -> int:
+    """Count the parts of up to this size that it takes, filled from the last layer backwards."""
+    parts, end = 1, ends[-1]
     for layer in reversed(range(len(begins))):
         if end - begins[layer] > part_bytes_max:
-            starts.append(layer + 1)
+            parts += 1
             end = ends[layer]
-    return [*starts, 0]
+    return parts

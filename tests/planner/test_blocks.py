@@ -54,6 +54,21 @@ def test_no_cut_has_a_smaller_largest_blob(sizes, tied, ends, data):
     assert max(blob.bytes for blob in blobs) == least_largest(llm, blocks)
 
 
+@given(sizes=layer_sizes, data=st.data())
+@settings(deadline=None)
+def test_of_all_cuts_with_the_least_largest_blob_no_other_is_more_even(sizes, data):
+    llm = uneven(sizes)
+    blocks = data.draw(st.integers(1, llm.layers))
+    starts = starts_of(llm)
+    cuts = [
+        [packed_bytes(llm, starts[a], starts[b]) for a, b in itertools.pairwise((0, *inner, llm.layers))]
+        for inner in itertools.combinations(range(1, llm.layers), blocks - 1)
+    ]
+    best = min((max(sizes), sum(size**2 for size in sizes)) for sizes in cuts)
+    found = [blob.bytes for blob in cut(llm, blocks)]
+    assert (max(found), sum(size**2 for size in found)) == best
+
+
 @given(sizes=layer_sizes, tied=st.booleans(), data=st.data())
 @settings(deadline=None)
 def test_blobs_are_whole_layers_in_a_row(sizes, tied, data):
