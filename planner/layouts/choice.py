@@ -1,9 +1,9 @@
 """How many of each pipeline: a linear program for prices of devices, and the same in whole pipelines."""
 
 import attrs
-from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
+from planner.layouts.linear import program, solved
 from planner.search import STEPS_PER_DETERMINISTIC_SECOND, Search
 from specs.decisions.layout.exhausted import Option
 from specs.decisions.layout.question import Question
@@ -38,10 +38,9 @@ def spend(question: Question, objective: Objective) -> list[int]:
 def relaxed(
     question: Question, pipelines: list[Option], blends: list[Blend], objective: Objective, search: Search
 ) -> Relaxed | None:
-    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand."""
+    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand, or not in time."""
     options: list[Option | Blend] = [*pipelines, *blends]
-    search.uses("ortools")
-    solver = pywraplp.Solver.CreateSolver("GLOP")
+    solver = program(search)
     many = [solver.NumVar(0.0, solver.infinity(), "") for _ in options]
     rows = [
         solver.Add(sum(option.counts[g] * x for option, x in zip(options, many, strict=True)) <= group.devices)
@@ -56,7 +55,7 @@ def relaxed(
         solver.Minimize(sum(cost * x for cost, x in zip(costs, many, strict=True)))
     else:
         solver.Maximize(rate)
-    if solver.Solve() != pywraplp.Solver.OPTIMAL:
+    if not solved(solver, search):
         return None
     scale = 1.0 if demand_row is not None else 1e6
     return Relaxed(

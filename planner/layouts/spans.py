@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from random import Random
 
 import attrs
 from ortools.graph.python import max_flow
-from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
+from planner.layouts.linear import program, solved
+from planner.layouts.walk import Plain, Walk
 from planner.search import Progress, Search
 from specs.decisions.layout import spans
 from specs.decisions.layout.spans import ENTRY, EXIT, Answer, Flow, Question, Span
@@ -16,7 +18,10 @@ from specs.witness import Price, Witness
 _PATTERNS_MAX = 6_000
 _WHOLE = 840  # worths are whole parts of this
 _CUTS_MAX = 400
-_CHAIN_SHARE = 0.15  # of the time left, for one rate
+_WALKS = 2
+_WALK_STEPS = 30  # of a walk, per machine and layer
+_WALK_STEPS_MAX = 60_000
+_MODEST = 3  # a walk begins with wanting this part of the bound
 _STEPS = 24  # what is wanted falls by one part in so many at most
 _CLOSE = 10_000  # a bound this many times closer than its size ends the search for a better one
 
@@ -40,31 +45,62 @@ class _Stage:
 
 
 def place_spans(question: Question, search: Search, depth: int | None = None) -> SpanLayout:
-    """Find who holds what, so that much is served; at most `depth` stages."""
-    answer, best = Answer(spans=(), flows=()), 0
-    bound = spans.layers_bound(question)
-    low, high = 0, bound
-    wanted = bound
+    """Find who holds what, so that much is served; at most `depth` stages.
+
+    First as if links carried everything, with a bound; then, where they do not, by annealing from there.
+    """
+    stages, reach = _best_stages(question, depth, search)
+    answer = _seated(question, stages)
+    witness = _witness(question, reach, search)
+    bound = spans.cover_bound(question, witness)
+    search.tell(Progress(decision="spans", value=spans.value(answer), bound=bound))
+    if spans.value(answer) < reach:
+        answer = _walked(question, stages, answer, bound, depth, search)
+    assert not any(spans.faults(question, answer))
+    search.tell(Progress(decision="spans", value=spans.value(answer), bound=bound))
+    return SpanLayout(answer=answer, value=spans.value(answer), bound=bound, witness=witness)
+
+
+def _best_stages(question: Question, depth: int | None, search: Search) -> tuple[list[_Stage], int]:
+    """Stages that compute most, and what each computes at least; none when the machines cannot hold all layers."""
+    best: list[_Stage] = []
+    low, high = 0, spans.layers_bound(question)
+    wanted = high
     while low < high and not search.over():
         stages = _stages(question, wanted, depth, search)
-        found = None if stages is None else _seated(question, stages)
-        if found is not None and spans.value(found) > best:
-            answer, best = found, spans.value(found)
-        if best >= wanted:
-            low = best
-        else:
+        if stages is None:
             high = wanted - 1
+        else:
+            best, low = stages, min(_computed(question, stage) for stage in stages)
         if high - low <= high // _CLOSE:
             break
         wanted = max(low + 1, (low + high + 1) // 2, high - high // _STEPS)
-    if best < bound and len(question.links) < len(question.machines) * (len(question.machines) + 1):
-        chain = _best_chain(question, depth, search)
-        answer = max(answer, chain, key=spans.value)
-        best = spans.value(answer)
-    assert not any(spans.faults(question, answer))
-    search.tell(Progress(decision="spans", value=best, bound=bound))
-    witness = _witness(question, best, search)
-    return SpanLayout(answer=answer, value=best, bound=spans.cover_bound(question, witness), witness=witness)
+    return best, low
+
+
+def _computed(question: Question, stage: _Stage) -> int:
+    return sum(rates[stage.layers - 1] * n for rates, n in zip(question.kinds, stage.counts, strict=True) if n)
+
+
+def _walked(
+    question: Question, stages: list[_Stage], answer: Answer, bound: int, depth: int | None, search: Search
+) -> Answer:
+    """Walk from these stages to others that links join better."""
+    best = answer
+
+    def kept(placed: list[Span]) -> int:
+        nonlocal best
+        found = routed(question, placed)
+        best = max(best, found, key=spans.value)
+        return spans.value(found)
+
+    steps = min(_WALK_STEPS_MAX, _WALK_STEPS * len(question.machines) * question.layers)
+    part = search.part(_WALKS * steps)
+    for number in range(_WALKS):
+        if spans.value(best) < bound and not part.over():
+            walk = Walk(question=question, depth=depth, rng=Random(search.seed + number))  # noqa: S311 - no secrets
+            walk.anneal(_by_place(question, stages), bound // _MODEST, steps, part, kept)
+    return best
 
 
 def _patterns(question: Question, layers: int, wanted: int) -> Iterator[_Stage]:
@@ -117,66 +153,24 @@ def _stages(question: Question, wanted: int, depth: int | None, search: Search) 
     return [p for p, x in zip(patterns, many, strict=True) for _ in range(solver.value(x))]
 
 
-def _seated(question: Question, stages: list[_Stage]) -> Answer:
+def _by_place(question: Question, stages: list[_Stage]) -> Plain:
     """Give stages their machines, in any order."""
-    free = {rates: list(names) for rates, names in question.kinds.items()}
+    place = {machine.name: index for index, machine in enumerate(question.machines)}
+    free = [[place[name] for name in names] for names in question.kinds.values()]
+    return [
+        (stage.layers, tuple(each.pop(0) for each, took in zip(free, stage.counts, strict=True) for _ in range(took)))
+        for stage in stages
+    ]
+
+
+def _seated(question: Question, stages: list[_Stage]) -> Answer:
+    """Route through stages in any order."""
     placed: list[Span] = []
     first = 0
-    for stage in stages:
-        for names, took in zip(free.values(), stage.counts, strict=True):
-            end = first + stage.layers
-            placed.extend(Span(machine=names.pop(0), first_layer=first, end_layer=end) for _ in range(took))
-        first += stage.layers
-    return routed(question, placed)
-
-
-def _best_chain(question: Question, depth: int | None, search: Search) -> Answer:
-    """Find the chain of single machines, each linked to the next, through which most flows: bisection over rates."""
-    rates = sorted({rate for machine in question.machines for rate in machine.millitokens_per_second})
-    best = Answer(spans=(), flows=())
-    low, high = -1, len(rates) - 1
-    while low < high and not search.over():
-        middle = (low + high + 1) // 2
-        found = _chain(question, rates[middle], depth, search)
-        if found is None:
-            high = middle - 1
-        else:
-            low, best = middle, found
-    return best
-
-
-def _chain(question: Question, wanted: int, depth: int | None, search: Search) -> Answer | None:
-    """Find a chain of single machines that hold all layers at this rate: a circuit from ENTRY to EXIT and back."""
-    machines = question.machines
-    able = [[k for k, rate in enumerate(machine.millitokens_per_second, 1) if rate >= wanted] for machine in machines]
-    place = {machine.name: number for number, machine in enumerate(machines, 1)} | {ENTRY: 0, EXIT: 0}
-    model = cp_model.CpModel()
-    held = [model.new_int_var_from_domain(cp_model.Domain.from_values([0, *sizes]), "") for sizes in able]
-    arcs = []
-    for number, layers in enumerate(held, 1):
-        skip = model.new_bool_var("")
-        arcs.append((number, number, skip))
-        model.add(layers == 0).only_enforce_if(skip)
-        model.add(layers >= 1).only_enforce_if(~skip)
-    skips = [skip for _, _, skip in arcs]
-    for link in question.links:
-        ends = (place[link.source], place[link.destination])
-        if link.millitokens_per_second >= wanted and ends != (0, 0) and all(end == 0 or able[end - 1] for end in ends):
-            arcs.append((*ends, model.new_bool_var("")))
-    model.add_circuit(arcs)
-    model.add(sum(held) == question.layers)
-    if depth is not None:
-        model.add(sum(1 - skip for skip in skips) <= depth)
-    solver, status = search.cp_sat(model, share=_CHAIN_SHARE)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return None
-    follows = {tail: head for tail, head, used in arcs if tail != head and solver.boolean_value(used)}
-    placed: list[Span] = []
-    number, first = follows.get(0, 0), 0
-    while number:
-        end = first + solver.value(held[number - 1])
-        placed.append(Span(machine=machines[number - 1].name, first_layer=first, end_layer=end))
-        first, number = end, follows[number]
+    for layers, machines in _by_place(question, stages):
+        end = first + layers
+        placed += [Span(machine=question.machines[m].name, first_layer=first, end_layer=end) for m in machines]
+        first = end
     return routed(question, placed)
 
 
@@ -236,8 +230,7 @@ def _worths(question: Question, flow: int, search: Search) -> Witness | None:
     A linear program over the worths, with a row for each set of machines that computes more than `flow` and has been
     found to be worth too little: the sets are found by the knapsack of the bound.
     """
-    search.uses("ortools")
-    solver = pywraplp.Solver.CreateSolver("GLOP")
+    solver = program(search)
     kinds = list(question.kinds.items())
     tops = [solver.NumVar(0, solver.infinity(), "") for _ in kinds]
     modes = []
@@ -250,8 +243,7 @@ def _worths(question: Question, flow: int, search: Search) -> Witness | None:
             modes.append((rate, v))
     solver.Minimize(sum(len(names) * top for (_, names), top in zip(kinds, tops, strict=True)))
     for _ in range(_CUTS_MAX):
-        solver.Solve()
-        if solver.Objective().Value() >= question.layers * (1 - 1e-9) or search.over():
+        if not solved(solver, search) or solver.Objective().Value() >= question.layers * (1 - 1e-9) or search.over():
             return None
         worth = [max(1, min(_WHOLE, int(v.solution_value() * _WHOLE - 1e-6) + 1)) for _, v in modes]
         light = _light_set([rate for rate, _ in modes], worth, flow)
@@ -266,11 +258,17 @@ def _worths(question: Question, flow: int, search: Search) -> Witness | None:
 
 def _light_set(rates: list[int], worth: list[int], flow: int) -> dict[int, int] | None:
     """Find a set that computes more than `flow` and is worth less than a whole; None: there is none."""
+    able: list[tuple[int, int, int]] = []  # (worth, rate, index) of those that compute more than all worth less
+    for v, loss, index in sorted((v, -rate, index) for index, (rate, v) in enumerate(zip(rates, worth, strict=True))):
+        if not able or -loss > able[-1][1]:
+            able.append((v, -loss, index))
     best: list[tuple[int, int]] = [(0, -1)]
     for room in range(1, _WHOLE):
         top = (best[room - 1][0], -2)
-        for index, (rate, v) in enumerate(zip(rates, worth, strict=True)):
-            if v <= room and best[room - v][0] + rate > top[0]:
+        for v, rate, index in able:
+            if v > room:
+                break
+            if best[room - v][0] + rate > top[0]:
                 top = (best[room - v][0] + rate, index)
         best.append(top)
         if top[0] > flow:
