@@ -271,15 +271,52 @@ def _by_lag(growth: _Growth) -> int:
     first held outside, in island d.  By then the holders have sent C e bytes at most, x of them to d alone.  Another
     island, which wants W bytes with this item and can take R >= C bytes per second, has received C e - x at most, what
     it has of this item included: all that has left the holders.  So T >= e + (W + x - C e) / R, which only grows with
-    e; and L by SHIFT.  Every island but d: the second largest of these holds.
+    e; and L by SHIFT.
+
+    With one port the holders have sent nothing then of any item that is not yet outside.  Such *new* items, this one
+    among them, have W + x - C e bytes or more for the island, and come after it has begun with them: at e + B for the
+    m-th of the islands to begin (`_after_the_largest`), and T >= e + B + (W + x - C e) / R + L.  The islands but d, and
+    of these any m: the largest of all bounds is left out, and then the m that are largest are tried.
     """
     load, islands = growth.load, growth.terrain.islands
     size, sends = load.sizes[-1], growth.sends
     width = max(each.widest_out for each in growth.sources)
-    bounds = [0, 0]
+    lags: list[int] = []
     for island, wanted in load.largest.items():
         takes = islands[island].takes
-        if takes >= sends:
-            rest = max(0, wanted + size - -(-sends * size // width))
-            bounds.append(size * NANOS_PER_SECOND // width + rest * NANOS_PER_SECOND // takes)
-    return sorted(bounds)[-2] + growth.terrain.latency_ns
+        rest = max(0, wanted + size - -(-sends * size // width))
+        lags.append(size * NANOS_PER_SECOND // width + rest * NANOS_PER_SECOND // takes if takes >= sends else 0)
+    lags = sorted(lags, reverse=True)[1:]
+    if not lags or not lags[0]:
+        return 0
+    bound, begun = lags[0], 0
+    for begins, count in _after_the_largest(growth, len(lags)):
+        for lag in lags[begun : begun + count]:
+            bound = max(bound, begins + lag)
+        begun += count
+    return bound + growth.terrain.latency_ns
+
+
+def _after_the_largest(growth: _Growth, islands: int) -> Iterator[tuple[int, int]]:
+    """Yield when so many islands begin with a new item at the earliest, after the largest is first held outside.
+
+    The holders' one port starts one hop of a new item then, and others `busy` apart.  Whoever it reaches goes on after
+    z / r + L, from each of its ports.  Island d has nothing new but the largest item, which keeps each of its ports for
+    x / r: it starts one hop from each, and whom these reach goes on after x / r too.  (Sent to d, something else would
+    make one more sender, as sent to an island that has not begun: which begins besides.)
+    """
+    ports = max((each.ports for each in growth.others), default=0)
+    busy, takes = growth.busy_ns(growth.widest), growth.moving_ns(growth.widest) + growth.terrain.latency_ns
+    held = growth.load.sizes[-1] * NANOS_PER_SECOND // growth.widest
+    if sum(each.ports for each in growth.sources) > 1 or busy == 0:
+        return
+    queue = [(0, 1, takes, busy), (0, ports, held, held)]  # when, starts, after which the reached go on, next ones
+    while islands > 0:
+        now, starts, goes_on, again = heapq.heappop(queue)
+        started = min(starts, islands)
+        yield now, started
+        islands -= starts
+        if ports and started:
+            heapq.heappush(queue, (now + goes_on, started * ports, takes, busy))
+        if starts:
+            heapq.heappush(queue, (now + again, starts, takes, busy))
