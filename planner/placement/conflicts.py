@@ -7,12 +7,13 @@ from ortools.sat.python import cp_model
 
 from planner.placement.encoding import Encoding, limits
 from planner.placement.outcome import Conflict, Infeasible, Limit, LimitKind, Method
-from planner.placement.states import PoolClass
+from planner.placement.states import PoolClass, part_in
 from planner.search import Search
-from specs.decisions.placement.bounds import lagrangian, proves_infeasible
+from specs.decisions.placement.bounds import Relaxation, lagrangian, proves_infeasible
 from specs.decisions.placement.exhaustion import TooManyStates, optimum
 from specs.decisions.placement.holding import Layout
-from specs.decisions.placement.nouns import MOVED, Copy, Item, Question, Tier
+from specs.decisions.placement.nouns import MOVED, Copy, Item, Objective, Question, Tier
+from specs.decisions.placement.prices import Prices
 from specs.units import ceil_div
 from specs.witness import Witness
 
@@ -80,22 +81,23 @@ def _no_landing(layout: Layout, item: Item) -> Conflict:
     return Conflict(limit=limit, allowed=allowed, needed=None, sentence=sentence)
 
 
-def stateless(layout: Layout, bases: Sequence[Item]) -> tuple[Conflict, ...]:
-    """Limits of single items that cannot hold even when all room is theirs."""
+def stateless(layout: Layout) -> tuple[Conflict, ...]:
+    """Limits of single items that cannot hold even when all room is theirs; some, where `price_bound` is None."""
     found = []
+    relaxation = Relaxation(layout, Prices.of(layout.question, ()), with_value=False)
+    bases = [base for base in layout.question.items if base.base is None and relaxation.family(base) is None]
     everywhere = {item.id: _everywhere(layout, item) for base in bases for item in layout.family(base)}
-    for base in bases:
-        for item in layout.family(base):
-            nodes = layout.nodes(everywhere[item.id])
-            if nodes < item.copies_min:
-                limit = Limit(kind=LimitKind.COPIES, name=item.id)
-                found.append(conflict(layout, limit, nodes))
-            start = layout.start(item, everywhere)
-            if start is None:
-                found.append(_no_landing(layout, item))
-            elif layout.is_late(item, start.start_ns):
-                limit = Limit(kind=LimitKind.IN_TIME, name=item.id)
-                found.append(conflict(layout, limit, start.start_ns))
+    for item in (item for base in bases for item in layout.family(base)):
+        nodes = layout.nodes(everywhere[item.id])
+        if nodes < item.copies_min:
+            found.append(conflict(layout, Limit(kind=LimitKind.COPIES, name=item.id), nodes))
+        if not layout.waiting(item, everywhere):
+            continue
+        start = layout.start(item, everywhere)
+        if start is None:
+            found.append(_no_landing(layout, item))
+        elif layout.is_late(item, start.start_ns) and layout.question.objective is not Objective.LATE_ITEMS:
+            found.append(conflict(layout, Limit(kind=LimitKind.IN_TIME, name=item.id), start.start_ns))
     return tuple(found)
 
 
@@ -103,45 +105,57 @@ def lacking_room(layout: Layout, classes: Sequence[PoolClass], witness: Witness)
     """Limits that conflict by the prices of a proof, each with the least by which it alone would have to grow.
 
     The proof's excess is what the families need beyond all room, in prices; one class (or the limit on moved bytes)
-    alone makes up for it with excess / price bytes or more.  Empty when the prices prove nothing.
+    alone makes up for it with excess / price bytes or more.  Where large parts are what does not fit, bytes do not say
+    how much more is needed.  Empty when the prices prove nothing.
     """
     excess = lagrangian(layout.question, witness, with_value=False)
     if excess is None or excess <= 0:
         return ()
-    prices = {price.name: price.amount for price in witness}
+    prices = Prices.of(layout.question, witness)
     found = []
     for group in classes:
-        price = max(prices.get(pool.id, 0) for pool in group.pools)
-        if price:
-            pool = group.pools[0]
-            lacking = ceil_div(excess, price)
-            limit = Limit(kind=LimitKind.ROOM, name=pool.memories[0].id)
-            others = "" if len(group.pools) == 1 else f" and {len(group.pools) - 1} pools like it"
-            sentence = (
-                f"memories of pool {pool.id}{others} have {group.bytes} bytes together; "
-                f"if they alone grow, they need {lacking} more or still more"
-            )
-            needed = group.bytes + lacking
-            found.append(Conflict(limit=limit, allowed=group.bytes, needed=needed, sentence=sentence))
-    if prices.get(MOVED):
+        price = max(prices.of_bytes.get(pool.id, 0) for pool in group.pools)
+        large = any(pool.id in prices.surcharges for pool in group.pools)
+        if price or large:
+            found.append(_lacking_in(group, None if large else ceil_div(excess, price)))
+    if prices.moved:
         limit = Limit(kind=LimitKind.MOVED, name=MOVED)
-        needed = (layout.question.moved_bytes_max or 0) + ceil_div(excess, prices[MOVED])
+        needed = (layout.question.moved_bytes_max or 0) + ceil_div(excess, prices.moved)
         found.append(conflict(layout, limit, needed))
     return tuple(found)
 
 
+def _lacking_in(group: PoolClass, lacking: int | None) -> Conflict:
+    pool = group.pools[0]
+    others = "" if len(group.pools) == 1 else f" and {len(group.pools) - 1} pools like it"
+    rest = (
+        "large parts leave some of them unused, and what is left is too little"
+        if lacking is None
+        else f"if they alone grow, they need {lacking} more or still more"
+    )
+    return Conflict(
+        limit=Limit(kind=LimitKind.ROOM, name=pool.memories[0].id),
+        allowed=group.bytes,
+        needed=None if lacking is None else group.bytes + lacking,
+        sentence=f"memories of pool {pool.id}{others} have {group.bytes} bytes together; {rest}",
+    )
+
+
 def _everywhere(layout: Layout, item: Item) -> list[Copy]:
-    """A copy in the first memories of each pool that can have one."""
+    """As many copies as each pool can have beside each other; of adapters, on devices that their base can be on."""
     found = []
     for pool in layout.question.pools:
-        parts = item.devices if pool.tier is Tier.DEVICE else 1
+        _, parts = part_in(item, pool.tier)
+        beside = [item] if item.base is None or pool.tier is not Tier.DEVICE else [item, layout.items[item.base]]
         fit = [
             memory.id
             for memory in pool.memories
-            if layout.bytes_at(item, memory.id) <= memory.bytes and layout.may_keep(item, memory.id)
+            if all(
+                layout.may_keep(each, memory.id) and layout.bytes_at(each, memory.id) <= memory.bytes for each in beside
+            )
         ]
-        if len(fit) >= parts:
-            found.append(Copy(item=item.id, memories=tuple(fit[:parts])))
+        starts = range(0, len(fit) - parts + 1, parts)
+        found += [Copy(item=item.id, memories=tuple(fit[start : start + parts])) for start in starts]
     return found
 
 

@@ -28,13 +28,13 @@ def place(question: Question, search: Search) -> Outcome:
         if not isinstance(outcome, Undecided):
             return outcome
     if bound is None:
-        return Infeasible(conflicts=stateless(layout, relaxed.stateless), method=Method.PRICES, witness=())
+        return Infeasible(conflicts=stateless(layout), method=Method.PRICES, witness=())
     if not relaxed.feasible:
         conflicts = lacking_room(layout, relaxed.classes, relaxed.witness)
         if conflicts:
             return Infeasible(conflicts=conflicts, method=Method.PRICES, witness=relaxed.witness)
     if not relaxed.states:
-        return Undecided(sentence="the linear relaxation reached its limit")
+        return Undecided(sentence="the linear relaxation has no answer, or reached its limit")
     stocks = fillings(layout, relaxed) if question.moved_bytes_max is None else (keep(layout),)
     for each in stocks:
         improve(each, relaxed.classes, search, relaxed.moved_price)

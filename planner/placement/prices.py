@@ -5,19 +5,23 @@ states of adapters follow the base's.  So this relaxation is as strong as the La
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import attrs
 from ortools.linear_solver import pywraplp
 
-from planner.placement.states import ItemChoices, PoolClass, State, classes_of
+from planner.placement.patterns import Cutting, cutting
+from planner.placement.states import ItemChoices, PoolClass, State, classes_of, part_in
 from planner.search import Search
 from specs.decisions.placement.bounds import UNIT_BYTES
 from specs.decisions.placement.holding import Layout
 from specs.decisions.placement.nouns import MOVED, Item
+from specs.decisions.placement.prices import surcharge
 from specs.units import INTEGER_MAX
 from specs.witness import Price, Witness
 
 _GIB = 2**30
+_NAME_MAX = 180  # of a pool: the name of its surcharges is longer
 _FEASIBILITY_SCALE = 10**6  # whole prices for a proof that counts nothing else
 
 
@@ -27,9 +31,8 @@ class Relaxed:
 
     classes: tuple[PoolClass, ...]
     witness: Witness
-    states: Mapping[str, State]  # of each item, rounded; empty when there is none
+    states: Mapping[str, State]  # of each item, rounded; empty when no state permits some item, or none was found
     feasible: bool  # room for all, as far as the relaxation can tell
-    stateless: tuple[Item, ...]  # LLMs that, or some adapter of which, no state permits
 
     @property
     def moved_price(self) -> int:
@@ -41,9 +44,9 @@ def relax(layout: Layout, search: Search) -> Relaxed:
     """Solve the relaxation; when room is lacking, find prices that show it."""
     classes = classes_of(layout)
     families = [_Family(layout, classes, item) for item in layout.question.items if item.base is None]
-    stateless = tuple(family.base for family in families if not family.columns)
-    if stateless:
-        return Relaxed(classes=classes, witness=(), states={}, feasible=False, stateless=stateless)
+    unknown = Relaxed(classes=classes, witness=(), states={}, feasible=True)
+    if not all(family.columns for family in families):
+        return unknown
     search.uses("ortools")
     program = _Program(layout, classes, families, for_room=False)
     if program.solve(search):
@@ -51,7 +54,7 @@ def relax(layout: Layout, search: Search) -> Relaxed:
     program = _Program(layout, classes, families, for_room=True)
     if program.solve(search):
         return program.relaxed(feasible=False)
-    return Relaxed(classes=classes, witness=(), states={}, feasible=True, stateless=())
+    return unknown
 
 
 @attrs.frozen
@@ -83,7 +86,10 @@ class _Family:
 
 
 class _Program:
-    """minimise value, or (for room) the bytes that are lacking, subject to room in each class and to moved bytes."""
+    """minimise value, or (for room) the bytes that are lacking, subject to room in each class and to moved bytes.
+
+    Room has two sides: bytes, and for each size places for parts of that size in patterns by which memories are cut.
+    """
 
     def __init__(
         self, layout: Layout, classes: tuple[PoolClass, ...], families: list[_Family], *, for_room: bool
@@ -100,13 +106,38 @@ class _Program:
         self._moved = None if most is None else self._solver.Constraint(-self._solver.infinity(), most / _GIB)
         if for_room:
             for row in [*self._rows, *([] if self._moved is None else [self._moved])]:
-                lacking = self._solver.NumVar(0, self._solver.infinity(), "")
-                row.SetCoefficient(lacking, -1)
-                self._objective.SetCoefficient(lacking, 1)
+                self._lacking(row, 1)
+        names = [pool.id for group in classes for pool in group.pools]
+        self._nameable = not any("@" in name or len(name) > _NAME_MAX for name in names)  # surcharges, without doubt
+        self._cuttings = [self._cutting(group) for group in classes]
+        self._large = [self._slots(each) for each in self._cuttings]
         self._scale = self._value_scale()
         self._variables: dict[str, list[tuple[State, int, pywraplp.Variable]]] = {}
         for family in families:
             self._add(family)
+
+    def _cutting(self, group: PoolClass) -> Cutting:
+        items = self._layout.question.items if self._nameable else ()
+        return cutting(group.pools, (part_in(item, group.tier)[0] for item in items))
+
+    def _slots(self, cut: Cutting) -> list[pywraplp.Constraint]:
+        """For each size: parts that reach it are no more than the places for such parts in the patterns chosen."""
+        rows = [self._solver.Constraint(-self._solver.infinity(), 0) for _ in cut.sizes]
+        for count, patterns in cut.kinds if rows else ():
+            memories = self._solver.Constraint(-self._solver.infinity(), count)
+            for pattern in patterns:
+                variable = self._solver.NumVar(0, self._solver.infinity(), "")
+                memories.SetCoefficient(variable, 1)
+                for index, row in enumerate(rows):
+                    row.SetCoefficient(variable, -sum(pattern[index:]))
+        for size, row in zip(cut.sizes, rows, strict=True) if self._for_room else ():
+            self._lacking(row, size / _GIB)
+        return rows
+
+    def _lacking(self, row: pywraplp.Constraint, cost: float) -> None:
+        lacking = self._solver.NumVar(0, self._solver.infinity(), "")
+        row.SetCoefficient(lacking, -1)
+        self._objective.SetCoefficient(lacking, cost)
 
     def solve(self, search: Search) -> bool:
         """Whether an optimum was found."""
@@ -122,13 +153,17 @@ class _Program:
         amounts: dict[str, int] = {}
         for group, row in zip(self._classes, self._rows, strict=True):
             amounts.update((pool.id, _whole(-row.dual_value() * factor)) for pool in group.pools)
+        for group, cut, rows in zip(self._classes, self._cuttings, self._large, strict=True):
+            duals = accumulate(-row.dual_value() * factor for row in rows)
+            for size, dual in zip(cut.sizes, duals, strict=True):
+                amounts.update((surcharge(pool.id, size), _whole(dual)) for pool in group.pools)
         if self._moved is not None:
             amounts[MOVED] = _whole(-self._moved.dual_value() * factor)
         witness = tuple(Price(name=name, amount=amount) for name, amount in sorted(amounts.items()) if amount)
         states: dict[str, State] = {}
         for family in self._families:
             self._round(family, states)
-        return Relaxed(classes=self._classes, witness=witness, states=states, feasible=feasible, stateless=())
+        return Relaxed(classes=self._classes, witness=witness, states=states, feasible=feasible)
 
     def _value_scale(self) -> float:
         """One GiB's worth of value, about: keeps the solver's numbers near one."""
@@ -138,7 +173,7 @@ class _Program:
     def _add(self, family: _Family) -> None:
         of_base = [(column.state, column.group) for column in family.columns]
         one = self._solver.Constraint(1, 1)
-        variables = [self._variable(state, group, family.base.id) for state, group in of_base]
+        variables = [self._variable(state, group, family.base) for state, group in of_base]
         for variable in variables:
             one.SetCoefficient(variable, 1)
         for group in sorted({group for _, group in of_base}):
@@ -150,19 +185,23 @@ class _Program:
                         follows.SetCoefficient(variable, -1)
                         beside.SetCoefficient(variable, -base_state.device_copies)
                 for state in states:
-                    variable = self._variable(state, group, adapter.id)
+                    variable = self._variable(state, group, adapter)
                     follows.SetCoefficient(variable, 1)
                     beside.SetCoefficient(variable, state.device_copies)
 
-    def _variable(self, state: State, group: int, item: str) -> pywraplp.Variable:
+    def _variable(self, state: State, group: int, item: Item) -> pywraplp.Variable:
         variable = self._solver.NumVar(0, self._solver.infinity(), "")
         for index, size in state.room:
             self._rows[index].SetCoefficient(variable, size / _GIB)
+        for index, count in state.copies:
+            size, parts = part_in(item, self._classes[index].tier)
+            for row in self._large[index][: self._cuttings[index].reached(size)]:
+                row.SetCoefficient(variable, count * parts)
         if self._moved is not None:
             self._moved.SetCoefficient(variable, state.moved_bytes / _GIB)
         if not self._for_room:
             self._objective.SetCoefficient(variable, state.value / self._scale)
-        self._variables.setdefault(item, []).append((state, group, variable))
+        self._variables.setdefault(item.id, []).append((state, group, variable))
         return variable
 
     def _round(self, family: _Family, states: dict[str, State]) -> None:

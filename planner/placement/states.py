@@ -157,3 +157,8 @@ class ItemChoices:
             most = min(room // parts, max(self._copies_most, item.copies_min)) if parts else 0
             moves += [part_bytes * max(0, min(parts, count * parts - there)) for count in range(1, most + 1)]
         return sorted(moves)
+
+
+def part_in(item: Item, tier: Tier) -> tuple[int, int]:
+    """Bytes of each part of a copy, and how many parts it has."""
+    return (item.part_bytes, item.devices) if tier is Tier.DEVICE else (item.bytes, 1)

@@ -1,7 +1,6 @@
 """What no answer to a placement question can beat: Lagrangian bounds by whole prices, and search of small spaces.
 
-Prices are per pool (and for the limit on moved bytes), in units of value for each `UNIT_BYTES` bytes, so that whole
-numbers are fine enough.  They also say what one more GiB would buy: at most price * GiB / UNIT_BYTES less of the value.
+Prices are those of `prices`, in units of value for each `UNIT_BYTES` bytes, so that whole numbers are fine enough.
 """
 
 from collections.abc import Iterable
@@ -10,7 +9,8 @@ from itertools import accumulate
 import attrs
 
 from specs.decisions.placement.holding import Layout
-from specs.decisions.placement.nouns import MOVED, Item, Objective, Pool, Question, Route, Tier, load_ns
+from specs.decisions.placement.nouns import Item, Objective, Pool, Question, Route, Tier, load_ns
+from specs.decisions.placement.prices import Prices
 from specs.units import ceil_div
 from specs.witness import Witness
 
@@ -25,13 +25,14 @@ def price_bound(question: Question, witness: Witness) -> int | None:
     """Return what every answer's value reaches, by Lagrangian relaxation; None: no answer exists.
 
     Let L(p) = sum over families (an LLM and its adapters) of the least of [value + prices of its copies], less what
-    the prices give for all room: sum of price * bytes.  A faultless answer uses at most that room, so its value is at
-    least its own sum of [value + prices] less sum of price * bytes, and each family's part is at least the least one.
+    all room can bring in: for each memory the most that parts pay which fit in it together, for moved bytes price *
+    limit.  A faultless answer pays at most that, so its value is at least its own sum of [value + prices] less all room
+    brings in, and each family's part is at least the least one.
 
     The least part of a family is taken over these states, each of which costs no more than every holding in it:
 
     - The base has d copies on devices, up to the most `hot_copies` in the family.  The n-th copy in a pool costs its
-      bytes, and as moved bytes what the parts now there do not cover; d copies cost no less than the d cheapest of
+      parts, and as moved bytes what the parts now there do not cover; d copies cost no less than the d cheapest of
       these over all pools (in each pool they get dearer with n).  More serve no more, and count as "further" below.
     - Its cold requests start from one copy q, no sooner than the quickest route from q's pool to any devices with
       room for it.  With d >= 1 that may be a copy on devices, which is already paid for.
@@ -59,12 +60,9 @@ def proves_infeasible(question: Question, witness: Witness) -> bool:
 
 def lagrangian(question: Question, witness: Witness, *, with_value: bool) -> int | None:
     """Work out UNIT_BYTES * L(p) of `price_bound`; without value only prices count.  None: a family has no state."""
-    prices = _prices(question, witness)
-    layout = Layout(question)
-    relaxation = Relaxation(layout, prices, with_value=with_value)
-    total = -prices.get(MOVED, 0) * (question.moved_bytes_max or 0)
-    for pool in question.pools:
-        total -= prices.get(pool.id, 0) * sum(memory.bytes for memory in pool.memories)
+    prices = Prices.of(question, witness)
+    relaxation = Relaxation(Layout(question), prices, with_value=with_value)
+    total = -prices.moved * (question.moved_bytes_max or 0) - sum(map(prices.room, question.pools))
     for item in question.items:
         if item.base is None:
             least = relaxation.family(item)
@@ -74,27 +72,16 @@ def lagrangian(question: Question, witness: Witness, *, with_value: bool) -> int
     return total
 
 
-def _prices(question: Question, witness: Witness) -> dict[str, int]:
-    prices = {price.name: price.amount for price in witness}
-    known = {pool.id for pool in question.pools}
-    if question.moved_bytes_max is not None:
-        known.add(MOVED)
-    unknown = sorted(prices.keys() - known)
-    if unknown or len(prices) != len(witness):
-        raise ValueError(f"prices for {', '.join(unknown) or 'one name twice'}: each pool or limit has one price")
-    return prices
-
-
 class Relaxation:
     """The least that a family can cost at given prices; see `price_bound`."""
 
-    def __init__(self, layout: Layout, prices: dict[str, int], *, with_value: bool) -> None:
+    def __init__(self, layout: Layout, prices: Prices, *, with_value: bool) -> None:
         self.layout = layout
         self.objective = layout.question.objective
         self.unit = UNIT_BYTES[self.objective] if with_value else 0
         self.prices = prices
         self.ways = ways_of(layout)
-        self.moved_price = prices.get(MOVED, 0) + (self.unit if self.objective is Objective.MOVED_BYTES else 0)
+        self.moved_price = prices.moved + (self.unit if self.objective is Objective.MOVED_BYTES else 0)
 
     def family(self, base: Item) -> int | None:
         """Least cost of an LLM and its adapters; None: they have no permitted state."""
@@ -225,7 +212,7 @@ class ItemStates:
         mine = [memory for memory in pool.memories if may_keep(item, memory.id)]
         room = sum(1 for memory in mine if memory.bytes >= part_bytes)
         there = sum(1 for memory in mine if (item.id, memory.id) in held_at)
-        price = self._relaxation.prices.get(pool.id, 0) * part_bytes * parts
+        price = self._relaxation.prices.part(pool, part_bytes) * parts
         most = min(room // parts, self._copies_most) if pool.tier is Tier.DEVICE else min(room, 1)
         moved = (max(0, min(parts, count * parts - there)) for count in range(1, most + 1))
         return [price + self._relaxation.moved_price * part_bytes * new for new in moved]

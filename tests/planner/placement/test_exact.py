@@ -13,6 +13,7 @@ from specs.decisions.placement.checks import faults, value
 from specs.decisions.placement.exhaustion import optimum
 from specs.decisions.placement.holding import Layout
 from specs.decisions.placement.nouns import MOVED, Objective, Question, Tier
+from specs.decisions.placement.prices import SURCHARGED_BYTES, surcharge
 from specs.witness import Price
 from tests.planner.placement.questions import MIB, NS, brute_force, llm, pool, questions, route
 
@@ -40,7 +41,7 @@ def never_hot_enough(adapter_keepers=None):
     return Question(objective=Objective.START_TIME, pools=(devices, host), routes=ways, items=items)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(questions(items_max=3))
 @example(never_hot_enough())
 @example(never_hot_enough(adapter_keepers=("g.0", "g.1")))
@@ -69,7 +70,7 @@ def equal_brute_force(question):
     assert outcome.value == value(question, outcome.answer) == outcome.bound == best
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(questions(items_max=4), st.data())
 def test_no_prices_give_a_bound_above_the_optimum(question, data):
     best = optimum(question, 10**6)
@@ -81,6 +82,12 @@ def test_no_prices_give_a_bound_above_the_optimum(question, data):
         Price(name=name, amount=amount)
         for name in sorted(names)
         if (amount := data.draw(st.integers(0, 8)) * scale // 2)
+    )
+    places = st.tuples(st.sampled_from(question.pools), st.integers(1, 12))
+    witness += tuple(
+        Price(name=surcharge(each.id, size * MIB), amount=times * scale * MIB // SURCHARGED_BYTES)
+        for each, size in data.draw(st.lists(places, max_size=4, unique=True))
+        if (times := data.draw(st.integers(0, 8)))
     )
     bound = price_bound(question, witness)
     if best is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from planner.placement import plan
 from planner.placement.outcome import Infeasible, LimitKind, Method, Placed, Undecided
@@ -18,8 +18,16 @@ from specs.decisions.placement.nouns import Objective, Question, Tier
 from tests.planner.placement.questions import MIB, NS, llm, pool, questions, route
 
 
+def an_adapter_wanted_hot_where_its_base_is_not():
+    """Two copies are wanted on devices, and only one device has room for the base; nothing leads to devices."""
+    devices = pool("g", Tier.DEVICE, MIB, 2 * MIB, node="n0", landing=4 * MIB)
+    items = (llm("m0", 2 * MIB), llm("m1", MIB, 3, base="m0", requests_per_hour_per_copy=2))
+    return Question(objective=Objective.START_TIME, pools=(devices,), routes=(), items=items)
+
+
 @settings(deadline=None, max_examples=100)
 @given(question=questions())
+@example(an_adapter_wanted_hot_where_its_base_is_not())
 def test_the_way_for_large_questions_is_right_on_small_ones(question):
     best = optimum(question, 10**6)
     with pytest.MonkeyPatch.context() as patch:
@@ -98,6 +106,11 @@ def test_items_that_cannot_start_are_named():
         (LimitKind.LANDING, "m0"): None,
         (LimitKind.LANDING, "m1"): None,
     }
+
+
+def test_only_those_without_any_state_are_named(monkeypatch):
+    monkeypatch.setattr(plan, "small_enough", lambda _: False)
+    assert conflicts(an_adapter_wanted_hot_where_its_base_is_not()) == {(LimitKind.LANDING, "m1"): None}
 
 
 def test_two_processes_give_the_same_answer():

@@ -1,13 +1,18 @@
 """The checker of placements: one good answer, and for each fault an answer that has exactly that one."""
 
+from itertools import product
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specs.decisions.placement.bounds import price_bound, proves_infeasible
 from specs.decisions.placement.checks import answer_of, faults, value
 from specs.decisions.placement.exhaustion import TooManyStates, optimum
 from specs.decisions.placement.holding import Layout
 from specs.decisions.placement.nouns import MOVED, Copy, Eviction, Objective, Question, Tier
+from specs.decisions.placement.prices import dearest
 from specs.errors import InvalidProblem
 from specs.witness import Price
 from tests.planner.placement.questions import NS, llm, pool, route
@@ -188,6 +193,41 @@ def test_prices_show_that_room_is_lacking():
     assert proves_infeasible(question, (Price(name="g0", amount=1),))
     assert not proves_infeasible(question, ())
     assert not proves_infeasible(a_question(), (Price(name="g0", amount=1), Price(name="h0", amount=1)))
+
+
+def test_surcharges_show_that_large_parts_do_not_fit_though_their_bytes_would():
+    """Three items of 6 bytes must be on a node, whose two devices have 9 bytes each: one fits in each."""
+    items = tuple(llm(f"m{index}", 6, copies_min=1) for index in range(3))
+    question = a_question(pools=(pool("g0", Tier.DEVICE, 9, 9, node="n0"),), routes=(), items=items)
+    assert optimum(question) is None
+    assert not proves_infeasible(question, (Price(name="g0", amount=1),))
+    assert proves_infeasible(question, (Price(name="g0@5", amount=1),))
+    assert not proves_infeasible(question, (Price(name="g0@4", amount=1),))  # two parts of 4 fit
+    assert not proves_infeasible(question, (Price(name="g0@7", amount=1),))  # nobody pays
+
+
+@given(st.integers(1, 12), st.dictionaries(st.integers(1, 12), st.integers(0, 9), max_size=4))
+def test_the_dearest_content_of_a_memory_is_that_of_all_contents(capacity, surcharges):
+    ascending = tuple(sorted(surcharges.items()))
+    contents = product(*(range(capacity // size + 1) for size, _ in ascending))
+    fit = [c for c in contents if sum(n * size for n, (size, _) in zip(c, ascending, strict=True)) <= capacity]
+    paid = max(sum(n * amount for n, (_, amount) in zip(c, ascending, strict=True)) for c in fit)
+    assert dearest(capacity, ascending) == paid
+
+
+@pytest.mark.parametrize("name", ["g0@0", "g0@04", "g0@", "nowhere@4", "g0@x"])
+def test_what_is_no_surcharge_is_refused(name):
+    with pytest.raises(ValueError, match="one price"):
+        price_bound(a_question(), (Price(name=name, amount=1),))
+
+
+def test_surcharges_that_would_take_long_to_count_are_refused():
+    many = tuple(Price(name=f"g0@{size}", amount=1) for size in range(1, 18))
+    with pytest.raises(ValueError, match="at most 16"):
+        price_bound(a_question(), many)
+    large = a_question(pools=(*a_question().pools[:4], pool("store", Tier.REMOTE, 4097)))
+    with pytest.raises(ValueError, match="too few to count"):
+        price_bound(large, (Price(name="store@1", amount=1),))
 
 
 def test_a_space_that_is_too_large_is_refused():
