@@ -5,6 +5,7 @@ Exact among the schedules that start hops at ticks, each at its route's full wid
 `planner.packing.network` lists; that no schedule at all is better is for a bound to say.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -46,8 +47,8 @@ def exact(net: Network, pieces: Sequence[Piece], horizon_ns: int, objective: Obj
     None when the model would be too large, when no such schedule exists, or when limits ended the search before the
     first one.
     """
-    jobs = list(_jobs(net, pieces))
-    if not jobs:
+    jobs = list(itertools.islice(_jobs(net, pieces), _STARTS_MAX + 1))
+    if not 0 < len(jobs) <= _STARTS_MAX:
         return None
     tick_ns = math.gcd(*(job.takes_ns for job in jobs), *(job.busy_ns for job in jobs))
     ticks = horizon_ns // tick_ns

@@ -10,9 +10,11 @@ import numpy as np
 
 from planner.packing.cuts import worst_cut
 from planner.packing.exact import exact
+from planner.packing.floor import Stopped
 from planner.packing.ground import Ground
 from planner.packing.growing import grown
-from planner.packing.laying import RULES, Rule, Stopped, jobs_of, lay
+from planner.packing.justifying import justified
+from planner.packing.laying import RULES, Rule, jobs_of, lay
 from planner.packing.network import Network, network
 from planner.packing.pipelines import is_multicast, pipelined
 from planner.packing.rounding import Planted, planted
@@ -41,7 +43,8 @@ _PIECES_TO_JUDGE = 16
 # Hops of one schedule from which on only the rule that did best, and the last, are tried again.
 _HOPS_TO_NARROW = 4_000
 _HOPELESS = 1.5
-_PIECES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_JUSTIFIED = ", justified"
+_PIECES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _PRICE_WEIGHTS = (0.0, 1.0)
 # Prices of witnesses are whole numbers up to this.
 _PRICE_MAX = 10**6
@@ -115,14 +118,15 @@ def move(movement: Movement, search: Search, objective: Objective = Objective.AL
     for pieces in _pieces(movement, steady):
         # Every family shows what it can do with few pieces; then those that may still win go on with more.
         for climb in sorted(climbs, key=lambda climb: climb.previous):
-            if best is not None and (search.over() or best.value <= bound.bound or climb.ended(best.value)):
+            close = best is not None and best.value <= bound.bound * (_GAIN if pieces > 1 else 1)
+            if best is not None and (search.over() or close or climb.ended(best.value)):
                 continue
             found = climb.next(pieces, search, whole=best is None)
             if found is not None and (best is None or found.value < best.value):
                 best = found
                 search.tell(Progress(decision="transfers", value=best.value, bound=bound.bound))
     assert best is not None
-    best = _refined(net, best, search)
+    best = _refined(net, _justified(movement, best, search), search)
     wrong = list(faults(movement, best.delivery))
     assert not wrong, f"a schedule with faults: {wrong[:3]}"
     return best
@@ -191,6 +195,23 @@ def _delivery_of(movement: Movement, ground: Ground, acted: Acted) -> Delivery:
         )
     pieces = tuple(Piece(item=index, bytes=item.bytes) for index, item in enumerate(movement.items))
     return Delivery(pieces=pieces, routes=tuple(number), hops=tuple(hops))
+
+
+def _justified(movement: Movement, best: Moved, search: Search) -> Moved:
+    """Push the schedule against its end and its start while it becomes shorter and could still gain."""
+    while best.objective is Objective.ALL and best.value > best.bound.bound * _GAIN and not search.over():
+        try:
+            delivery = justified(movement, best.delivery, search.over)
+        except Stopped:
+            break
+        search.spend(20 * len(delivery.hops))
+        reached = value(movement, delivery, Objective.ALL)
+        if reached >= best.value:
+            break
+        made_by = best.made_by.removesuffix(_JUSTIFIED) + _JUSTIFIED
+        best = attrs.evolve(best, delivery=delivery, value=reached, made_by=made_by)
+        search.tell(Progress(decision="transfers", value=reached, bound=best.bound.bound))
+    return best
 
 
 def _refined(net: Network, best: Moved, search: Search) -> Moved:

@@ -1,8 +1,9 @@
 """The grouped binomial pipelines of `planner.multicast` on a movement: optimal where ports are equal and links wide."""
 
 from planner.multicast import multicast_ticks
+from planner.packing.floor import Job
 from planner.packing.ground import Racks
-from planner.packing.laying import Job, lay
+from planner.packing.laying import lay
 from planner.packing.network import Network, way_of
 from planner.packing.rounding import Planted
 from planner.routes import Routes
