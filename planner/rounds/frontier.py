@@ -15,9 +15,9 @@ from planner.rounds.relaxation import relaxed
 from planner.rounds.schedule import Outcome, Scheduled, schedule
 from planner.rounds.symmetry import free_group
 from planner.search import Search
-from specs.decisions.rounds.answer import value
+from specs.decisions.rounds.answer import Answer, value
 from specs.decisions.rounds.bounds import Unreachable, steps_bound, toll
-from specs.decisions.rounds.certificate import Method
+from specs.decisions.rounds.certificate import Certificate, Method
 from specs.decisions.rounds.question import Chunks, Fabric, Question
 from specs.witness import Witness
 
@@ -30,6 +30,21 @@ class Floor:
     rounds_per_copy: Fraction
     method: Method
     witness: Witness  # a cut or a price list, for the question with one copy
+
+    def rounds(self, copies: int) -> int:
+        """Rounds that so many copies need at least."""
+        return max(self.steps, ceil(copies * self.rounds_per_copy))
+
+    @property
+    def prices(self) -> tuple[Witness, ...]:
+        """The price list, if that is what proves the floor."""
+        return (self.witness,) if self.method is Method.DUAL else ()
+
+    def proof(self, rounds: int) -> Certificate:
+        """Claim what `rounds` says for any number of copies."""
+        if rounds == self.steps:
+            return Certificate(rounds=rounds, method=Method.CLOSED_FORM)
+        return Certificate(rounds=rounds, method=self.method, witnesses=(self.witness,))
 
 
 @attrs.frozen(kw_only=True)
@@ -101,14 +116,52 @@ def _floor(question: Question, search: Search) -> Floor:
 
 def _points(fabric: Fabric, one_copy: tuple[Chunks, ...], floor: Floor, search: Search, copies_max: int) -> list[Point]:
     points: list[Point] = []
-    known = (floor.witness,) if floor.method is Method.DUAL else ()
-    for copies in range(1, copies_max + 1):
-        chunks = tuple(attrs.evolve(each, count=each.count * copies) for each in one_copy)
-        # One round for each send that there can be is always enough.
-        enough = floor.steps + sum(each.count * len(each.targets) for each in chunks)
-        least = max(floor.steps, ceil(copies * floor.rounds_per_copy))
-        question = Question(fabric=fabric, chunks=chunks, steps=floor.steps, rounds=max(least, enough))
-        points.append(Point(copies=copies, steps=floor.steps, outcome=schedule(question, search, known)))
+    while len(points) < copies_max:
+        points += _together(fabric, one_copy, floor, search, range(len(points) + 1, copies_max + 1))
         if points[-1].rounds_per_copy == floor.rounds_per_copy or search.over():
             break
     return points
+
+
+def _together(fabric: Fabric, one_copy: tuple[Chunks, ...], floor: Floor, search: Search, copies: range) -> list[Point]:
+    """Find the point of the fewest copies; with it those of all copies for which the floor allows as few rounds.
+
+    A schedule of more copies is one of fewer: those left out are not sent.  So one is sought of the most such copies;
+    if there is none, the fewest are asked about alone.
+    """
+    least = floor.rounds(copies[0])
+    alike = [many for many in copies if floor.rounds(many) == least]
+    if len(alike) > 1:
+        found = schedule(_question(fabric, one_copy, alike[-1], floor.steps, least), search, floor.prices)
+        if isinstance(found, Scheduled):
+            proof = floor.proof(least)
+            return [
+                Point(
+                    copies=many,
+                    steps=floor.steps,
+                    outcome=Scheduled(answer=_of_fewer(found.answer, one_copy, alike[-1], many), proof=proof),
+                )
+                for many in alike
+            ]
+    question = _question(fabric, one_copy, copies[0], floor.steps, least)
+    # One round for each send that there can be is always enough.
+    enough = floor.steps + sum(each.count * len(each.targets) for each in question.chunks)
+    outcome = schedule(attrs.evolve(question, rounds=max(least, enough)), search, floor.prices)
+    return [Point(copies=copies[0], steps=floor.steps, outcome=outcome)]
+
+
+def _question(fabric: Fabric, one_copy: tuple[Chunks, ...], copies: int, steps: int, rounds: int) -> Question:
+    chunks = tuple(attrs.evolve(each, count=each.count * copies) for each in one_copy)
+    return Question(fabric=fabric, chunks=chunks, steps=steps, rounds=rounds)
+
+
+def _of_fewer(answer: Answer, one_copy: tuple[Chunks, ...], copies: int, fewer: int) -> Answer:
+    """Leave the last copies of each kind out, and number the others afresh."""
+    renumbered: dict[int, int] = {}
+    first = 0
+    for each in one_copy:
+        for chunk in range(each.count * fewer):
+            renumbered[first + chunk] = len(renumbered)
+        first += each.count * copies
+    sends = (attrs.evolve(send, chunk=renumbered[send.chunk]) for send in answer.sends if send.chunk in renumbered)
+    return attrs.evolve(answer, sends=tuple(sorted(sends)))

@@ -3,14 +3,15 @@
 from fractions import Fraction
 
 import attrs
+import pytest
 
 from planner.rounds.frontier import frontier
-from planner.rounds.schedule import Scheduled
+from planner.rounds.schedule import Scheduled, schedule
 from planner.search import Search
-from specs.decisions.rounds.answer import value
+from specs.decisions.rounds.answer import faults, value
 from specs.decisions.rounds.bounds import Unreachable, cut_rounds_per_copy, toll
-from specs.decisions.rounds.certificate import Method
-from specs.decisions.rounds.collectives import allgather, alltoall, broadcast
+from specs.decisions.rounds.certificate import Method, certificate_faults
+from specs.decisions.rounds.collectives import allgather, alltoall, broadcast, gather
 from specs.decisions.rounds.question import Fabric, Question
 from tests.planner.rounds.fabrics import DGX1, ring
 
@@ -30,6 +31,19 @@ def test_allgather_on_a_dgx1():
             assert toll(question, floor.witness).rounds_per_copy == floor.rounds_per_copy
     assert all(isinstance(point.outcome, Scheduled) and point.outcome.gap == 0 for point in found.points)
     assert [(each.copies, each.steps, value(each.outcome.answer)) for each in found.best] == [(2, 2, 3), (6, 3, 7)]
+
+
+@pytest.mark.parametrize("chunks", [allgather(5, 1), broadcast(5, 1, 0), alltoall(5, 1), gather(5, 1, 2)])
+def test_points_found_together_are_those_found_alone(chunks):
+    found = frontier(ring(5), chunks, Search(), steps_max=4, copies_max=5)
+    for point in found.points:
+        many = tuple(attrs.evolve(each, count=point.copies) for each in chunks)
+        question = Question(fabric=ring(5), chunks=many, steps=point.steps, rounds=100)
+        assert not list(faults(question, point.outcome.answer))
+        assert not list(certificate_faults(question, point.outcome.proof))
+        alone = schedule(question, Search())
+        assert value(alone.answer) == value(point.outcome.answer)
+        assert alone.proof.rounds == point.outcome.proof.rounds
 
 
 def test_alltoall_on_a_dgx1_needs_two_steps_only():
