@@ -1,7 +1,8 @@
 """Small questions about pipelines, and the slow, plain way to answer them."""
 
+from collections import Counter
 from collections.abc import Iterator
-from itertools import combinations, pairwise, product
+from itertools import combinations, product
 
 import attrs
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from specs.decisions.layout.question import Group, Hop, Limits, Pace, Prompt, Qu
 from specs.decisions.layout.values import Objective
 
 BATCHES = (1, 4)
+COUNTS = ((1,), (2,), (3,), (4,), (1, 1), (2, 1), (1, 3), (2, 2), (1, 1, 1), (2, 1, 1), (1, 1, 1, 1))  # per group
 
 
 def question(**changes) -> Question:
@@ -51,19 +53,16 @@ def limited(asked: Question, **limits) -> Question:
 
 
 @st.composite
-def questions(draw, units_max: int = 4, devices_max: int = 4) -> Question:
+def questions(draw, units_min: int = 1, units_max: int = 4) -> Question:
     """Any small question: measured runs or tracks, prompts or none, missing paces and hops."""
-    units = draw(st.integers(1, units_max))
-    kinds = draw(st.integers(1, 2))
-    devices = [draw(st.integers(1, devices_max - 1))]
-    if kinds == 2:
-        devices.append(draw(st.integers(1, max(1, devices_max - devices[0]))))
+    units = draw(st.integers(units_min, units_max))
+    devices = draw(st.sampled_from(COUNTS))
     groups = tuple(
         Group(
             name=f"g{i}",
             devices=count,
             per_node=draw(st.sampled_from((1, 2, 4))),
-            memory_bytes=draw(st.integers(20, 120)),
+            memory_bytes=draw(st.integers(20, 60 * units)),
             cost_per_hour=draw(st.integers(0, 9)),
         )
         for i, count in enumerate(devices)
@@ -88,12 +87,12 @@ def questions(draw, units_max: int = 4, devices_max: int = 4) -> Question:
         chosen = tuple(_pace(draw, shape.name, 8, units) for shape in shapes)
         prompt = Prompt(chunks=draw(st.integers(1, 3)), paces=chosen)
     limits = Limits(
-        tpot_ns=draw(st.sampled_from((60, 150, 1_000))),
-        ttft_ns=draw(st.sampled_from((None, 200, 600))) if prompt else None,
+        tpot_ns=draw(st.sampled_from((60, 300, 2_000))),
+        ttft_ns=draw(st.sampled_from((None, 400, 1_200))) if prompt else None,
         depth=draw(st.integers(1, 4)),
-        in_flight=draw(st.integers(1, 2)),
-        slots=draw(st.sampled_from((None, 4))),
-        demand_millitokens_per_second=draw(st.sampled_from((0, 10_000_000_000, 40_000_000_000))),
+        in_flight=draw(st.integers(1, 3)),
+        slots=draw(st.sampled_from((None, 4, 8))),
+        demand_millitokens_per_second=draw(st.sampled_from((0, 10**9, 10**10, 4 * 10**10))),
     )
     return Question(
         weight_bytes=tuple(draw(st.integers(1, 40)) for _ in range(units)),
@@ -118,71 +117,120 @@ def _pace(draw, shape: str, batch: int, units: int) -> Pace:
     return Pace(shape=shape, batch=batch, run_ns=runs, workspace_bytes=draw(st.integers(0, 9)))
 
 
+@attrs.frozen
+class Outcome:
+    """What one pipeline gives, with the shapes of its stages."""
+
+    rate: int
+    tpot: int
+    ttft: int
+    replica: Replica
+
+    def beats(self, other: "Outcome") -> bool:
+        return self.rate >= other.rate and self.tpot <= other.tpot and self.ttft <= other.ttft
+
+
 def brute_force(asked: Question, objective: Objective) -> int | None:
-    """Try every set of pipelines over named devices, judged by the checker alone."""
-    unlimited = limited(asked, demand_millitokens_per_second=0)
-    alone: dict[frozenset, list[Replica]] = {}
+    return optima(asked)[objective]
+
+
+def optima(asked: Question) -> dict[Objective, int | None]:
+    """The best value for every objective, by trying every set of pipelines; None where no answer keeps the limits.
+
+    The checker judges every pipeline, alone on the first devices that it can be seated on, and every best answer.  Of
+    pipelines with equal stages only one is kept where it is as good as the others in rate, TPOT and TTFT at once.
+    """
+    wanted = [each for each in Objective if each is not Objective.TTFT or asked.prompt is not None]
+    alone: dict[tuple[str, ...], list[Outcome]] = {}
     for replica in _replicas(asked):
-        if not any(faults(unlimited, Answer(replicas=(replica,)))):
-            used = frozenset(
-                (asked.shape[stage.shape].group, device) for stage in replica.stages for device in stage.devices
-            )
-            alone.setdefault(used, []).append(replica)
-    best = None
-    for chosen in _disjoint(sorted(alone, key=sorted)):
-        for replicas in product(*(_undominated(asked, alone[used]) for used in chosen)):
-            weighed = tuple(
-                attrs.evolve(replica, weight=max(1, values.rate_millitokens_per_second(asked, replica)))
-                for replica in replicas
-            )
-            answer = Answer(replicas=weighed)
-            if any(faults(asked, answer)):
+        _keep(asked, alone.setdefault(tuple(sorted(stage.shape for stage in replica.stages)), []), replica)
+    best: dict[Objective, tuple[int, Answer] | None] = dict.fromkeys(wanted)
+    for chosen in _together(asked, [shapes for shapes in sorted(alone) if alone[shapes]]):
+        for outcomes in product(*(alone[shapes] for shapes in chosen)):
+            if sum(each.rate for each in outcomes) < asked.limits.demand_millitokens_per_second:
                 continue
-            reached = values.value(asked, answer, objective)
-            better = best is None or (reached > best if objective is Objective.GOODPUT else reached < best)
-            best = reached if better else best
-    return best
+            answer = _seated(asked, [attrs.evolve(each.replica, weight=each.rate) for each in outcomes])
+            assert answer is not None
+            for objective in wanted:
+                reached, known = values.value(asked, answer, objective), best[objective]
+                larger = objective is Objective.GOODPUT
+                if known is None or (reached > known[0] if larger else reached < known[0]):
+                    best[objective] = reached, answer
+    for known in best.values():
+        assert known is None or not list(faults(asked, known[1]))
+    return {objective: None if known is None else known[0] for objective, known in best.items()}
 
 
-def _undominated(asked: Question, replicas: list[Replica]) -> list[Replica]:
-    """One pipeline for each different (rate, TPOT, TTFT) that no other of the same devices beats in all."""
-    marks = {}
-    for replica in replicas:
-        ttft = values.ttft_ns(asked, replica) if asked.prompt else 0
-        mark = (-values.rate_millitokens_per_second(asked, replica), values.tpot_ns(asked, replica), ttft)
-        marks.setdefault(mark, replica)
-    return [
-        r for m, r in marks.items() if not any(o != m and all(a <= b for a, b in zip(o, m, strict=True)) for o in marks)
-    ]
-
-
-def _disjoint(sets: list[frozenset]) -> Iterator[tuple[frozenset, ...]]:
-    def extend(index: int, chosen: tuple[frozenset, ...], used: frozenset) -> Iterator[tuple[frozenset, ...]]:
-        if chosen:
-            yield chosen
-        for later in range(index, len(sets)):
-            if not sets[later] & used:
-                yield from extend(later + 1, (*chosen, sets[later]), used | sets[later])
-
-    yield from extend(0, (), frozenset())
+def _keep(asked: Question, kept: list[Outcome], replica: Replica) -> None:
+    answer = _seated(asked, [replica])
+    if answer is None or any(faults(limited(asked, demand_millitokens_per_second=0), answer)):
+        return
+    rate, tpot = values.rate_millitokens_per_second(asked, replica), values.tpot_ns(asked, replica)
+    new = Outcome(rate, tpot, values.ttft_ns(asked, replica) if asked.prompt else 0, replica)
+    if not any(old.beats(new) for old in kept):
+        kept[:] = [old for old in kept if not new.beats(old)] + [new]
 
 
 def _replicas(asked: Question) -> Iterator[Replica]:
-    """Every row of stages over named devices with every batch and number in flight."""
-    for count in range(1, min(asked.units, asked.limits.depth) + 1):
-        for cuts in combinations(range(1, asked.units), count - 1):
-            borders = (0, *cuts, asked.units)
-            for stages in product(*(_stages(asked, a, b) for a, b in pairwise(borders))):
-                used = [(asked.shape[s.shape].group, d) for s in stages for d in s.devices]
-                if len(set(used)) == len(used):
-                    for batch, flying in product(asked.batches, range(1, asked.limits.in_flight + 1)):
-                        yield Replica(stages=stages, batch=batch, in_flight=flying, weight=1)
+    """Every row of shapes that the devices allow, with every borders, batch and number in flight; devices unnamed."""
+    for count in range(1, min(asked.units, asked.limits.depth, sum(group.devices for group in asked.groups)) + 1):
+        for shapes in product(asked.shapes, repeat=count):
+            used = Counter({group.name: 0 for group in asked.groups})
+            for shape in shapes:
+                used[shape.group] += shape.devices
+            if any(used[group.name] > group.devices for group in asked.groups):
+                continue
+            for cuts in combinations(range(1, asked.units), count - 1):
+                borders = zip(shapes, (0, *cuts), (*cuts, asked.units), strict=True)
+                stages = tuple(
+                    Stage(shape=s.name, devices=tuple(range(s.devices)), first_unit=a, end_unit=b)
+                    for s, a, b in borders
+                )
+                for batch, flying in product(asked.batches, range(1, asked.limits.in_flight + 1)):
+                    yield Replica(stages=stages, batch=batch, in_flight=flying, weight=1)
 
 
-def _stages(asked: Question, first: int, end: int) -> list[Stage]:
-    return [
-        Stage(shape=shape.name, devices=devices, first_unit=first, end_unit=end)
-        for shape in asked.shapes
-        for devices in combinations(range(asked.group[shape.group].devices), shape.devices)
-        if len({device // asked.group[shape.group].per_node for device in devices}) == 1
-    ]
+def _together(asked: Question, rows: list[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """Every way to choose rows of shapes, again and again, for which there are devices."""
+
+    def extend(index: int, chosen: tuple[tuple[str, ...], ...]) -> Iterator[tuple[tuple[str, ...], ...]]:
+        for later in range(index, len(rows)):
+            more = (*chosen, rows[later])
+            if _seats(asked, [shape for row in more for shape in row]) is not None:
+                yield more
+                yield from extend(later, more)
+
+    yield from extend(0, ())
+
+
+def _seated(asked: Question, replicas: list[Replica]) -> Answer | None:
+    seats = _seats(asked, [stage.shape for replica in replicas for stage in replica.stages])
+    if seats is None:
+        return None
+    each = iter(seats)
+    return Answer(
+        replicas=tuple(
+            attrs.evolve(r, stages=tuple(attrs.evolve(stage, devices=next(each)) for stage in r.stages))
+            for r in replicas
+        )
+    )
+
+
+def _seats(asked: Question, shapes: list[str]) -> list[tuple[int, ...]] | None:
+    """Devices for stages of these shapes, each stage on one node, by trying every node for each; None: no room."""
+
+    def seat(index: int, free: frozenset[tuple[str, int]]) -> list[tuple[int, ...]] | None:
+        if index == len(shapes):
+            return []
+        shape = asked.shape[shapes[index]]
+        group = asked.group[shape.group]
+        for node in range(-(-group.devices // group.per_node)):
+            mine = range(node * group.per_node, min((node + 1) * group.per_node, group.devices))
+            has = [device for device in mine if (group.name, device) in free][: shape.devices]
+            if len(has) == shape.devices:
+                later = seat(index + 1, free - {(group.name, device) for device in has})
+                if later is not None:
+                    return [tuple(has), *later]
+        return None
+
+    return seat(0, frozenset((group.name, device) for group in asked.groups for device in range(group.devices)))

@@ -1,20 +1,26 @@
 """Bounds on what pipelines can achieve, by prices of devices.
 
-PRICES. Let every device of group g have a price p_g >= 0, let the price of a pipeline be the sum over its devices,
+PRICES.  Let every device of group g have a price p_g >= 0, let the price of a pipeline be the sum over its devices,
 and let no pipeline that keeps the question's limits give more than R millitokens/s per unit of price. Then all
 pipelines of an answer together give at most R x (price of the devices that they use) <= R x sum over g of devices_g
 p_g: no device is used twice. The best prices are the dual of the choice of pipelines as a linear program.
 
-`steepest` finds an R.  A pipeline of batch b with m batches in flight and a time per output token T gives less than
-b m / T, has no stage or hop longer than T / m, no more than T of stages and hops together, and the KV of b m requests.
-Let D be the least of price + u x time over rows that keep this for some T' >= T and some m' <= m (more time and fewer
-in flight allow more rows), u >= 0 (Lagrange).  Then the pipeline's price is at least D - u T, and it is no steeper
-than R wherever
+STEEPEST.  `steepest` finds an R.  Take batches of b, from m1 to m2 of them in flight, and a time T0.  A pipeline with m
+of them in flight and a time per output token of T <= T0 (at least 1 ns)
 
-    b m <= R T (D - u T),
+  - gives at most b m2 / T;
+  - has no stage or hop longer than T / m <= T0 / m1, and room for the KV of b m1 requests: it is a row for `cheapest`;
+  - takes no more than T for its stages, hops and round together.
 
-which holds on an interval of T, for the right side is concave: one computation of rows excludes all of it.  Depth and
-packing of shapes into nodes are left out: without them rows are cheaper.
+Let D be the least of price + u x time over such rows, for some u >= 0 (`_Line`; time with the round). Then the
+pipeline's price is at least D - u T (Lagrange), and it gives no more than R per unit of price wherever
+
+    b m2 <= R T (D - u T).
+
+The right side is concave in T, so this holds on an interval of T: where it holds at T0, one computation of rows
+excludes all of [T1, T0], with T1 the smaller root, and the same is asked at T1 - 1, until no row is in time.  Where it
+does not hold, fewer m are taken together; for one m alone, R is raised until it does.  Any u and any first guess of R
+are right; good ones save work.  Nothing is left out but what makes rows cheaper: see `rows`.
 """
 
 from math import isqrt
@@ -29,7 +35,7 @@ from specs.witness import Witness
 
 STEEP = 1 << 30  # rates per price are given in this fraction
 NARROW = 1024  # a pipeline's time per token is told from another's when they differ by one part in so many
-_TRIES = 4  # prices of time that are tried for one limit
+_TRIES = 8  # prices of time that are tried for one limit
 _OBJECTIVE = "objective"
 _AT_LEAST = "steep"
 _LATENCY = "latency_ns"
@@ -73,74 +79,62 @@ class _Pricing:
         """Exclude steeper pipelines of each batch; large ones first, they are steep as a rule."""
         limits = self.question.limits
         for batch in reversed(self.question.batches):
-            rows = Rows(question=self.question, batch=batch)
-            # More in flight leave less room for units, so they are never quicker.
-            quickest = rows.cheapest(rows.columns(1), limits.tpot_ns, {}, time_price=1)
             most = limits.in_flight if limits.slots is None else min(limits.in_flight, limits.slots // batch)
-            if quickest is not None and most:
-                fast = max(1, quickest.dual + self.question.round_ns)
-                self._exclude(rows, (1, most), limits.tpot_ns, fast, 0)
+            if most:
+                rows = Rows(question=self.question, batch=batch)
+                self._exclude(_Met(rows=rows, prices=self.prices), (1, most), limits.tpot_ns)
 
-    def _exclude(self, rows: Rows, flying: tuple[int, int], slow: int, fast: int, time_price: int) -> int:
-        """Go down from time `slow` to `fast` for all numbers in flight from one to another; return the price of time.
+    def _exclude(self, met: "_Met", flying: tuple[int, int], slow: int) -> None:
+        """Go down from time `slow` for all numbers in flight from one to another, until no row is in time.
 
         Where the numbers cannot be excluded together they are halved; where one alone cannot be, its steepness is
         accepted, together with that of times that are less by one part in NARROW.
         """
         least, most = flying
-        columns = rows.columns(least)
-        rate = rows.batch * most * MILLI * NANOS_PER_SECOND * STEEP
-        while slow >= fast:
-            row = rows.cheapest(columns, slow // least, self.prices, time_price)
-            if row is None:
-                return time_price
-            self.found.append(_found(rows, row, least, slow))
-            line = _Line(dual=row.dual + time_price * self.question.round_ns, time_price=time_price)
-            if self.steep and line.least(slow) * self.steep >= rate * FINE:
-                slow = line.down_to(ceil_div(rate * FINE, self.steep), slow) - 1
-                late = rows.time_ns(row) > slow - self.question.round_ns
-                time_price = self._guess(time_price, late, line.dual // FINE, slow)
+        columns = met.rows.columns(least)
+        rate = met.rows.batch * most * MILLI * NANOS_PER_SECOND * STEEP * FINE
+        while slow > 0:
+            hope = met.line(least, slow)
+            # A line that rows met so far show to be too low is not looked for where numbers can be halved.
+            hopeless = least < most and hope is not None and hope.least(slow) * self.steep < rate
+            line = hope if hopeless else self._highest(met, columns, (least, slow), ceil_div(rate, max(1, self.steep)))
+            if line is None:
+                return
+            if line.least(slow) * self.steep < rate:
+                if least < most:
+                    middle = (least + most) // 2
+                    self._exclude(met, (middle + 1, most), slow)
+                    self._exclude(met, (least, middle), slow)
+                    return
+                if line.least(slow) <= 0:
+                    raise UnpricedPipeline("a pipeline of devices without a price keeps the limits")
+                self.steep = ceil_div(rate, min(line.least(slow), line.least(max(1, slow - slow // NARROW))))
+            slow = line.down_to(ceil_div(rate, self.steep), slow) - 1
+
+    def _highest(self, met: "_Met", columns: list[Column], at: tuple[int, int], enough: int) -> "_Line | None":
+        """Find the line that is highest for so many in flight at a time, or enough; None when no row is in time.
+
+        Each price of time that is tried is a valid bound, and the slope of the rows met so far is a good one to try.
+        """
+        in_flight, slow = at
+        best: _Line | None = None
+        for _ in range(_TRIES):
+            hope = met.line(in_flight, slow)
+            if hope is None:
+                row = met.rows.cheapest(columns, slow // in_flight, {}, 1)
+                if row is None or row.dual > met.allowed_ns(slow):
+                    return None
+                self.found.append(met.add(row, in_flight, slow, row.dual))
                 continue
-            tight = _Tight(rows=rows, columns=columns, prices=self.prices, slow_ns=slow, in_flight=least)
-            best = tight.line(row, line)
-            if best is None:
-                return time_price
-            if least < most:
-                time_price = best.time_price
-                if self.steep and best.least(slow) * self.steep >= rate * FINE:
-                    slow = best.down_to(ceil_div(rate * FINE, self.steep), slow) - 1
-                    continue
-                middle = (least + most) // 2
-                time_price = self._exclude(rows, (middle + 1, most), slow, fast, time_price)
-                return self._exclude(rows, (least, middle), slow, fast, time_price)
-            self.found += [_found(rows, met, least, slow) for met in tight.met]
-            line, time_price = best, best.time_price
-            if line.least(slow) <= 0:
-                raise UnpricedPipeline("a pipeline of devices without a price keeps the limits")
-            accepted = max(fast, slow - slow // NARROW)
-            shown = min(line.least(slow), line.least(accepted))
-            self.steep = max(self.steep, ceil_div(rate * FINE, shown))
-            slow = line.down_to(ceil_div(rate * FINE, self.steep), slow) - 1
-        return time_price
-
-    @staticmethod
-    def _guess(time_price: int, late: bool, price: int, slow: int) -> int:
-        """Move the price of time towards the one at which rows are just in time."""
-        if late:
-            return time_price * 5 // 4 + max(1, FINE * price // (16 * max(0, slow) + 1))
-        return time_price * 7 // 8
-
-
-def _found(rows: Rows, row: Row, in_flight: int, tpot_ns: int) -> Found:
-    """Say what a row is for."""
-    return Found(
-        row=row,
-        batch=rows.batch,
-        in_flight=in_flight,
-        time_ns=rows.time_ns(row),
-        allowed_ns=Nanos(tpot_ns - rows.question.round_ns),
-        tpot_ns=Nanos(tpot_ns),
-    )
+            if best is not None and (best.least(slow) >= enough or hope.least(slow) <= best.least(slow)):
+                break
+            row = met.rows.cheapest(columns, slow // in_flight, self.prices, hope.time_price)
+            assert row is not None  # one is known to be in time
+            line = _Line(dual=row.dual + hope.time_price * self.question.round_ns, time_price=hope.time_price)
+            best = line if best is None else max(line, best, key=lambda one: one.least(slow))
+            spent = row.dual - FINE * met.rows.price(row, self.prices)
+            self.found.append(met.add(row, in_flight, slow, spent // hope.time_price if hope.time_price else None))
+        return best
 
 
 @attrs.frozen(kw_only=True)
@@ -168,61 +162,84 @@ class _Line:
         return low
 
 
+@attrs.frozen(kw_only=True)
+class _Point:
+    """What a row costs and takes, and for whom it is a row."""
+
+    cost: int  # FINE x price
+    time_ns: int  # of stages and hops, as far as bounds can tell
+    longest_ns: int  # of these
+    in_flight: int  # fits into memory with so many
+
+    def serves(self, other: "_Point") -> bool:
+        """Whether it is as good as another wherever that one is a row."""
+        return (
+            self.cost <= other.cost
+            and self.time_ns <= other.time_ns
+            and self.longest_ns <= other.longest_ns
+            and self.in_flight >= other.in_flight
+        )
+
+
 @attrs.define(kw_only=True)
-class _Tight:
-    """The cheapest row in time, from below, by prices of time."""
+class _Met:
+    """Rows of one batch met so far.  They prove nothing; they say which price of time to try next."""
 
     rows: Rows
-    columns: list[Column]
     prices: dict[str, int]
-    slow_ns: int
-    in_flight: int
-    met: list[Row] = attrs.field(factory=list, init=False)
+    points: list[_Point] = attrs.field(factory=list, init=False)
 
-    @property
-    def allowed_ns(self) -> int:
+    def allowed_ns(self, slow: int) -> int:
         """Time for stages and hops."""
-        return self.slow_ns - self.rows.question.round_ns
+        return slow - self.rows.question.round_ns
 
-    def line(self, row: Row, known: _Line) -> _Line | None:
-        """Find the line that is highest at `slow_ns`; None when no row is in time.
+    def add(self, row: Row, in_flight: int, slow: int, time_ns: int | None) -> Found:
+        """Keep a row, with the time that its bound counts, where that is known."""
+        times = self.rows.times_ns(row)
+        point = _Point(
+            cost=FINE * self.rows.price(row, self.prices),
+            time_ns=sum(times) if time_ns is None else time_ns,
+            longest_ns=max(times),
+            in_flight=in_flight,
+        )
+        if not any(known.serves(point) for known in self.points):
+            self.points = [known for known in self.points if not point.serves(known)] + [point]
+        return Found(
+            row=row,
+            batch=self.rows.batch,
+            in_flight=in_flight,
+            time_ns=Nanos(sum(times)),
+            allowed_ns=Nanos(self.allowed_ns(slow)),
+            tpot_ns=Nanos(slow),
+        )
 
-        The price of time is the slope between a row that is late and one that is in time (secants of a concave
-        function: each try is a valid bound).
+    def line(self, in_flight: int, slow: int) -> _Line | None:
+        """Find the highest line at `slow` below the rows met: below all rows none is higher.  None: none is in time.
+
+        Its slope is that of the lower hull of cost over time, where the time allowed is: between the cheapest row,
+        which is late, and the quickest, then between those that are cheaper still at that slope.
         """
-        quick = row if self.rows.time_ns(row) <= self.allowed_ns else self._at({}, 1)
-        cheap = row if known.time_price == 0 else self._at(self.prices, 0)
-        assert cheap is not None
-        best = max(known, _Line(dual=cheap.dual, time_price=0), key=lambda line: line.least(self.slow_ns))
-        if quick is None or self.rows.time_ns(quick) > self.allowed_ns:
-            # The least time is a bound where runs have several tracks: rows that look late may yet be in time.
-            return None if quick is None or quick.dual > self.allowed_ns else best
-        self.met += [cheap, quick]
-        for _ in range(_TRIES if self.rows.time_ns(cheap) > self.allowed_ns else 0):
-            dearer = self._price(quick) - self._price(cheap)
-            spread = self.rows.time_ns(cheap) - self.rows.time_ns(quick)
-            if dearer <= 0:
+        allowed = self.allowed_ns(slow)
+        kept = [
+            (point.cost, point.time_ns)
+            for point in self.points
+            if point.in_flight >= in_flight and point.longest_ns * in_flight <= slow
+        ]
+        quick_ns, quick = min(((time_ns, cost) for cost, time_ns in kept), default=(allowed + 1, 0))
+        if quick_ns > allowed:
+            return None
+        cheap, cheap_ns = min(kept)
+        time_price, dual = 0, cheap
+        while cheap_ns > allowed:
+            time_price = (quick - cheap) // (cheap_ns - quick_ns)
+            dual, cost, time_ns = min((cost + time_price * time_ns, cost, time_ns) for cost, time_ns in kept)
+            if dual in (quick + time_price * quick_ns, cheap + time_price * cheap_ns):
                 break
-            slope = max(1, FINE * dearer // spread)
-            between = self._at(self.prices, slope)
-            assert between is not None
-            line = _Line(dual=between.dual + slope * self.rows.question.round_ns, time_price=slope)
-            best = max(best, line, key=lambda line: line.least(self.slow_ns))
-            if between.stages in (cheap.stages, quick.stages):
-                break
-            self.met.append(between)
-            if self.rows.time_ns(between) > self.allowed_ns:
-                cheap = between
+            if time_ns > allowed:
+                cheap, cheap_ns = cost, time_ns
             else:
-                quick = between
-        return best
-
-    def _at(self, prices: dict[str, int], time_price: int) -> Row | None:
-        return self.rows.cheapest(self.columns, self.slow_ns // self.in_flight, prices, time_price)
-
-    def _price(self, row: Row) -> int:
-        shapes = [self.rows.question.shape[shape] for shape, _, _ in row.stages]
-        return sum(self.prices.get(shape.group, 0) * shape.devices for shape in shapes)
+                quick, quick_ns = cost, time_ns
+        return _Line(dual=dual + time_price * self.rows.question.round_ns, time_price=time_price)
 
 
 def prices_of(question: Question, witness: Witness) -> dict[str, int]:
@@ -273,16 +290,18 @@ def latency_bound(question: Question, objective: Objective, witness: Witness) ->
 
     The witness's price `latency_ns` is the claim.  It holds when the same question, with this latency limited to one
     nanosecond less, has a goodput bound below the demand (or no pipeline at all): an answer that is quicker would be an
-    answer to that question.  0 when that is not so.
+    answer to that question.  0 when that is not so, and for a claim of 1: no question has a limit of 0, and pipelines
+    may take no time.
     """
     claim = _amount(witness, _LATENCY)
-    if claim < 2:
-        return claim
+    if claim <= 1:
+        return 0
     limits = question.limits
     if objective is Objective.TPOT:
         limits = attrs.evolve(limits, tpot_ns=Nanos(min(limits.tpot_ns, claim - 1)))
     else:
-        limits = attrs.evolve(limits, ttft_ns=Nanos(min(claim - 1, limits.ttft_ns or claim)))
+        known = claim if limits.ttft_ns is None else limits.ttft_ns
+        limits = attrs.evolve(limits, ttft_ns=Nanos(min(known, claim - 1)))
     tighter = attrs.evolve(question, limits=limits)
     demand = max(1, question.limits.demand_millitokens_per_second)
     return claim if goodput_bound(tighter, witness) < demand else 0

@@ -92,6 +92,8 @@ def _limit_faults(question: Question, replica: Replica) -> Iterator[str]:
     ):
         if allowed is not None and found > allowed:
             yield f"{found} {what}; at most {allowed} are allowed"
+    if values.rate_millitokens_per_second(question, replica) == 0:
+        yield "it gives less than a millitoken per second"
     if limits.ttft_ns is not None and values.ttft_ns(question, replica) > limits.ttft_ns:
         found = values.ttft_ns(question, replica)
         yield f"{found} ns to the first token; at most {limits.ttft_ns} are allowed"

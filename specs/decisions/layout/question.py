@@ -172,6 +172,8 @@ def _contradictions(question: Question) -> "list[str]":
     found = []
     if not question.units or question.units != len(question.kv_bytes_per_token):
         found.append("weights and KV are given for the same units, at least one")
+    if min((*question.weight_bytes, *question.kv_bytes_per_token), default=0) < 0:
+        found.append("weights and KV are 0 or more")
     for what, names in (
         ("group", [group.name for group in question.groups]),
         ("shape", [shape.name for shape in question.shapes]),

@@ -2,19 +2,20 @@
 
 `cheapest` is a shortest path over the borders between units.  What it leaves out makes rows cheaper, never dearer, so
 the price that it finds is at most the price of any pipeline of the question with the same batch, batches in flight and
-time per output token.
+time per output token.  Left out are: how many devices there are, which of them share a node, how many stages a pipeline
+may have, and of a prompt's time all but what any single stage must keep.
 """
 
 from bisect import bisect_left
 from functools import cached_property
 from itertools import pairwise
+from operator import add
 
 import attrs
 
 from specs.decisions.layout.question import Pace, Question, Shape
 from specs.units import Nanos
 
-NEVER = 1 << 100  # dearer than everything
 FINE = 1 << 20  # prices are refined by this factor before times are added to them
 
 
@@ -44,11 +45,11 @@ class Rows:
     batch: int
 
     @cached_property
-    def hops(self) -> list[list[int]]:
-        """Time of a hop per pair of groups; NEVER where there is none."""
+    def hops(self) -> list[list[int | None]]:
+        """Time of a hop per pair of groups; None where there is none."""
         names = [group.name for group in self.question.groups]
         found = [[self.question.hop.get((one, other)) for other in names] for one in names]
-        return [[NEVER if hop is None else hop.ns(self.batch) for hop in line] for line in found]
+        return [[None if hop is None else hop.ns(self.batch) for hop in line] for line in found]
 
     def columns(self, in_flight: int) -> list[Column]:
         """The shapes that have a pace, with what they may hold."""
@@ -63,24 +64,34 @@ class Rows:
             found.append(Column(shape=shape, group=place[shape.group], pace=pace, low=tuple(low)))
         return found
 
-    def time_ns(self, row: Row) -> Nanos:
-        """Time of a row's stages and hops."""
-        own = sum(self.question.pace[shape, self.batch].ns(first, end) for shape, first, end in row.stages)
+    def times_ns(self, row: Row) -> list[Nanos]:
+        """Times of a row's stages and hops."""
         groups = [self.question.shape[shape].group for shape, _, _ in row.stages]
-        hops = [self.question.hop[pair].ns(self.batch) for pair in pairwise(groups)]
-        return Nanos(own + sum(hops))
+        own = [self.question.pace[shape, self.batch].ns(first, end) for shape, first, end in row.stages]
+        return own + [self.question.hop[pair].ns(self.batch) for pair in pairwise(groups)]
+
+    def price(self, row: Row, prices: dict[str, int]) -> int:
+        """Price of a row's devices."""
+        shapes = [self.question.shape[shape] for shape, _, _ in row.stages]
+        return sum(prices.get(shape.group, 0) * shape.devices for shape in shapes)
 
     def cheapest(self, columns: list[Column], stage_ns: int, prices: dict[str, int], time_price: int = 0) -> Row | None:
-        """Find the row with the least FINE x price + time_price x (stages + hops), each stage within `stage_ns`.
+        """Find the row with the least FINE x price + time_price x (stages + hops), each of these within `stage_ns`.
 
-        None when there is none.  With several tracks `dual` is a bound below that minimum: the time of a run is at
-        least that of each track, and the largest of the minima is at most the minimum of the largest.
+        None when there is none, whatever the prices.  With several tracks `dual` is a bound below that minimum: a run
+        takes at least as long as each track, and the largest of the minima is at most the minimum of the largest.
         """
         reaches = [_Reach.of(column, stage_ns, prices, time_price) for column in columns]
+        # Above the cost of every row: it has at most as many stages as units, and as many hops, within `stage_ns` each.
+        dearest = max((reach.cost for reach in reaches), default=0) + 2 * time_price * stage_ns
+        never = 1 + self.question.units * dearest
+        for reach in reaches:
+            reach.never = never
         return _Paths(
             units=self.question.units,
+            never=never,
             columns=[reach for reach in reaches if any(low < end for end, low in enumerate(reach.low))],
-            hops=[[NEVER if hop > stage_ns else time_price * hop for hop in line] for line in self.hops],
+            hops=[[never if hop is None or hop > stage_ns else time_price * hop for hop in line] for line in self.hops],
         ).run()
 
 
@@ -93,8 +104,9 @@ class _Reach:
     low: list[int]  # per end, the first border from which a run takes at most the time allowed
     cost: int  # of a stage, without its time
     spent: list[list[int]]  # per track, what time costs from the start up to each border
-    run_cost: list[list[int]] | None  # instead, per first border and length, where times are measured per run
+    run_cost: list[list[int | None]] | None  # instead, per first border and length, where times are measured per run
     lines: list[list[int]]  # per track, cost of arriving at a border less what is spent up to there
+    never: int = 0  # dearer than every row
 
     @staticmethod
     def of(column: Column, stage_ns: int, prices: dict[str, int], time_price: int) -> "_Reach":
@@ -106,7 +118,7 @@ class _Reach:
             ]
         measured = None
         if column.pace.run_ns:
-            measured = [[time_price * ns if ns <= stage_ns else NEVER for ns in row] for row in column.pace.run_ns]
+            measured = [[time_price * ns if ns <= stage_ns else None for ns in row] for row in column.pace.run_ns]
         spent = [[time_price * total for total in sums] for sums in column.pace.sums[: None if time_price else 1]]
         return _Reach(
             column.shape.name,
@@ -122,15 +134,27 @@ class _Reach:
         """Least cost of the units before `end` when this column computes the last of them."""
         start = self.low[end]
         if start >= end:
-            return NEVER
+            return self.never
         if self.run_cost is not None:
-            return self.cost + min(
-                arrivals[first] + self.run_cost[first][end - first - 1] for first in range(start, end)
-            )
-        best = -NEVER
+            return self.cost + min(self._measured(arrivals, start, end))
+        tracks = zip(self.lines, self.spent, strict=True)
+        return self.cost + max(min(line[start:end]) + spent[end] for line, spent in tracks)
+
+    def first(self, arrivals: list[int], end: int, cost: int) -> int:
+        """Find where the last run begins when the units before `end` cost so much."""
+        start = self.low[end]
+        if self.run_cost is not None:
+            return start + self._measured(arrivals, start, end).index(cost - self.cost)
         for line, spent in zip(self.lines, self.spent, strict=True):
-            best = max(best, min(line[start:end]) + spent[end])
-        return best + self.cost
+            wanted = cost - self.cost - spent[end]
+            if wanted in line[start:end]:
+                return line.index(wanted, start)
+        raise AssertionError("a cost comes from some border")
+
+    def _measured(self, arrivals: list[int], start: int, end: int) -> list[int]:
+        assert self.run_cost is not None
+        runs = [self.run_cost[first][end - first - 1] for first in range(start, end)]
+        return [self.never if run is None else come + run for come, run in zip(arrivals[start:end], runs, strict=True)]
 
 
 @attrs.define(kw_only=True)
@@ -138,20 +162,23 @@ class _Paths:
     """One shortest path: `into[g][u]` is the least cost of the units before u when a stage on group g comes next."""
 
     units: int
+    never: int
     columns: list[_Reach]
     hops: list[list[int]]  # cost of a hop per pair of groups
     into: list[list[int]] = attrs.field(factory=list, init=False)
+    ended: list[list[int]] = attrs.field(factory=list, init=False)  # per border and group of the stage that ends there
 
     def run(self) -> Row | None:
         """Go from border to border."""
         groups = range(len(self.hops))
         self.into = [[0] for _ in groups]
-        last: list[int] = []
+        self.ended = [[self.never] * len(self.hops)]
         # The inner loop of every bound: each line with what it needs, so that a pass costs little more than a minimum.
         simple = [(c.group, c.low, c.cost, c.spent[0], c.lines[0]) for c in self.columns if len(c.lines) == 1]
         others = [column for column in self.columns if len(column.lines) != 1]
+        before = [list(line) for line in zip(*self.hops, strict=True)]
         for end in range(1, self.units + 1):
-            last = [NEVER] * len(self.hops)
+            last = [self.never] * len(self.hops)
             arrived = [line[-1] for line in self.into]
             for group, low, cost, spent, line in simple:
                 line.append(arrived[group] - spent[end - 1])
@@ -164,43 +191,24 @@ class _Paths:
                     line.append(arrived[column.group] - spent[end - 1])
                 last[column.group] = min(last[column.group], column.least(self.into[column.group], end))
             for group in groups:
-                self.into[group].append(min([cost + hops[group] for cost, hops in zip(last, self.hops, strict=True)]))
-        if min(last, default=NEVER) >= NEVER // 2:
-            return None
-        return Row(dual=min(last), stages=self._trace(last.index(min(last)), min(last)))
+                self.into[group].append(min(map(add, last, before[group])))
+            self.ended.append(last)
+        cost = min(self.ended[-1], default=self.never)
+        return None if cost >= self.never else Row(dual=cost, stages=self._trace())
 
-    def _trace(self, group: int, cost: int) -> tuple[tuple[str, int, int], ...]:
+    def _trace(self) -> tuple[tuple[str, int, int], ...]:
         """Walk back along stages that explain the costs."""
         stages: list[tuple[str, int, int]] = []
-        end = self.units
-        while end:
-            column = next(c for c in self.columns if c.group == group and c.least(self.into[group], end) == cost)
-            first = self._first(column, cost, end)
+        end, group = self.units, self.ended[-1].index(min(self.ended[-1]))
+        while True:
+            cost, arrivals = self.ended[end][group], self.into[group]
+            column = next(c for c in self.columns if c.group == group and c.least(arrivals, end) == cost)
+            first = column.first(arrivals, end, cost)
             stages.append((column.name, first, end))
-            end, cost = first, self.into[group][first]
-            if end:
-                group, cost = self._before(group, end, cost)
-        return tuple(reversed(stages))
-
-    def _first(self, column: _Reach, cost: int, end: int) -> int:
-        start, arrivals = column.low[end], self.into[column.group]
-        if column.run_cost is not None:
-            runs = [arrivals[first] + column.run_cost[first][end - first - 1] for first in range(start, end)]
-            return start + runs.index(cost - column.cost)
-        for line, spent in zip(column.lines, column.spent, strict=True):
-            wanted = cost - column.cost - spent[end]
-            if wanted in line[start:end]:
-                return line.index(wanted, start)
-        raise AssertionError("a cost comes from some border")
-
-    def _before(self, group: int, end: int, cost: int) -> tuple[int, int]:
-        """Find the group before, and the cost of the units before `end` that ends there."""
-        for before, hops in enumerate(self.hops):
-            if hops[group] < NEVER:
-                for column in self.columns:
-                    if column.group == before and column.least(self.into[before], end) == cost - hops[group]:
-                        return before, cost - hops[group]
-        raise AssertionError("a cost comes from some group")
+            if first == 0:
+                return tuple(reversed(stages))
+            earlier = [cost + hops[group] for cost, hops in zip(self.ended[first], self.hops, strict=True)]
+            end, group = first, earlier.index(arrivals[first])
 
 
 def _low(question: Question, shape: Shape, pace: Pace, tokens: int) -> list[int]:

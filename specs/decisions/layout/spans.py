@@ -17,6 +17,7 @@ from specs.witness import Witness
 
 ENTRY = "entry"  # where tokens come from
 EXIT = "exit"  # where they go
+WHOLE_MAX = 10_000  # of a witness, whose knapsack takes time in proportion
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +39,7 @@ class Link:
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """Which machine holds what?  Raises InvalidProblem when names are given twice or are not known."""
+    """Which machine holds what?  Raises InvalidProblem when names are given twice or not known, or rates negative."""
 
     layers: int = fields.positive()
     machines: tuple[Machine, ...]
@@ -49,6 +50,8 @@ class Question:
         ends = [(link.source, link.destination) for link in self.links]
         if len({*names, ENTRY, EXIT}) != len(names) + 2:
             raise InvalidProblem(f"machines have different names, and none is called {ENTRY} or {EXIT}")
+        if any(rate < 0 for machine in self.machines for rate in machine.millitokens_per_second):
+            raise InvalidProblem("machines compute 0 or more")
         if len(set(ends)) != len(ends):
             raise InvalidProblem("there is at most one link per pair")
         for source, destination in ends:
@@ -184,7 +187,7 @@ def cover_bound(question: Question, witness: Witness) -> int:
         L V <= sum over machines of max over k of k v(k);
 
     where that fails, no more than F is served.  The condition on sets is seen by a knapsack: most that can be computed
-    by a set worth V - 1, each machine as often as wanted, is at most F.
+    by a set worth V - 1, each machine as often as wanted, is at most F.  V is at most WHOLE_MAX.
     """
     amounts = {price.name: price.amount for price in witness}
     flow, whole = amounts.get("flow", 0), amounts.get("whole", 0)
@@ -195,7 +198,7 @@ def cover_bound(question: Question, witness: Witness) -> int:
     count = [len(names) for names in question.kinds.values()]
     total = sum(n * max((k * v for _, v, k in modes), default=0) for n, modes in zip(count, worth, strict=True))
     modes = [(rate, v) for each in worth for rate, v, _ in each]
-    if whole < 1 or total >= question.layers * whole or most_computed(modes, whole - 1) > flow:
+    if not 1 <= whole <= WHOLE_MAX or total >= question.layers * whole or most_computed(modes, whole - 1) > flow:
         return layers_bound(question)
     return min(flow, layers_bound(question))
 

@@ -70,6 +70,10 @@ BROKEN = {
     "batches in flight": ({"limits": Limits(tpot_ns=1000, depth=4, in_flight=1)}, one()),
     "slots": ({"limits": Limits(tpot_ns=1000, depth=4, in_flight=3, slots=1)}, one()),
     "ns per output token": ({"limits": Limits(tpot_ns=82, depth=4, in_flight=3)}, one()),
+    "less than a millitoken": (
+        {"round_ns": 10**13, "limits": Limits(tpot_ns=10**14, depth=4, in_flight=3)},
+        one(),
+    ),
     "share of the demand": (
         {"limits": Limits(tpot_ns=1000, depth=4, in_flight=3, demand_millitokens_per_second=10**12)},
         one(),
@@ -126,6 +130,8 @@ def test_units_that_stay_are_not_moved():
 def test_questions_that_contradict_themselves_are_refused():
     for changes in (
         {"weight_bytes": (1,)},
+        {"weight_bytes": (1, -1, 1)},
+        {"kv_bytes_per_token": (1, 1, -1)},
         {"groups": question().groups * 2},
         {"groups": question().groups[:1]},
         {"paces": (Pace(shape="quick", batch=1),)},

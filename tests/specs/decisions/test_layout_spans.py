@@ -68,6 +68,7 @@ def test_questions_that_contradict_themselves_are_refused():
         {"machines": question().machines * 2},
         {"links": question().links * 2},
         {"machines": question().machines[:1]},
+        {"rates": ((90, -1), (90,), (40,))},
     ):
         with pytest.raises(InvalidProblem):
             question(**changes)
@@ -125,6 +126,12 @@ def test_a_witness_that_makes_a_layer_too_cheap_is_refused():
     assert found.value == found.bound == 50
     wrong = tuple(attrs.evolve(p, amount=49) if p.name == "flow" else p for p in found.witness)
     assert spans.cover_bound(asked, wrong) >= 50
+
+
+def test_a_knapsack_that_takes_too_long_is_not_done():
+    asked = question()
+    worths = (Price(name="m0:1", amount=1), Price(name="m2:1", amount=1))
+    assert spans.cover_bound(asked, (*worths, Price(name="whole", amount=2**60))) == spans.layers_bound(asked)
 
 
 def test_depth_is_kept():
