@@ -7,7 +7,7 @@ from planner.errors import CannotCut
 from specs.blobs import Blob, BlobId, packed_bytes, tensor_offsets
 from specs.bounds import multicast_ticks_bound
 from specs.llm import Llm
-from specs.units import BytesPerSecond, Nanos, duration_ns
+from specs.units import Bytes, BytesPerSecond, Nanos, ceil_div, duration_ns
 
 
 def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
@@ -73,12 +73,14 @@ def fits(llm: Llm, blobs: Sequence[Blob], borders: Sequence[int]) -> bool:
 
 
 def predicted_ns(llm: Llm, blocks: int, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> Nanos:
-    """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of the largest blob.
+    """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of a blob of mean size.
 
-    More blobs fill the multicast sooner but each costs `overhead_ns`; and whole layers do not cut evenly.
+    More blobs fill the multicast sooner but each costs `overhead_ns`.  Where an embedding makes one blob larger than the
+    others its ticks are longer, but not all ticks are its.
     """
-    largest = _least_largest(*_layers(llm)[1:], blocks)
-    return Nanos(multicast_ticks_bound(nodes, sources, blocks) * (duration_ns(largest, rate) + overhead_ns))
+    ticks = multicast_ticks_bound(nodes, sources, blocks)
+    moved = ceil_div(ticks * sum(blob.bytes for blob in cut(llm, blocks)), blocks)
+    return Nanos(duration_ns(Bytes(moved), rate) + ticks * overhead_ns)
 
 
 def _layer_starts(llm: Llm) -> list[int]:

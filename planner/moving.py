@@ -1,10 +1,14 @@
-"""The better of two schedules for the same copies: an order laid on links, or hops packed into the place graph.
+"""Another schedule for the same copies: hops packed into the place graph instead of an order laid on links.
 
 The order of the optimal multicast, or of a swarm, is best where ports are equal.  Elsewhere `planner.packing` finds
-ways and orders together, from anybody who has a blob to anybody who wants it, all LLMs at once.
+ways and orders together, from anybody who has a blob to anybody who wants it, all LLMs at once.  Which of the two is
+the better plan is for `planner.ramp` to say: packing does not care whether neighbouring blobs come together, from which
+pipelines form long before the end.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+
+import attrs
 
 from planner.search import Progress, Search
 from planner.transfers import Schedule
@@ -30,19 +34,24 @@ _STEPS_PER_COPY = 40
 _COPIES_MAX = 20_000
 # A schedule this near to what none beats is good enough, unless somebody sets a limit.
 _NEAR = 1.001
-# The multicast brings neighbouring blobs together, from which pipelines form long before the end; packing does not
-# care.  So packing must win by so much.
-_WORTH = 1.03
 # Blobs whose sizes differ by less are equal: their ticks are as good as an order can be.
 _EQUAL = 1.02
 
 
-def improved(
+@attrs.frozen(kw_only=True)
+class Packed:
+    """A schedule, and how it was made."""
+
+    made_by: str  # "packed trees, 4 pieces"
+    schedule: Schedule
+
+
+def packed(
     problem: Problem, blobs: Sequence[Blob], plain: Schedule, search: Search, objective: Objective = Objective.ALL
-) -> Schedule:
-    """Look for a better schedule of the same copies; give the first one back when none is found."""
+) -> Packed | None:
+    """Look for another schedule of the same copies; None where none can be much better, or none was found."""
     if not plain.transfers:
-        return plain
+        return None
     links = links_by_id(problem.cluster)
     wanted = [(each.blob, route_ends(links, plain.routes[each.route])[1]) for each in plain.transfers]
     moved = {each.blob for each in plain.transfers}
@@ -51,18 +60,18 @@ def improved(
     part = search.part(_steps(len(wanted)))
     limited = part is search
     if _in_step(plain, movement) or part.over() or (len(wanted) > _COPIES_MAX and not limited):
-        return plain
+        return None
     from planner.packing.move import Stuck, best_bound, move  # brings solvers, which equal links do without
 
     reached = value(movement, _delivery(blobs, plain), objective)
     bound = best_bound(movement, objective, part).bound
     search.tell(Progress(decision="transfers", value=reached, bound=bound))
     if reached <= (bound if limited else bound * _NEAR):
-        return plain
+        return None
     found = move(movement, part, objective)
-    if isinstance(found, Stuck) or found.value * _WORTH > reached:
-        return plain
-    return _schedule(blobs, found.delivery)
+    return (
+        None if isinstance(found, Stuck) else Packed(made_by=found.made_by, schedule=_schedule(blobs, found.delivery))
+    )
 
 
 def through_relays(
@@ -72,7 +81,7 @@ def through_relays(
     taken: Collection[PlaceId],
     search: Search,
     objective: Objective = Objective.ALL,
-) -> Schedule | None:
+) -> Packed | None:
     """Reach who wants blobs through memories that do not, where these have room for all of them and nothing else to do.
 
     `taken` are the memories that hold or want something, now or later: they relay only what they want.  None when no
@@ -92,7 +101,9 @@ def through_relays(
     if not relays or not all(item.holders for item in movement.items):
         return None
     found = move(movement, search.part(_steps(len(wanted))), objective)
-    return None if isinstance(found, Stuck) else _schedule(blobs, found.delivery)
+    return (
+        None if isinstance(found, Stuck) else Packed(made_by=found.made_by, schedule=_schedule(blobs, found.delivery))
+    )
 
 
 def held_at_start(problem: Problem, blobs: Iterable[Blob]) -> set[BlobAt]:

@@ -8,10 +8,23 @@ from specs.checker import VerifiedPlan
 
 
 @attrs.frozen(kw_only=True)
+class Tried:
+    """One way to decide that was worked out, and what it achieves."""
+
+    decision: str  # "transfers"
+    subject: str
+    way: str  # "packed trees, 4 pieces, 16 blobs"
+    value: int
+    unit: str  # of the value: "ns", "tokens", or a measure of certificates
+    besides: str = ""  # another figure that decided, in words
+
+
+@attrs.frozen(kw_only=True)
 class Planned:
-    """A plan that the checker has passed."""
+    """A plan that the checker has passed, and what else was tried: of each decision what was chosen comes first."""
 
     verified: VerifiedPlan
+    tried: tuple[Tried, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -1,59 +1,38 @@
 """The flow of the planner on one page: refuse what cannot fit, cut, schedule, form pipelines, certify, verify."""
 
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Iterator
 
 import attrs
 
-from planner.blocks import choose_blocks, cut_at, fits
+from planner.assembly import assemble, follow, provenance, weigh
 from planner.certify import certificates
-from planner.demands import Needs, demands, held_borders, held_by_place, whole_holders
+from planner.cutting import cut_for, receivers_of
+from planner.demands import Needs, demands, held_by_place, whole_holders
 from planner.explain.impossible import impossible
 from planner.formation import Opening, form
 from planner.gather import OutOfTime, gather
-from planner.held_units import stage_borders
-from planner.moving import improved, through_relays
+from planner.moving import Packed, packed, through_relays
 from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided, no_plan
-from planner.policies import speculations
 from planner.promises import Kept, keep
+from planner.ramp import Draft, best
 from planner.room import Room, rooms
 from planner.routes import NoRoute, Routes
 from planner.search import Search
 from planner.services import Served, beside, serve_all
 from planner.stages import Sizes
 from planner.standing_by import StandingBy, stand_by
-from planner.transfers import Move, Schedule, followed_by, multicast_moves, schedule
-from specs import codec
+from planner.transfers import Move, followed_by, multicast_moves, schedule
 from specs.blobs import Blob, BlobId
 from specs.certificates.lacking import lacking_time_ns
 from specs.checker import Rejected, verify
 from specs.cluster import PlaceId
 from specs.decisions.flow.values import Objective
-from specs.llm import Llm, LlmId
-from specs.plan import (
-    FORMAT,
-    Activate,
-    Continuity,
-    PipelineId,
-    Plan,
-    Provenance,
-    Release,
-    RoutingWeight,
-    Step,
-    StepId,
-    Switch,
-    Transfer,
-)
+from specs.llm import LlmId
+from specs.plan import Aim, Plan
 from specs.problem import Problem
-from specs.units import NANOS_PER_SECOND, Nanos
+from specs.units import Nanos
 
-# What a transfer costs beyond its bytes: a receipt, a grant, a connection and wake-ups on the way.  About what
-# benchmarks/multicast.py showed per round on two shared cores (benchmarks/README.md); it only guides the choice of the
-# number of blocks.
-TRANSFER_OVERHEAD_NS = Nanos(10_000_000)
-
-# Blobs of an LLM whose devices each get a part: enough to keep ports busy where several want the same part.
-SERVICE_BLOCKS = 16
+_OBJECTIVES = {Aim.COMPLETION: Objective.ALL, Aim.COVER: Objective.COVER, Aim.RAMP: Objective.RAMP}
 
 
 @attrs.frozen(kw_only=True)
@@ -62,128 +41,168 @@ class Request:
 
     blocks: int | None = None  # per LLM; absent: those of the parent, or chosen
     parent: Plan | None = None  # the plan that this one follows
-    objective: Objective = Objective.ALL  # of the transfers of all LLMs together
+    aim: Aim = Aim.COMPLETION  # of the transfers of all LLMs together
 
 
-def solve(  # noqa: PLR0911 - a return for each way to have no plan
-    problem: Problem, request: Request | None = None, search: Search | None = None
-) -> Outcome:
+class _NoPlan(Exception):
+    """One of the ways to have no plan."""
+
+    def __init__(self, outcome: Infeasible | Undecided) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+def solve(problem: Problem, request: Request | None = None, search: Search | None = None) -> Outcome:
     """Plan, within the limits of the search; without one, until there is nothing more to try.
 
     Never returns a plan that the checker rejects: a rejection is a bug here and crashes.  Raises CannotCut.
     """
     request, search = request or Request(), search or Search()
-    routes = Routes(problem.cluster)
-    services = serve_all(problem, search, request.parent)
-    if not isinstance(services, tuple):
-        return services
-    rest = beside(problem, services)
-    blobs = {llm.id: _cut(problem, llm, routes, request, services) for llm in problem.llms}
-    kept = keep(rest, blobs)
-    if conflicts := tuple(impossible(rest, blobs, kept)):
-        return no_plan(conflicts)
-    room = rooms(kept.problem, blobs)
-    for each in room.values():
-        if each.left_bytes < 0:
-            sentence = f"{-each.left_bytes:,} bytes are missing at {each.place} unless it gives up an LLM that it holds"
-            return Undecided(sentence=f"{sentence}; this planner gives nothing up")
-    needs = {llm.id: demands(problem, blobs[llm.id], _receivers(problem, llm.id, routes)) for llm in problem.llms}
-    needs |= {each.service.llm: each.demands(problem, blobs[each.service.llm]) for each in services}
-    standing = stand_by(rest, blobs, needs, routes, search)
-    if not isinstance(standing, StandingBy):
-        return standing
     try:
-        timed = _timed(problem, blobs, needs, standing, routes, search, request.objective)
-    except NoRoute as missing:
-        return _no_route(problem, needs, routes, missing)
-    except OutOfTime as early:
-        return Undecided(sentence=str(early))
+        ground = _ground(problem, request, search)
+        ways = list(_timed(ground, search, request.aim))
+    except _NoPlan as no:
+        return no.outcome
     if search.left_s() == 0:
-        tried = f"{len(timed.transfers):,} transfers were put in order, no pipelines formed"
-        return Undecided(sentence=f"the time was over before the first plan was whole: {tried}")
-    room = standing.rooms(kept.problem, blobs)
-    kept = keep(kept.problem, blobs, room)  # more LLMs may serve, or fewer, beside all that rests there
-    if kept.broken:
-        return Undecided(sentence=f"the promise for {kept.broken[0]} was kept only where there is no room for it")
-    others = {llm: need for llm, need in standing.needs(needs).items() if llm not in {s.llm for s in problem.services}}
-    openings = _openings(kept.problem, blobs, room, others, timed.arrivals(routes))
-    for served in services:
-        openings += served.openings(problem, needs[served.service.llm], timed.arrivals(routes))
-    plan = _assemble(problem, request, search, blobs, timed, openings, standing)
-    plan = attrs.evolve(plan, routing=_weights(kept, openings, services))
-    certified = *certificates(problem, plan, search), *standing.certificate(problem, plan)
-    certified = *certified, *(each.certificate(problem, plan) for each in services)
+        done = f"{len(ways[0].schedule.transfers):,} transfers were put in order, no pipelines formed"
+        return Undecided(sentence=f"the time was over before the first plan was whole: {done}")
+    drafts = [ground.draft(way) for way in ways]
+    chosen, tried = best(problem, drafts, request.aim)
+    made = provenance(search, request.aim)
+    timed, draft = ways[chosen].schedule, drafts[chosen]
+    plan = assemble(problem, ground.flat, timed, draft.openings, draft.routing, ground.standing, made)
+    if request.parent is not None:
+        plan = follow(plan, request.parent)
+    certified = *certificates(problem, plan, search), *ground.standing.certificate(problem, plan)
+    certified = *certified, *(each.certificate(problem, plan) for each in ground.services)
     plan = attrs.evolve(plan, certificates=certified)
     verdict = verify(problem, plan)
     assert not isinstance(verdict, Rejected), f"the planner made a plan that the checker rejects:\n{verdict}"
-    return Planned(verified=verdict)
+    return Planned(verified=verdict, tried=tried)
 
 
-def _cut(problem: Problem, llm: Llm, routes: Routes, request: Request, services: Sequence[Served]) -> tuple[Blob, ...]:
-    """Cut as asked, or as the parent did: what has arrived under it is known by its blobs."""
-    served = [each for each in services if each.service.llm == llm.id]
-    borders = sorted({*held_borders(problem, llm), *(b for each in served for b in stage_borders(llm, each.pipelines))})
-    if request.blocks is not None:
-        return cut_at(llm, request.blocks, borders)
-    if request.parent is not None:
-        blobs = tuple(blob for blob in request.parent.blobs if blob.llm == llm.id)
-        if fits(llm, blobs, borders):
-            return blobs
-    if served:
-        return cut_at(llm, min(SERVICE_BLOCKS, llm.layers), borders)
-    whole = cut_at(llm, 1, borders)
-    needs = demands(problem, whole, _receivers(problem, llm.id, routes))
-    receivers = {place for each in needs for place in each.wanting}
-    rates = [link.bytes_per_second for link in routes.links.values()]
-    if not receivers or not rates:
-        return whole
-    sources = max(1, len(whole_holders(needs)))
-    blocks = choose_blocks(llm, sources + len(receivers), sources, min(rates), TRANSFER_OVERHEAD_NS)
-    return cut_at(llm, blocks, borders)
+@attrs.frozen(kw_only=True)
+class _Ground:
+    """All that is decided before transfers are put in order."""
+
+    problem: Problem
+    routes: Routes
+    services: tuple[Served, ...]
+    blobs: dict[LlmId, tuple[Blob, ...]]
+    needs: Needs
+    standing: StandingBy
+    room: dict[PlaceId, Room]
+    kept: Kept
+
+    @property
+    def flat(self) -> list[Blob]:
+        """The blobs of all LLMs."""
+        return [blob for llm in self.problem.llms for blob in self.blobs[llm.id]]
+
+    def draft(self, way: Packed) -> Draft:
+        """Form the pipelines that a schedule allows, and weigh them."""
+        arrivals = way.schedule.arrivals(self.routes)
+        serving = {each.service.llm for each in self.services}
+        others = {llm: need for llm, need in self.standing.needs(self.needs).items() if llm not in serving}
+        openings = _openings(self.kept.problem, self.blobs, self.room, others, arrivals)
+        for served in self.services:
+            openings += served.openings(self.problem, self.needs[served.service.llm], arrivals)
+        return Draft(
+            made_by=way.made_by,
+            blobs=len(self.flat),
+            completion_ns=way.schedule.pause_ns,
+            cover_ns=_cover_ns(self.problem, self.needs, arrivals),
+            openings=openings,
+            routing=weigh(self.kept, openings, self.services),
+        )
 
 
-def _receivers(problem: Problem, llm: LlmId, routes: Routes) -> list[PlaceId]:
-    """Order the places that are to hold the LLM: fast ports first, neighbours in a rack together."""
-    wanted = [target.place for target in problem.targets if target.llm == llm]
-    rack_of = {node.id: node.rack or "" for node in problem.cluster.nodes}
-    node_of = {place.id: place.node for place in problem.cluster.places}
-    fastest = dict.fromkeys(wanted, 0)
-    for link in routes.links.values():
-        if link.destination in fastest:
-            fastest[link.destination] = max(fastest[link.destination], link.bytes_per_second)
-    position = {place: index for index, place in enumerate(wanted)}
+def _ground(problem: Problem, request: Request, search: Search) -> _Ground:
+    """Decide on services, blobs, slots and standbys, or refuse.  Raises _NoPlan and CannotCut."""
+    routes = Routes(problem.cluster)
+    services = serve_all(problem, search, request.parent)
+    if not isinstance(services, tuple):
+        raise _NoPlan(services)
+    rest = beside(problem, services)
+    blobs = {}
+    for llm in problem.llms:
+        serving = [each for served in services if served.service.llm == llm.id for each in served.pipelines]
+        blobs[llm.id] = cut_for(problem, llm, routes, request.blocks, request.parent, serving)
+    kept = keep(rest, blobs)
+    if conflicts := tuple(impossible(rest, blobs, kept)):
+        raise _NoPlan(no_plan(conflicts))
+    for each in rooms(kept.problem, blobs).values():
+        if each.left_bytes < 0:
+            sentence = f"{-each.left_bytes:,} bytes are missing at {each.place} unless it gives up an LLM that it holds"
+            raise _NoPlan(Undecided(sentence=f"{sentence}; this planner gives nothing up"))
+    needs = {llm.id: demands(problem, blobs[llm.id], receivers_of(problem, llm.id, routes)) for llm in problem.llms}
+    needs |= {each.service.llm: each.demands(problem, blobs[each.service.llm]) for each in services}
+    standing = stand_by(rest, blobs, needs, routes, search)
+    if not isinstance(standing, StandingBy):
+        raise _NoPlan(standing)
+    room = standing.rooms(kept.problem, blobs)
+    kept = keep(kept.problem, blobs, room)  # more LLMs may serve, or fewer, beside all that rests there
+    if kept.broken:
+        sentence = f"the promise for {kept.broken[0]} was kept only where there is no room for it"
+        raise _NoPlan(Undecided(sentence=sentence))
+    return _Ground(
+        problem=problem,
+        routes=routes,
+        services=services,
+        blobs=blobs,
+        needs=needs,
+        standing=standing,
+        room=room,
+        kept=kept,
+    )
 
-    def key(place: PlaceId) -> tuple[int, str, int]:
-        node = node_of[place]
-        return -fastest[place], rack_of[node] if node is not None else "", position[place]
 
-    return sorted(wanted, key=key)
-
-
-def _timed(
-    problem: Problem,
-    blobs: dict[LlmId, tuple[Blob, ...]],
-    needs: Needs,
-    standing: StandingBy,
-    routes: Routes,
-    search: Search,
-    objective: Objective,
-) -> Schedule:
-    """Schedule all transfers, through memories with room if need be.  Raises NoRoute and OutOfTime."""
-    flat = [blob for llm in problem.llms for blob in blobs[llm.id]]
+def _timed(ground: _Ground, search: Search, aim: Aim) -> Iterator[Packed]:
+    """Schedule all transfers in the ways that are known, through memories with room if need be.  Raises _NoPlan."""
+    problem, routes, standing, objective = ground.problem, ground.routes, ground.standing, _OBJECTIVES[aim]
+    made_by = "order of the swarm" if _scattered(problem) else "order of the multicast"
     try:
-        plain = schedule(routes, [*_moves(problem, blobs, needs, routes, search), *standing.moves])
-    except NoRoute:
-        wanted = {(need.blob.id, place) for llm in problem.llms for need in needs[llm.id] for place in need.wanting}
-        wanted |= {(each.blob.id, each.destination) for each in standing.moves}
-        taken = {place for _, place in wanted} | {holding.place for holding in problem.holdings}
-        taken |= {place for standby in problem.standbys for place in standby.places}
-        taken |= {place for service in problem.services for place in service.places}
-        relayed = through_relays(problem, flat, wanted, taken, search, objective)
-        if relayed is None:
-            raise
-        return followed_by(relayed, routes, standing.late_moves)
-    return followed_by(improved(problem, flat, plain, search, objective), routes, standing.late_moves)
+        moves = _moves(problem, ground.blobs, ground.needs, routes, search)
+        plain = Packed(made_by=made_by, schedule=schedule(routes, [*moves, *standing.moves]))
+        ways = [plain, packed(problem, ground.flat, plain.schedule, search, objective)]
+    except NoRoute as missing:
+        ways = [_relayed(ground, search, objective)]
+        if ways == [None]:
+            raise _NoPlan(_no_route(problem, ground.needs, routes, missing)) from missing
+    except OutOfTime as early:
+        raise _NoPlan(Undecided(sentence=str(early))) from early
+    for way in ways:
+        if way is not None:
+            yield attrs.evolve(way, schedule=followed_by(way.schedule, routes, standing.late_moves))
+
+
+def _relayed(ground: _Ground, search: Search, objective: Objective) -> Packed | None:
+    problem, needs, standing = ground.problem, ground.needs, ground.standing
+    wanted = {(need.blob.id, place) for llm in problem.llms for need in needs[llm.id] for place in need.wanting}
+    wanted |= {(each.blob.id, each.destination) for each in standing.moves}
+    taken = {place for _, place in wanted} | {holding.place for holding in problem.holdings}
+    taken |= {place for standby in problem.standbys for place in standby.places}
+    taken |= {place for service in problem.services for place in service.places}
+    return through_relays(problem, ground.flat, wanted, taken, search, objective)
+
+
+def _scattered(problem: Problem) -> set[LlmId]:
+    """Name the LLMs of which places hold, or are to hold, parts."""
+    parts = {holding.llm for holding in problem.holdings if not holding.whole}
+    return parts | {service.llm for service in problem.services}
+
+
+def _cover_ns(problem: Problem, needs: Needs, arrivals: dict[PlaceId, list[tuple[Nanos, BlobId]]]) -> Nanos:
+    """Find when the targets of each LLM together hold it, the last of them."""
+    came = {(blob, place): at for place, arrived in arrivals.items() for at, blob in arrived}
+    targets = {(target.llm, target.place) for target in problem.targets}
+    cover = Nanos(0)
+    for llm, of_llm in needs.items():
+        for need in of_llm:
+            missing = [place for place in need.wanting if (llm, place) in targets]
+            if missing and not any((llm, place) in targets for place in need.holders):
+                cover = max(cover, min(came[need.blob.id, place] for place in missing))
+    return cover
 
 
 def _moves(
@@ -194,8 +213,7 @@ def _moves(
     search: Search,
 ) -> list[Move]:
     """Multicast what is held whole by whoever holds it; gather, all together, what is held in parts."""
-    parts = {holding.llm for holding in problem.holdings if not holding.whole}
-    parts |= {service.llm for service in problem.services}
+    parts = _scattered(problem)
     moves = [
         move
         for llm in problem.llms
@@ -251,77 +269,3 @@ def _openings(
         sources = [place for place in whole_holders(needs[llm.id]) if llm.id in room[place].serving]
         openings += form(Sizes.of(problem, llm), blobs[llm.id], sources, mine, spare_bytes)
     return openings
-
-
-def _assemble(
-    problem: Problem,
-    request: Request,
-    search: Search,
-    blobs: dict[LlmId, tuple[Blob, ...]],
-    timed: Schedule,
-    openings: Sequence[Opening],
-    standing: StandingBy,
-) -> Plan:
-    parent = request.parent
-    routes = tuple(dict.fromkeys((*timed.routes, *(way for way in standing.ways.values() if way is not None))))
-    releases = [
-        Release(id=StepId(0), blob=blob.id, place=place, at_ns=timed.pause_ns)
-        for llm, place in standing.given_up
-        for blob in blobs[llm]
-    ]
-    return Plan(
-        format=FORMAT,
-        problem=codec.digest(problem),
-        parent=None if parent is None else codec.digest(parent),
-        generation=1 if parent is None else parent.generation + 1,
-        provenance=Provenance(
-            planner=f"holdfast/{version('holdfast')}",
-            solvers=search.solvers,
-            seed=search.seed,
-            steps_max=search.steps_max,
-            within_ns=None if search.within_s is None else Nanos(round(search.within_s * NANOS_PER_SECOND)),
-        ),
-        blobs=tuple(blob for llm in problem.llms for blob in blobs[llm.id]),
-        routes=routes,
-        pipelines=tuple(opening.pipeline for opening in openings),
-        steps=_in_order(timed.transfers, openings, releases),
-        routing=(),
-        residents=standing.residents(routes),
-        speculations=speculations(problem),
-        certificates=(),
-    )
-
-
-def _in_order(
-    transfers: Sequence[Transfer], openings: Sequence[Opening], releases: Sequence[Release]
-) -> tuple[Step, ...]:
-    """Number all steps by time; at one instant transfers start first, then pipelines open, switch, and blobs go."""
-    rows: list[tuple[Nanos, int, Step]] = [(step.start_ns, 0, step) for step in transfers]
-    rows += [(step.at_ns, 3, step) for step in releases]
-    for opening in openings:
-        at = opening.open_ns
-        rows.append((at, 1, Activate(id=StepId(0), pipeline=opening.pipeline.id, at_ns=at)))
-        if opening.close_ns is not None and opening.successor is not None:
-            switch = Switch(
-                id=StepId(0),
-                old=opening.pipeline.id,
-                new=PipelineId(opening.successor),
-                continuity=Continuity.RECOMPUTE,
-                at_ns=opening.close_ns,
-            )
-            rows.append((opening.close_ns, 2, switch))
-    ordered = sorted(enumerate(rows), key=lambda row: (row[1][0], row[1][1], row[0]))
-    return tuple(attrs.evolve(step, id=StepId(number)) for number, (_, (_, _, step)) in enumerate(ordered))
-
-
-def _weights(kept: Kept, openings: Sequence[Opening], services: Sequence[Served]) -> tuple[RoutingWeight, ...]:
-    """Weigh each pipeline by its speed; those that are too slow for their promise get next to no requests."""
-    output = {
-        pipeline.id: weight for each in services for pipeline, weight in zip(each.pipelines, each.weights, strict=True)
-    }
-    return tuple(
-        RoutingWeight(
-            pipeline=opening.pipeline.id, weight=output.get(opening.pipeline.id) or kept.weight(opening.pipeline)
-        )
-        for opening in openings
-    )

@@ -185,6 +185,14 @@ class Certificate:
     witness: Witness = ()
 
 
+class Aim(StrEnum):
+    """What of the ramp, the time in which weights arrive, a plan was made to be good at first."""
+
+    COMPLETION = "completion"  # the time until every target holds its LLM
+    COVER = "cover"  # the time until the targets together hold each LLM
+    RAMP = "ramp"  # the tokens that are served until then
+
+
 @attrs.frozen(kw_only=True)
 class Provenance:
     """Who made the plan, and with what."""
@@ -194,6 +202,7 @@ class Provenance:
     seed: int = fields.natural()
     steps_max: int | None = None  # the limit on steps of searches; absent: none
     within_ns: Nanos | None = None  # the limit by the clock, which makes runs differ; absent: none
+    aim: Aim = Aim.COMPLETION
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ from planner.solve import Request, solve
 from specs import codec
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
-from specs.plan import Plan
+from specs.plan import Aim, Plan
 from specs.problem import Problem
 
 _CONFLICTS_SHOWN = 8
@@ -34,6 +34,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     out: options.Out = None,
     document: options.Document = None,
     blocks: options.Blocks = None,
+    aim: options.For = Aim.COMPLETION,
     after: options.After = None,
     journal: options.Journal = None,
     lost: options.Lost = None,
@@ -58,7 +59,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     begun = _begun(problem, after, journal, lost, back)
     began = time.monotonic()
     with shown(search, f"planning for {problem.name}"):
-        outcome = _solved(problem, begun, blocks, search)
+        outcome = _solved(problem, begun, Request(blocks=blocks, aim=aim), search)
     elapsed = time.monotonic() - began
     match outcome:
         case Planned(verified=verified):
@@ -112,12 +113,12 @@ def _begun(
     return _Begun(plan=before.plan, stopped=stopped)
 
 
-def _solved(problem: Problem, begun: _Begun | None, blocks: int | None, search: Search) -> Outcome:
+def _solved(problem: Problem, begun: _Begun | None, request: Request, search: Search) -> Outcome:
     if begun is None:
-        return solve(problem, Request(blocks=blocks), search)
+        return solve(problem, request, search)
     if isinstance(begun.stopped, Infeasible):
         return begun.stopped
-    return solve(begun.stopped or problem, Request(blocks=blocks, parent=begun.plan), search)
+    return solve(begun.stopped or problem, attrs.evolve(request, parent=begun.plan), search)
 
 
 def _write(verified: VerifiedPlan, out: Path | None, document: Path | None) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from specs.plan import Aim
+
 Description = Annotated[Path, Argument(metavar="FILE", help="The description, a YAML file.")]
 Out = Annotated[Path | None, Option(metavar="PLAN.json", help="Write the plan here.")]
 Document = Annotated[
@@ -31,6 +33,13 @@ Lost = Annotated[
 Back = Annotated[
     list[str] | None,
     Option(metavar="NODE", help="Repair: this node has come back with what the description says it holds; repeatable."),
+]
+For = Annotated[
+    Aim,
+    Option(
+        "--for",
+        help="What of the load comes first: completion, the first cover, or the tokens that are served meanwhile.",
+    ),
 ]
 Within = Annotated[str | None, Option(metavar="DURATION", help="Give the best plan found in this time, such as 2s.")]
 Reproducible = Annotated[

@@ -105,6 +105,7 @@ def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
         "seed": plan.provenance.seed,
         "steps_max": plan.provenance.steps_max,
         "within_ns": plan.provenance.within_ns,
+        "aim": plan.provenance.aim.value,
         "blobs": len(plan.blobs),
         "transfers": sum(isinstance(step, Transfer) for step in plan.steps),
         "pipelines": [

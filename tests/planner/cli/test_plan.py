@@ -110,7 +110,7 @@ def test_json(directory, tmp_path, capsys):
     assert main(["plan", str(directory / "small.yaml"), "--json", "--blocks", "3", "--out", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
-        "problem", "generation", "parent", "planner", "solvers", "seed", "steps_max", "within_ns",
+        "problem", "generation", "parent", "planner", "solvers", "seed", "steps_max", "within_ns", "aim",
         "blobs", "transfers", "pipelines", "residents", "certificates",
     }  # fmt: skip
     assert (found["blobs"], found["transfers"], found["generation"], found["parent"]) == (3, 9, 1, None)
