@@ -26,7 +26,7 @@ import attrs
 
 from planner.description.document import Faults, Item, optional, read_document
 from planner.description.hardware import parse_name
-from planner.description.quantities import parse_count, parse_per_hour, parse_price
+from planner.description.quantities import parse_count, parse_natural, parse_per_hour, parse_price
 from planner.errors import BadQuantity
 from specs.codec import nearest
 from specs.decisions.mix.question import (
@@ -65,7 +65,7 @@ def read_mix(path: Path) -> MixFile:
     objective = fields["objective"].read(_parse_objective, Objective.DEVICES)
     demands = tuple(_demand(key, item) for key, item in fields["demands"].entries())
     supplies = tuple(
-        Supply(kind=key.read(parse_name, "unnamed"), available=item.read(_parse_natural, 1))
+        Supply(kind=key.read(parse_name, "unnamed"), available=item.read(parse_natural, 1))
         for key, item in fields["devices"].entries()
     )
     known = (tuple(demand.name for demand in demands), tuple(supply.kind for supply in supplies))
@@ -88,7 +88,7 @@ def _question(
     limits = {
         "hours": optional(fields, "hours", parse_count) or 1,
         "phases_max": optional(fields, "phases", parse_count) or 1,
-        "changes_max": optional(fields, "changes", _parse_natural),
+        "changes_max": optional(fields, "changes", parse_natural),
         "cost_max": optional(fields, "budget", _parse_money),
     }
     faults.check()
@@ -139,7 +139,7 @@ def _unit(key: Item, item: Item, demands: tuple[str, ...], kinds: tuple[str, ...
         cost=optional(fields, "price", parse_price) or 0,
         start_cost=optional(fields, "start", _parse_money) or 0,
         stop_cost=optional(fields, "stop", _parse_money) or 0,
-        running=optional(fields, "running", _parse_natural) or 0,
+        running=optional(fields, "running", parse_natural) or 0,
     )
 
 
@@ -157,10 +157,6 @@ def _parse_objective(text: str) -> Objective:
     if text not in set(Objective):
         raise BadQuantity(f"{text!r:.40} is not an objective; write one of {', '.join(Objective)}")
     return Objective(text)
-
-
-def _parse_natural(text: str) -> int:
-    return 0 if text == "0" else parse_count(text)
 
 
 def _parse_money(text: str) -> int:

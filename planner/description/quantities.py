@@ -91,6 +91,11 @@ def parse_count(text: str) -> int:
     return _within(text, "number", int(text), 1, _COUNT_MAX)
 
 
+def parse_natural(text: str) -> int:
+    """Read a whole number from 0."""
+    return 0 if text == "0" else parse_count(text)
+
+
 def parse_per_hour(text: str) -> int:
     """Read a frequency, such as 2 / s or 500 / hour, in events per hour, rounded up."""
     found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*/\s*([a-z]+)", text)

@@ -31,6 +31,7 @@ llms:                               # optional
       acceptance: [0 %, 60 %, 80 %]
       source: where and when
     serve: {on: [a2, a3], objective: devices}       # the planner forms pipelines; goodput, latency, devices or cost
+                                    # optional: depth: 4 (stages), moves: 0 (units that may be loaded)
   rare:
     checkpoint: ../rare
     workload: {requests: 3 / hour, prompt: 512, output: 128, longest: 4096, live: 4}

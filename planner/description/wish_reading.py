@@ -6,7 +6,7 @@ import attrs
 
 from planner.description.document import Item, optional
 from planner.description.place_names import PlaceNames
-from planner.description.quantities import parse_count, parse_duration
+from planner.description.quantities import parse_count, parse_duration, parse_natural
 from specs.codec import nearest
 from specs.llm import LlmId
 from specs.problem import Target
@@ -42,7 +42,7 @@ def _read_service(llm: LlmId, item: Item, places: PlaceNames) -> Service | None:
     depth = optional(fields, "depth", parse_count) or _DEPTH_MAX
     if objective is None or not _some(item, on, "serve"):
         return None
-    moves = optional(fields, "moves", parse_count)
+    moves = optional(fields, "moves", parse_natural)
     return Service(llm=llm, places=tuple(on), objective=objective, depth_max=depth, moves_max=moves)
 
 

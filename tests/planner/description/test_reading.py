@@ -116,9 +116,19 @@ def test_the_example_in_the_documentation_is_read(demo):
     assert [kind.microdollars_per_hour for kind in problem.cluster.device_kinds] == [2_490_000]
 
 
+@pytest.mark.parametrize(("moves", "units"), [("", None), (", moves: 0", 0), (", moves: 12", 12)])
+def test_a_service_may_load_nothing_something_or_anything(demo, moves, units):
+    text = demo.read_text().replace('wanted: ["node[1-4]"]', f"serve: {{on: [source], objective: cost{moves}}}")
+    path = demo.with_name("moves.yaml")
+    path.write_text(text)
+    (service,) = read_problem(path).services
+    assert service.moves_max == units
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
+        ("serve: {on: [node1], objective: cost, moves: -1}", "is negative"),
         ("serve: {on: [node1], objective: speed}", "the objective 'speed' is not known; known are cost, devices"),
         ("serve: {on: [node1]}", "objective"),
         ("serve: {on: [node9], objective: cost}", "there is no node or memory 'node9'"),
