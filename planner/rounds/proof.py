@@ -6,6 +6,7 @@ from math import ceil
 import attrs
 
 from planner.rounds.cuts import best_cut
+from planner.rounds.deliveries import priced_by_deliveries
 from planner.rounds.relaxation import relaxed
 from planner.rounds.symmetry import Symmetry
 from planner.search import Search
@@ -84,15 +85,25 @@ def _refutations(
             least += 1
             continue
         standing = _standing(tolls, question.steps, least)
-        found = None if standing is None else relaxed(question, group, search, division=standing)
-        if standing is None or found is None or found.value < 1 + _NEAR:
+        found = None if standing is None else _refutation(question, group, search, standing)
+        if found is None:
             break
-        against = _known(toll(question, found.prices))
-        if not broken([against], standing):
-            break
-        more.append(_Priced(found.prices, against))
-        tolls.append(against)
+        more.append(found)
+        tolls.append(found.toll)
     return more
+
+
+def _refutation(
+    question: Question, group: Sequence[Symmetry], search: Search, division: tuple[int, ...]
+) -> _Priced | None:
+    """Find prices that this division of rounds cannot pay: of chunks that split, else of whole deliveries."""
+    for find in (relaxed, priced_by_deliveries):
+        found = find(question, group, search, division=division)
+        if found is not None and found.value >= 1 + _NEAR:
+            against = _known(toll(question, found.prices))
+            if broken([against], division):
+                return _Priced(found.prices, against)
+    return None
 
 
 def _standing(tolls: Sequence[Toll], steps: int, rounds: int) -> tuple[int, ...] | None:

@@ -75,7 +75,7 @@ def relaxed(
     for (first, step), row in program.load.items():
         for name in program.orbits[first]:
             duals[name, step] = abs(row.dual_value()) / len(program.orbits[first])
-    return Relaxed(value=program.solver.Objective().Value(), prices=_whole(duals))
+    return Relaxed(value=program.solver.Objective().Value(), prices=whole(duals))
 
 
 def _add_carriers(program: _Program, step_rounds_min: int, division: Sequence[int] | None) -> None:
@@ -148,7 +148,7 @@ def _add_flow(
     return flows
 
 
-def _whole(duals: dict[tuple[str, int], float]) -> Witness:
+def whole(duals: dict[tuple[str, int], float]) -> Witness:
     """Round to the smallest whole numbers in about the same proportions."""
     largest = max(duals.values(), default=0.0)
     if largest <= 0:

@@ -3,7 +3,7 @@
 The chunk moves through the fabric unrolled in time: it stays where it is for nothing, and pays the price of a link in a
 step each time it is sent there.  What is sought is the cheapest set of sends that brings it from its holders to all its
 targets (a Steiner arborescence of the unrolled fabric).  `cheapest_delivery` gives that cost exactly for a few
-targets, and something not above it for many.
+targets that cannot be reached for nothing, and something not above it for many.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,26 @@ class Unaffordable:
 
 
 def cheapest_delivery(fabric: Fabric, chunks: Chunks, steps: int, price: PriceOf) -> int | Unaffordable:
-    """Give an amount that no delivery of one of the chunks costs less than; the least cost itself for few targets."""
-    if not chunks.targets:
+    """Give an amount that no delivery of one of the chunks costs less than; the least cost itself for few targets.
+
+    Targets to which the holders can send for nothing are left out.  That changes no cost: a delivery to all is one to
+    the others, and to what serves the others those sends can be added.
+    """
+    costly = dear_targets(fabric, chunks, steps, price)
+    if not costly:
         return 0
-    if len(chunks.targets) <= EXACT_TARGETS_MAX:
+    chunks = attrs.evolve(chunks, wanted_at=costly)
+    if len(costly) <= EXACT_TARGETS_MAX:
         return _exact(fabric, chunks, steps, price)
     return _by_cuts(fabric, chunks, steps, price)
+
+
+def dear_targets(fabric: Fabric, chunks: Chunks, steps: int, price: PriceOf) -> tuple[Node, ...]:
+    """Give the targets that cannot be reached in time over sends that cost nothing."""
+    held = set(chunks.held_by)
+    for step in range(steps):
+        held |= {link.destination for link in fabric.links if link.source in held and not price(link.ends, step)}
+    return tuple(target for target in chunks.targets if target not in held)
 
 
 # --- exact, by subsets of targets ------------------------------------------------------------------------------------

@@ -34,6 +34,19 @@ def switch(nodes: int, ports: int) -> Fabric:
     return Fabric(nodes=nodes, links=links, shared=tuple(shared))
 
 
+def two_rings_of_four() -> Fabric:
+    """Rings 0-3 and 4-7; every node reaches those of the other ring, one chunk per round for all of a ring together."""
+    nodes = range(8)
+    near = {(a, b) for a in nodes for b in nodes if a // 4 == b // 4 and (a - b) % 4 in (1, 3)}
+    far = {(a, b) for a in nodes for b in nodes if a // 4 != b // 4}
+    links = tuple(Link(source=a, destination=b, chunks_per_round=1) for a, b in sorted(near | far))
+    shared = [
+        Shared(name=f"up{side}", links=tuple(ends for ends in sorted(far) if ends[0] // 4 == side), chunks_per_round=1)
+        for side in (0, 1)
+    ]
+    return Fabric(nodes=8, links=links, shared=tuple(shared))
+
+
 @st.composite
 def questions(draw: st.DrawFn, *, nodes_max: int = 4, chunks_max: int = 4, steps_max: int = 3) -> Question:
     """Small questions of any kind: sparse or dense, with and without shared capacities, several holders."""

@@ -6,15 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
+import planner.rounds.proof
 import planner.rounds.schedule
+from planner.rounds.deliveries import priced_by_deliveries
 from planner.rounds.schedule import Impossible, Scheduled, Undecided, schedule
+from planner.rounds.symmetry import free_group
 from planner.search import Search
 from specs.decisions.rounds.answer import faults, value
 from specs.decisions.rounds.certificate import Certificate, Method, certificate_faults
 from specs.decisions.rounds.collectives import allgather, alltoall, broadcast, gather, scatter
 from specs.decisions.rounds.question import Chunks, Fabric, Question
 from tests.planner.rounds.brute_force import least_rounds
-from tests.planner.rounds.fabrics import DGX1, questions, ring, switch
+from tests.planner.rounds.fabrics import DGX1, questions, ring, switch, two_rings_of_four
 from tests.planner.rounds.z3_encoding import is_satisfiable
 
 
@@ -102,6 +105,30 @@ def test_the_corpus_for_z3_has_both_verdicts():
 )
 def test_the_instances_of_a_dgx1(chunks, steps, rounds, least):
     assert_optimal(Question(fabric=DGX1, chunks=chunks, steps=steps, rounds=rounds), least)
+
+
+def test_shared_uplinks_are_priced_by_whole_deliveries(monkeypatch):
+    """A chunk that enters a ring of four once reaches three of its nodes in the next step: halves would do better."""
+    fabric = two_rings_of_four()
+    question = Question(fabric=fabric, chunks=allgather(8, 1), steps=2, rounds=100)
+    assert_optimal(question, 8)
+    outcome = schedule(question, Search())
+    assert isinstance(outcome, Scheduled)
+    assert outcome.gap == 0
+    monkeypatch.setattr(planner.rounds.proof, "priced_by_deliveries", lambda *_, **__: None)
+    without = schedule(question, Search())
+    assert isinstance(without, Scheduled)
+    assert without.gap == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(questions(nodes_max=4, chunks_max=2))
+def test_prices_of_deliveries_refute_no_division_that_has_a_schedule(question):
+    found = schedule(question, Search())
+    if isinstance(found, Scheduled):
+        group = free_group(question)
+        priced = priced_by_deliveries(question, group, Search(), found.answer.rounds)
+        assert priced is None or priced.value <= 1 + 1e-6
 
 
 def test_one_round_less_is_impossible_and_one_more_is_not():

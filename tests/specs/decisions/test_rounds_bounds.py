@@ -22,7 +22,7 @@ from specs.decisions.rounds.bounds import (
 )
 from specs.decisions.rounds.certificate import Certificate, Method, certificate_faults
 from specs.decisions.rounds.collectives import allgather, broadcast
-from specs.decisions.rounds.delivery import Unaffordable, cheapest_delivery
+from specs.decisions.rounds.delivery import Unaffordable, cheapest_delivery, dear_targets
 from specs.decisions.rounds.question import Chunks, Fabric, Question
 from specs.errors import MalformedDocument
 from specs.witness import Price, Witness
@@ -164,6 +164,28 @@ def test_cuts_of_the_unrolled_fabric_never_cost_more_than_the_cheapest_delivery(
     else:
         assert below <= exact
         assert len(chunks.targets) > 1 or below == exact  # one target: the cheapest way
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_targets_that_cost_nothing_change_no_cost(data):
+    question = data.draw(questions(nodes_max=4, chunks_max=1))
+    chunks = question.chunks[0]
+    amounts = {(link.ends, step): data.draw(st.integers(0, 1)) for link in question.fabric.links for step in range(3)}
+    price_of = lambda ends, step: amounts[ends, step]
+    dear = dear_targets(question.fabric, chunks, 3, price_of)
+    assert set(dear) <= set(chunks.targets)
+    whole = specs.decisions.rounds.delivery._exact(question.fabric, chunks, 3, price_of)
+    assert cheapest_delivery(question.fabric, chunks, 3, price_of) == whole
+    assert (whole == 0) == (not dear)
+
+
+def test_many_targets_are_exact_where_most_cost_nothing():
+    fabric = ring(12)
+    (chunks,) = broadcast(12, 1, 0)
+    price_of = lambda ends, step: 0 if ends[1] == (ends[0] + 1) % 12 and ends[1] < 9 else 5
+    assert dear_targets(fabric, chunks, 11, price_of) == (9, 10, 11)
+    assert cheapest_delivery(fabric, chunks, 11, price_of) == 15
 
 
 def test_delivery_to_many_targets_goes_by_cuts():
