@@ -118,7 +118,7 @@ def test_the_example_in_the_documentation_is_read(demo):
 
 @pytest.mark.parametrize(("moves", "units"), [("", None), (", moves: 0", 0), (", moves: 12", 12)])
 def test_a_service_may_load_nothing_something_or_anything(demo, moves, units):
-    text = demo.read_text().replace('wanted: ["node[1-4]"]', f"serve: {{on: [source], objective: cost{moves}}}")
+    text = demo.read_text().replace('wanted: ["node[1-4]"]', f"serve: {{on: [source], objective: devices{moves}}}")
     path = demo.with_name("moves.yaml")
     path.write_text(text)
     (service,) = read_problem(path).services
