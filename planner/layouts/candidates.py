@@ -1,12 +1,14 @@
 """Pipelines worth choosing from: rows that the pricing met, with borders evened out and the best number in flight."""
 
+from bisect import bisect_right
+
 import attrs
 
 from specs.decisions.layout import values
 from specs.decisions.layout.answer import Replica, Stage
 from specs.decisions.layout.bounds import Found
 from specs.decisions.layout.exhausted import Counts, Option
-from specs.decisions.layout.question import Question
+from specs.decisions.layout.question import Pace, Question
 
 Borders = tuple[int, ...]
 
@@ -40,20 +42,32 @@ def even(question: Question, shapes: tuple[str, ...], batch: int, in_flight: int
 
     For times of which a longer run is never shorter.  None when memory does not allow any borders.
     """
+    if any((shape, batch) not in question.pace for shape in shapes):
+        return None
+    tokens = batch * in_flight * question.context_tokens
+    needs = [weight + kv * tokens for weight, kv in zip(question.weight_sums, question.kv_sums, strict=True)]
+    places = [(question.pace[shape, batch], _room(question, shape, batch)) for shape in shapes]
     low, high = 0, int(question.limits.tpot_ns)
-    best = _borders(question, shapes, batch, in_flight, high)
+    best = _borders(places, needs, high)
     if best is None:
         return None
-    while low < high:
+    while high - low > high >> 10:
         middle = (low + high) // 2
-        borders = _borders(question, shapes, batch, in_flight, middle)
+        borders = _borders(places, needs, middle)
         if borders is None:
             low = middle + 1
         else:
             best, high = borders, middle
-        if high - low <= high >> 10:
-            break
     return _replica(question, shapes, best, batch, in_flight)
+
+
+def _room(question: Question, shape: str, batch: int) -> int:
+    """Bytes of weights and KV for which the devices of a stage have room."""
+    workspace = question.pace[shape, batch].workspace_bytes
+    if question.prompt is not None:
+        workspace = max(workspace, question.prompt_pace[shape].workspace_bytes)
+    form = question.shape[shape]
+    return (question.group[form.group].memory_bytes - workspace) * form.devices
 
 
 def _replica(question: Question, shapes: tuple[str, ...], borders: Borders, batch: int, in_flight: int) -> Replica:
@@ -64,34 +78,28 @@ def _replica(question: Question, shapes: tuple[str, ...], borders: Borders, batc
     return Replica(stages=stages, batch=batch, in_flight=in_flight, weight=1)
 
 
-def _borders(question: Question, shapes: tuple[str, ...], batch: int, in_flight: int, stage_ns: int) -> Borders | None:
+def _borders(places: list[tuple[Pace, int]], needs: list[int], stage_ns: int) -> Borders | None:
     """Give each stage in turn as many units as memory and time allow, and leave at least one for each that follows."""
     borders = []
-    first = 0
-    tokens = batch * in_flight * question.context_tokens
-    for number, shape in enumerate(shapes):
-        pace = question.pace.get((shape, batch))
-        if pace is None:
+    first, units = 0, len(needs) - 1
+    for number, (pace, room) in enumerate(places):
+        end = min(
+            units - (len(places) - 1 - number),
+            bisect_right(needs, needs[first] + room) - 1,
+            _furthest(pace, first, stage_ns),
+        )
+        if end <= first:
             return None
-        group = question.group[question.shape[shape].group]
-        workspace = pace.workspace_bytes
-        if question.prompt is not None:
-            workspace = max(workspace, question.prompt_pace[shape].workspace_bytes)
-        room = (group.memory_bytes - workspace) * question.shape[shape].devices
-        base = question.weight_sums[first] + question.kv_sums[first] * tokens
-        low, high = first, question.units - (len(shapes) - 1 - number)
-        while low < high:
-            end = (low + high + 1) // 2
-            needs = question.weight_sums[end] + question.kv_sums[end] * tokens - base
-            if needs <= room and pace.ns(first, end) <= stage_ns:
-                low = end
-            else:
-                high = end - 1
-        if low == first:
-            return None
-        borders.append(low)
-        first = low
-    return tuple(borders) if first == question.units else None
+        borders.append(end)
+        first = end
+    return tuple(borders) if first == units else None
+
+
+def _furthest(pace: Pace, first: int, stage_ns: int) -> int:
+    """Find the last border that a run reaches from here in so much time."""
+    if pace.run_ns:
+        return first + bisect_right(pace.run_ns[first], stage_ns)
+    return min(bisect_right(sums, sums[first] + stage_ns) - 1 for sums in pace.sums)
 
 
 @attrs.define
@@ -114,15 +122,16 @@ class Pool:
             if replica is not None:
                 self.keep(replica)
 
-    def keep(self, replica: Replica) -> None:
-        """Keep a pipeline if it is the best of its kind."""
+    def keep(self, replica: Replica) -> int:
+        """Keep a pipeline if it is the best of its kind; say what it gives, or 0 when it breaks a limit."""
         option = option_of(self.question, replica)
         if option is None:
-            return
+            return 0
         key = (option.counts, 0)
         known = self.best.get(key)
         if known is None or option.rate_millitokens_per_second > known.rate_millitokens_per_second:
             self.best[key] = option
+        return option.rate_millitokens_per_second
 
     @property
     def options(self) -> list[Option]:

@@ -8,8 +8,15 @@ from planner.search import STEPS_PER_DETERMINISTIC_SECOND, Search
 from specs.decisions.layout.exhausted import Option
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.values import Objective
+from specs.units import INTEGER_MAX
 
 _STEPS = 3 * STEPS_PER_DETERMINISTIC_SECOND  # of a choice for which nobody has set a limit
+
+
+_FEW = 60  # options that are tried first
+_ROUGH = 1e-6  # of a linear program
+_ENOUGH = INTEGER_MAX // 4  # more than any objective; CP-SAT adds them up
+_SHARE = 0.8  # of what is left of a run's limits
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +74,9 @@ def relaxed(
 
 
 def whole(
-    question: Question, options: list[Option], objective: Objective, search: Search, share: float = 0.8
+    question: Question, options: list[Option], objective: Objective, search: Search, bound: int | None = None
 ) -> list[int] | None:
-    """Choose whole pipelines: how many of each option.
+    """Choose whole pipelines: how many of each option.  One that is as good as the bound ends the search.
 
     TPOT and TTFT are the largest of the options chosen.  None when there is no choice that meets the demand.
     """
@@ -89,15 +96,10 @@ def whole(
     model.add(rate >= max(1, question.limits.demand_millitokens_per_second))
     match objective:
         case Objective.GOODPUT:
-            model.maximize(rate)
+            _minimize(model, -rate, None if bound is None else -bound)
         case Objective.COST | Objective.DEVICES:
-            each = spend(question, objective)
-            model.minimize(
-                sum(
-                    sum(a * b for a, b in zip(each, option.counts, strict=True)) * x
-                    for option, x in zip(options, many, strict=True)
-                )
-            )
+            spent = zip(_each(question, options, objective), many, strict=True)
+            _minimize(model, sum(cost * x for cost, x in spent), bound)
         case Objective.TPOT | Objective.TTFT:
             times = [option.tpot_ns if objective is Objective.TPOT else option.ttft_ns for option in options]
             slowest = model.new_int_var(0, max(times, default=0), "slowest")
@@ -106,11 +108,60 @@ def whole(
                     used = model.new_bool_var("")
                     model.add(x <= top * used)
                     model.add(slowest >= time).only_enforce_if(used)
-            model.minimize(slowest)
-    solver, status = search.part(_STEPS).cp_sat(model, share=share)
+            _minimize(model, slowest, bound)
+    solver, status = search.part(_STEPS).cp_sat(model, share=_SHARE)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     return [solver.value(x) for x in many]
+
+
+def _minimize(model: cp_model.CpModel, what: cp_model.LinearExprT, bound: int | None) -> None:
+    # The limit of a variable ends the search; a rule of the same content does not.
+    least = model.new_int_var(-_ENOUGH if bound is None else bound, _ENOUGH, "least")
+    model.add(least == what)
+    model.minimize(least)
+
+
+def best_whole(
+    question: Question, options: list[Option], objective: Objective, search: Search, bound: int | None = None
+) -> list[int] | None:
+    """Choose whole pipelines as `whole` does, from few options first.
+
+    Then from those that may be part of a better choice: one whose reduced cost is more than what lies between the
+    linear program and the choice from few cannot.
+    """
+    additive = objective not in (Objective.TPOT, Objective.TTFT)
+    linear = relaxed(question, options, [], objective, search) if additive and len(options) > _FEW else None
+    if linear is None:
+        return whole(question, options, objective, search, bound)
+    reduced = [_reduced(question, option, objective, linear) for option in options]
+    order = sorted(range(len(options)), key=reduced.__getitem__)
+    chosen, able = whole(question, [options[index] for index in order[:_FEW]], objective, search, bound), len(order)
+    if chosen is not None:
+        each = _each(question, options, objective)
+        reached = sum(each[index] * many for index, many in zip(order, chosen, strict=False))
+        able = sum(1 for cost in reduced if cost <= abs(reached - linear.value) + _ROUGH * abs(linear.value))
+    if able > _FEW:
+        chosen = whole(question, [options[index] for index in order[:able]], objective, search, bound) or chosen
+    if chosen is None:
+        return None
+    found = dict(zip(order, chosen, strict=False))
+    return [found.get(index, 0) for index in range(len(options))]
+
+
+def _each(question: Question, options: list[Option], objective: Objective) -> list[int]:
+    """What one of each option adds to the objective."""
+    if objective is Objective.GOODPUT:
+        return [option.rate_millitokens_per_second for option in options]
+    each = spend(question, objective)
+    return [sum(a * b for a, b in zip(each, option.counts, strict=True)) for option in options]
+
+
+def _reduced(question: Question, option: Option, objective: Objective, linear: Relaxed) -> float:
+    """By how much the linear program's value is worse, at least, for each one of an option."""
+    spent = 0 if objective is Objective.GOODPUT else _each(question, [option], objective)[0]
+    taken = sum(price * count for price, count in zip(linear.device, option.counts, strict=True))
+    return spent + taken - linear.demand * option.rate_millitokens_per_second
 
 
 def greedy(question: Question, options: list[Option]) -> list[int]:

@@ -10,7 +10,7 @@ from specs.decisions.layout import bounds, values
 from specs.decisions.layout.bounds import Found
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.values import Objective
-from specs.units import INTEGER_MAX, NANOS_PER_SECOND, Nanos
+from specs.units import INTEGER_MAX, NANOS_PER_SECOND, Nanos, ceil_div
 from specs.witness import Price, Witness
 
 _ROUNDS_MAX = 30
@@ -29,17 +29,8 @@ def by_columns(question: Question, objective: Objective, search: Search) -> Layo
     infeasible = run.rounds()
     if infeasible:
         return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
-    answer = choose(question, run.pool.options, objective, search)
-    if run.bound is None:
-        return told(question, objective, answer, None, (), "none")
-    # The claim is what the specs make of the witness, which may differ a little from what the round came to.
-    goodput = objective is Objective.GOODPUT
-    claim = (
-        bounds.goodput_bound(question, run.witness)
-        if goodput
-        else bounds.spending_bound(question, objective, run.witness)
-    )
-    return told(question, objective, answer, claim, run.witness, "dual")
+    answer = choose(question, run.pool.options, objective, search, run.bound)
+    return told(question, objective, answer, run.bound, run.witness, "none" if run.bound is None else "dual")
 
 
 def _quickest(question: Question, objective: Objective, search: Search) -> Layout:
@@ -47,7 +38,7 @@ def _quickest(question: Question, objective: Objective, search: Search) -> Layou
     run = _Columns(question=question, objective=Objective.GOODPUT, search=search)
     if run.rounds():
         return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
-    answer = choose(question, run.pool.options, objective, search)
+    answer = choose(question, run.pool.options, objective, search, None)
     if answer is None:
         return told(question, objective, None, None, (), "none")
     low, high = 1, values.value(question, answer, objective)
@@ -62,7 +53,7 @@ def _quickest(question: Question, objective: Objective, search: Search) -> Layou
             low = middle
             best = tuple(sorted((claim, *tighter.witness), key=lambda price: price.name))
             continue
-        quicker = choose(tighter.question, tighter.pool.options, objective, search)
+        quicker = choose(tighter.question, tighter.pool.options, objective, search, None)
         if quicker is None:
             low = middle  # neither shown nor excluded: look above
             continue
@@ -88,13 +79,12 @@ class _Columns:
         if not self.pool.options and self._price(self.question, dict.fromkeys(self.question.group, _FINE), 0) == 0:
             self.witness = tuple(Price(name=f"group:{name}", amount=1) for name in sorted(self.question.group))
             return True
-        if self.objective is not Objective.GOODPUT and self._too_much():
+        if self.objective is not Objective.GOODPUT and self._linear() is None and self._too_much():
             return True
         before: float | None = None
         priced_all = False
         for _ in range(_ROUNDS_MAX):
-            blends = list(self.blends.values())
-            linear = relaxed(self.question, self.pool.options, blends, self.objective, self.search)
+            linear = self._linear()
             if linear is None or linear.demand <= 0:  # nothing need be spent, so nothing has a price
                 break
             better = before is None or abs(linear.value - before) > abs(before) / _WORTH_ANOTHER
@@ -112,6 +102,9 @@ class _Columns:
         demand = max(1, self.question.limits.demand_millitokens_per_second)
         return self.objective is Objective.GOODPUT and self.bound is not None and self.bound < demand
 
+    def _linear(self) -> Relaxed | None:
+        return relaxed(self.question, self.pool.options, list(self.blends.values()), self.objective, self.search)
+
     def _late(self) -> bool:
         left = self.search.left_s()
         return self.search.over() or (
@@ -128,20 +121,24 @@ class _Columns:
         return infeasible
 
     def _alike(self) -> None:
-        """Begin with pipelines of one shape."""
-        limits = self.question.limits
+        """Begin with pipelines of one shape, with more and more stages while that gives more per device."""
         for name, batch in self.question.pace:
+            shape = self.question.shape[name]
+            alone = (shape.group, shape.group) not in self.question.hop
             if self.question.prompt is not None and name not in self.question.prompt_pace:
                 continue
-            shape = self.question.shape[name]
-            most = min(limits.depth, self.question.group[shape.group].devices // shape.devices, self.question.units)
-            for stages in range(1, most + 1):
-                for in_flight in (stages, stages + 1):
-                    joined = stages == 1 or (shape.group, shape.group) in self.question.hop
-                    if joined:
-                        replica = even(self.question, (name,) * stages, batch, min(in_flight, limits.in_flight))
-                        if replica is not None:
-                            self.pool.keep(replica)
+            most = min(self.question.limits.depth, self.question.group[shape.group].devices // shape.devices)
+            best = 0
+            for stages in range(1, min(1 if alone else most, self.question.units) + 1):
+                rate = max(self._uniform(name, stages, batch, in_flight) for in_flight in (stages, stages + 1))
+                if best * stages > rate * (stages - 1) > 0:
+                    break
+                best = rate
+
+    def _uniform(self, shape: str, stages: int, batch: int, in_flight: int) -> int:
+        """Keep a pipeline of stages of one shape; say what it gives, or 0."""
+        replica = even(self.question, (shape,) * stages, batch, min(in_flight, self.question.limits.in_flight))
+        return 0 if replica is None else self.pool.keep(replica)
 
     def _near_round(self, linear: Relaxed) -> bool:
         """Price only the batches that the choice uses, and their neighbours; say whether something steeper was met."""
@@ -162,14 +159,10 @@ class _Columns:
         """Price everything, which gives a bound; say whether another round may help."""
         prices, target = self._prices(linear)
         steep = self._price(self.question, prices, target)
-        witness = self._witness(linear, steep)
-        if self.objective is Objective.GOODPUT:
-            bound = steep * sum(g.devices * prices[g.name] for g in self.question.groups) // bounds.STEEP
-        else:
-            bound = bounds.spending_bound(self.question, self.objective, witness)
-        worse = max if self.objective is not Objective.GOODPUT else min
-        if self.bound is None or worse(bound, self.bound) != self.bound:
-            self.bound, self.witness = bound, witness
+        bound = self._shown(linear, steep)
+        better = min if self.objective is Objective.GOODPUT else max
+        if self.bound is None or better(bound, self.bound) != self.bound:
+            self.bound, self.witness = bound, self._witness(linear)
         self.search.tell(Progress(decision="layout", value=int(linear.value), bound=self.bound))
         return steep * 1000 > target * _SETTLED
 
@@ -183,7 +176,7 @@ class _Columns:
         scarce = self._scarce(linear)
         each = spend(self.question, self.objective)
         prices = {g.name: _FINE * c + scarce[g.name] for g, c in zip(self.question.groups, each, strict=True)}
-        return prices, int(bounds.STEEP / (linear.demand * _FINE))
+        return prices, min(INTEGER_MAX, int(bounds.STEEP / (linear.demand * _FINE)))
 
     def _scarce(self, linear: Relaxed) -> dict[str, int]:
         return {g.name: round(_FINE * d) for g, d in zip(self.question.groups, linear.device, strict=True)}
@@ -220,10 +213,22 @@ class _Columns:
         rate = quick.batch * quick.in_flight * values.MILLI * NANOS_PER_SECOND / quick.tpot_ns
         self.blends[tuple(counts), rate] = Blend(counts=tuple(counts), rate_millitokens_per_second=rate)
 
-    def _witness(self, linear: Relaxed, steep: int) -> Witness:
-        amounts = {"steep": min(steep, INTEGER_MAX)}  # a guess: what it says too little is found again
+    def _shown(self, linear: Relaxed, steep: int) -> int:
+        """What the specs make of the witness: they price as it was done here, from the same guess."""
+        devices = {group.name: group.devices for group in self.question.groups}
         if self.objective is Objective.GOODPUT:
-            amounts |= {f"group:{name}": amount for name, amount in self._prices(linear)[0].items()}
+            prices = self._prices(linear)[0]
+            return steep * sum(devices[name] * prices[name] for name in devices) // bounds.STEEP
+        scarce = self._scarce(linear)
+        rent = sum(devices[name] * scarce[name] for name in devices)
+        worth = ceil_div(self.question.limits.demand_millitokens_per_second * bounds.STEEP, steep)
+        return max(0, ceil_div(worth - rent, _FINE))
+
+    def _witness(self, linear: Relaxed) -> Witness:
+        prices, target = self._prices(linear)
+        amounts = {"steep": target}
+        if self.objective is Objective.GOODPUT:
+            amounts |= {f"group:{name}": amount for name, amount in prices.items()}
         else:
             amounts |= {f"group:{name}": amount for name, amount in self._scarce(linear).items() if amount}
             amounts["objective"] = _FINE

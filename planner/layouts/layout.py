@@ -2,7 +2,7 @@
 
 import attrs
 
-from planner.layouts.choice import greedy, whole
+from planner.layouts.choice import best_whole, greedy
 from planner.layouts.seats import seated
 from planner.search import Search
 from specs.decisions.layout import values
@@ -39,12 +39,14 @@ def told(
     return Layout(answer=answer, value=reached, bound=bound, witness=witness, method=method)
 
 
-def choose(question: Question, options: list[Option], objective: Objective, search: Search) -> Answer | None:
+def choose(
+    question: Question, options: list[Option], objective: Objective, search: Search, bound: int | None
+) -> Answer | None:
     """Choose whole pipelines from these, seat them and check them; None when no answer was found.
 
     When the search is over, by one pass from the best rate per device down.
     """
-    chosen = whole(question, options, objective, search) or greedy(question, options)
+    chosen = best_whole(question, options, objective, search, bound) or greedy(question, options)
     replicas = [option.replica for option, many in zip(options, chosen, strict=True) for _ in range(many)]
     answer = seated(question, replicas)
     return answer if answer is not None and not any(faults(question, answer)) else None

@@ -17,5 +17,5 @@ def lay_out(question: Question, objective: Objective, search: Search) -> Layout:
     bound = exhausted.exhausted(question, objective)
     if bound is None:
         return Layout(answer=None, value=None, bound=None, witness=(), method="exhausted", infeasible=True)
-    answer = choose(question, list(exhausted.options(question)), objective, search)
+    answer = choose(question, list(exhausted.options(question)), objective, search, bound)
     return told(question, objective, answer, bound, (), "exhausted")

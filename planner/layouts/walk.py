@@ -109,7 +109,9 @@ class Walk:
         links = [[self._links[a][b] for b in other.machines] for a in one.machines]
         sent = sum(min(self._rates[a][one.layers], sum(row)) for a, row in zip(one.machines, links, strict=True))
         into: list[int] = [sum(column) for column in zip(*links, strict=True)]
-        taken: list[int] = [min(self._rates[b][other.layers], most) for b, most in zip(other.machines, into, strict=True)]
+        taken: list[int] = [
+            min(self._rates[b][other.layers], most) for b, most in zip(other.machines, into, strict=True)
+        ]
         return min(sent, sum(taken))
 
     def _spans(self, row: _Row) -> list[Span]:
