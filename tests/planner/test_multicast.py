@@ -57,6 +57,25 @@ def test_optimal_for_every_medium_instance(sources):
             assert_optimal(nodes, sources, blocks)
 
 
+def closed_form(nodes: int, blocks: int) -> int:
+    """Ticks of RDMC's binomial pipeline (Behrens et al., DSN 2018)."""
+    return blocks + (nodes - 1).bit_length() - 1
+
+
+@pytest.mark.parametrize("nodes", range(2, 65))
+def test_one_source_meets_the_closed_form(nodes):
+    assert all(multicast_ticks_bound(nodes, 1, blocks) == closed_form(nodes, blocks) for blocks in range(1, 257))
+    for blocks in (1, 2, 3, nodes, 128):
+        assert multicast_ticks(nodes, 1, blocks)[-1].tick + 1 == closed_form(nodes, blocks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", range(2, 65))
+def test_one_source_meets_the_closed_form_for_every_number_of_blocks(nodes):
+    for blocks in range(1, 257):
+        assert multicast_ticks(nodes, 1, blocks)[-1].tick + 1 == closed_form(nodes, blocks)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_optimal_for_large_instances(data):
