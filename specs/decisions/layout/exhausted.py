@@ -1,6 +1,17 @@
 """Small questions searched through: every pipeline that could matter, and every way to share the devices among them.
 
 Devices of a group are counted, not named, and nodes are left out: packing shapes into nodes can only make it worse.
+There are two steps, each of which drops only what something kept can stand in for.
+
+Rows.  For each batch and number in flight, rows of stages grow border by border.  Of two rows to the same border with
+the same devices and the same last group, all that can follow the one can follow the other, at the same times and in the
+same room; so one that is no better in any of the sum and the longest of its times, the same for prompts, and depth is
+dropped.  TPOT, TTFT and rate of the whole depend on these alone, and none of them gets better as one gets worse.
+
+Sets.  Of two pipelines with the same devices, one that is no better in rate, TPOT and TTFT is dropped: put the other in
+its place, and the answer still keeps every limit and is no worse by any objective.  Most that the others give together
+on n devices (a count per group) is the most of r + most(n - d) over those of rate r with d devices; any objective but
+the rate is then least over the counts, or over the times, at which that meets the demand.
 """
 
 from collections.abc import Iterator
@@ -16,6 +27,7 @@ from specs.decisions.layout.values import Objective
 
 COUNTS_MAX = 400  # ways to take devices from the groups
 RUNS_MAX = 3_000  # (batch, in flight, shape, run) that are tried
+SMALL_UNITS, SMALL_DEVICES, SMALL_RUNS_MAX = 8, 4, 12_000  # few rows are worth keeping, so more are tried
 
 Counts = tuple[int, ...]  # devices per group, in the question's order
 
@@ -55,10 +67,19 @@ class _Label:
 def space(question: Question) -> int:
     """Count the ways to take devices from the groups.  Raises TooLarge when it is not searched through."""
     size = prod(group.devices + 1 for group in question.groups)
-    runs = len(question.paces) * question.limits.in_flight * question.units * (question.units + 1) // 2
-    if size > COUNTS_MAX or runs > RUNS_MAX:
-        raise TooLarge(f"{size} ways to take devices and {runs} runs: at most {COUNTS_MAX} and {RUNS_MAX}")
+    flying = sum(_in_flight(question, pace.batch) for pace in question.paces)
+    runs = flying * question.units * (question.units + 1) // 2
+    small = question.units <= SMALL_UNITS and sum(group.devices for group in question.groups) <= SMALL_DEVICES
+    allowed = SMALL_RUNS_MAX if small else RUNS_MAX
+    if size > COUNTS_MAX or runs > allowed:
+        raise TooLarge(f"{size} ways to take devices and {runs} runs: at most {COUNTS_MAX} and {allowed}")
     return size
+
+
+def _in_flight(question: Question, batch: int) -> int:
+    """Most batches in flight for which there are slots."""
+    limits = question.limits
+    return limits.in_flight if limits.slots is None else min(limits.in_flight, limits.slots // batch)
 
 
 def options(question: Question) -> tuple[Option, ...]:
@@ -66,7 +87,7 @@ def options(question: Question) -> tuple[Option, ...]:
     space(question)
     found: dict[Counts, list[Option]] = {}
     for batch in question.batches:
-        for in_flight in range(1, question.limits.in_flight + 1):
+        for in_flight in range(1, _in_flight(question, batch) + 1):
             for label in _rows(question, batch, in_flight):
                 replica = Replica(stages=label.stages, batch=batch, in_flight=in_flight, weight=1)
                 option = Option(
@@ -87,7 +108,6 @@ def _allowed(question: Question, option: Option) -> bool:
         option.rate_millitokens_per_second > 0
         and option.tpot_ns <= limits.tpot_ns
         and (limits.ttft_ns is None or option.ttft_ns <= limits.ttft_ns)
-        and (limits.slots is None or option.replica.slots <= limits.slots)
     )
 
 

@@ -3,9 +3,9 @@ import pytest
 
 from specs.decisions.layout import values
 from specs.decisions.layout.answer import Answer, Replica, Stage
-from specs.decisions.layout.exhausted import TooLarge, exhausted, options
+from specs.decisions.layout.exhausted import TooLarge, exhausted, options, space
 from specs.decisions.layout.faults import faults
-from specs.decisions.layout.question import Limits, Pace, Prompt
+from specs.decisions.layout.question import Limits, Pace, Prompt, Question, Shape
 from specs.decisions.layout.values import Objective
 from specs.errors import InvalidProblem
 from tests.layouts import limited, question
@@ -150,6 +150,22 @@ def test_options_are_pipelines_that_keep_the_limits():
 
 def test_an_unreachable_demand_is_told():
     assert exhausted(limited(question(), demand_millitokens_per_second=10**15), Objective.GOODPUT) is None
+
+
+def test_every_question_of_eight_units_and_four_devices_is_searched_through():
+    batches = [2**power for power in range(10)] + [3, 5, 6, 7]
+    groups = tuple(attrs.evolve(question().groups[0], name=f"g{i}", devices=1, per_node=1) for i in range(4))
+    asked = Question(
+        weight_bytes=(10,) * 8,
+        kv_bytes_per_token=(0,) * 8,
+        context_tokens=1,
+        groups=groups,
+        shapes=tuple(Shape(name=group.name, group=group.name, devices=1) for group in groups),
+        paces=tuple(Pace(shape=g.name, batch=b, tracks=((b,) * 8,)) for g in groups for b in batches),
+        hops=(),
+        limits=Limits(tpot_ns=10**6, depth=4, in_flight=4),
+    )
+    assert space(asked) == 16
 
 
 def test_large_spaces_are_not_searched_through():

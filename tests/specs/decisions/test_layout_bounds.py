@@ -41,7 +41,7 @@ def test_searching_through_equals_brute_force(asked):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(questions(units_min=5, units_max=8))
 def test_searching_through_equals_brute_force_on_more_units(asked):
     equals_brute_force(asked)
@@ -75,7 +75,7 @@ def test_no_witness_shows_too_much(asked, amounts):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(questions(units_min=4, units_max=6), st.lists(EXTREME | st.integers(1, 10**6), min_size=6, max_size=6))
 def test_no_witness_shows_too_much_on_more_units(asked, amounts):
     no_witness_shows_too_much(asked, amounts)
