@@ -21,7 +21,7 @@ from executor.transport.interface import (
 )
 from specs.units import NANOS_PER_SECOND, Bytes
 from tests.conformance.transport_faults import FAULT_CHECKS
-from tests.conformance.world import DEADLINE_NS, MEBI, NODE_NAMES, World, expect, noise, send
+from tests.conformance.world import DEADLINE_NS, MEBI, NODE_NAMES, World, expect, noise, send, underway
 
 
 async def messages_arrive_whole_and_in_order(world: World) -> None:
@@ -128,14 +128,17 @@ async def no_faster_than_the_rate(world: World) -> None:
 
 async def a_blob_delays_no_message(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
-    data = noise(2 * MEBI)
-    expect(b, "a", data)
-    send(a, "b", data, rate=4 * MEBI)
+    data = noise(32 * MEBI)
+    place = expect(b, "a", data)
+    send(a, "b", data, rate=MEBI // 2)  # it lasts longer than anybody waits for a message
+    await underway(world, place)
     for n in range(20):
         a.send_message("b", [bytes([n])])
-    await world.until("b", BlobArrived)
-    kinds = [type(event) for event in world.events("b")]
-    assert kinds == [MessageReceived] * 20 + [BlobArrived]
+    await world.until("b", MessageReceived, 20)
+    assert all(isinstance(event, MessageReceived) for event in world.events("b"))
+    b.abandon_blob("a", "t")
+    failed = (await world.until("b", BlobFailed))[0]
+    assert (failed.kind, failed.moved_bytes > 0) == (FailureKind.ABANDONED, True), "it was on its way all the time"
 
 
 async def an_unexpected_blob_is_refused(world: World) -> None:
@@ -261,25 +264,26 @@ async def bad_segments_are_refused(world: World) -> None:
 async def a_transfer_in_use_is_not_begun_again(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(MEBI)
-    expect(b, "a", data)
+    place = expect(b, "a", data)
     with pytest.raises(TransferInUse, match="transfer 't' from 'a'"):
         expect(b, "a", data)
-    send(a, "b", data, rate=MEBI)
+    send(a, "b", data, rate=MEBI // 2)
     with pytest.raises(TransferInUse, match="transfer 't' to 'b'"):
         send(a, "b", data)
-    await world.settle(NANOS_PER_SECOND // 10)
+    await underway(world, place)
     with pytest.raises(TransferInUse):
         expect(b, "a", data)
     await world.until("b", BlobArrived)
+    assert place == data
 
 
 async def abandoned_transfers_end(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(4 * MEBI)
     for which, node, peer in (("a", a, "b"), ("b", b, "a")):
-        expect(b, "a", data)
-        send(a, "b", data, rate=2 * MEBI)
-        await world.settle(NANOS_PER_SECOND // 4)
+        place = expect(b, "a", data)
+        send(a, "b", data, rate=MEBI // 2)
+        await underway(world, place)
         node.abandon_blob(peer, "t")
         for name in ("a", "b"):
             failed = (await world.until(name, BlobFailed))[0]

@@ -1,18 +1,17 @@
 """The checks in which a node is killed or stopped: part of `check_transport.CHECKS`."""
 
 from executor.transport.interface import BlobFailed, FailureKind, MessageReceived, PeerLost
-from specs.units import NANOS_PER_SECOND
-from tests.conformance.world import DEADLINE_NS, MEBI, World, expect, noise, send
+from tests.conformance.world import DEADLINE_NS, MEBI, World, expect, noise, send, underway
 
 
 async def a_killed_receiver_is_noticed(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(8 * MEBI)
-    expect(b, "a", data)
+    place = expect(b, "a", data)
     a.send_message("b", [b"x"])
     await world.until("b", MessageReceived)
-    send(a, "b", data, rate=4 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
+    send(a, "b", data, rate=MEBI // 2)
+    await underway(world, place)
     await world.kill("b")
     failed = (await world.until("a", BlobFailed))[0]
     assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.PATH_LOST, "t", "b")
@@ -26,11 +25,11 @@ async def a_killed_receiver_is_noticed(world: World) -> None:
 async def a_killed_sender_is_noticed(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(8 * MEBI)
-    expect(b, "a", data)
+    place = expect(b, "a", data)
     a.send_message("b", [b"x"])
-    send(a, "b", data, rate=4 * MEBI)
+    send(a, "b", data, rate=MEBI // 2)
     await world.until("b", MessageReceived)
-    await world.settle(NANOS_PER_SECOND // 4)
+    await underway(world, place)
     await world.kill("a")
     failed = (await world.until("b", BlobFailed))[0]
     assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.PATH_LOST, "t", "a")
@@ -41,9 +40,9 @@ async def a_killed_sender_is_noticed(world: World) -> None:
 async def a_stopped_receiver_is_noticed(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(24 * MEBI)
-    expect(b, "a", data)
-    send(a, "b", data, rate=16 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
+    place = expect(b, "a", data)
+    send(a, "b", data, rate=8 * MEBI)
+    await underway(world, place)
     world.stop("b")
     failed = (await world.until("a", BlobFailed))[0]
     assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.STALLED, "t", "b")
@@ -53,9 +52,9 @@ async def a_stopped_receiver_is_noticed(world: World) -> None:
 async def a_stopped_sender_is_noticed(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(8 * MEBI)
-    expect(b, "a", data)
-    send(a, "b", data, rate=4 * MEBI)
-    await world.settle(NANOS_PER_SECOND // 4)
+    place = expect(b, "a", data)
+    send(a, "b", data, rate=MEBI // 2)
+    await underway(world, place)
     world.stop("a")
     failed = (await world.until("b", BlobFailed))[0]
     assert (failed.kind, failed.transfer_id, failed.peer) == (FailureKind.STALLED, "t", "a")

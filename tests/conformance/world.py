@@ -13,6 +13,7 @@ E = TypeVar("E")
 
 MEBI = 1 << 20
 DEADLINE_NS = Nanos(2 * NANOS_PER_SECOND)
+READ_BYTES = Bytes(256 << 10)  # no transport reads more at once; what it has read it counts before it reads on
 
 
 class World(Protocol):
@@ -43,6 +44,12 @@ class World(Protocol):
 
 
 NODE_NAMES = ("a", "b", "c")
+
+
+async def underway(world: World, place: bytearray) -> None:
+    """Wait until a blob has begun to arrive, and its receiver has counted some of its bytes."""
+    while not any(place[READ_BYTES : READ_BYTES + 64]):
+        await world.settle(NANOS_PER_SECOND // 100)
 
 
 def noise(size: int, seed: int = 0) -> bytearray:

@@ -325,9 +325,12 @@ from tests.conformance.world import expect, noise
 async def main():
     b = await listen_tcp(Peer(name="b", host="127.0.0.1", port=0), realm="realm", on_event=print)
     b.meet([Peer(name="a", host="127.0.0.1", port=int(sys.argv[1]))])
-    place = expect(b, "a", noise(1 << 26))
+    place = expect(b, "a", noise(24 << 20))
     print(b.port, flush=True)
-    await asyncio.sleep(60)
+    while not any(place[:64]):
+        await asyncio.sleep(0.01)
+    print("begun", flush=True)
+    await asyncio.sleep(600)
 
 asyncio.run(main())
 """
@@ -355,8 +358,9 @@ def test_a_process_that_is_stopped_or_killed_is_noticed_by_the_sender(
                 assert process.stdout is not None
                 a.meet([Peer(name="b", host="127.0.0.1", port=int(await process.stdout.readline()))])
                 a.send_message("b", [b"x"])
-                send(a, "b", noise(1 << 26), rate=32 << 20)
-                await world.settle(300_000_000)
+                send(a, "b", noise(24 << 20), rate=8 << 20)
+                while (line := await process.stdout.readline()) != b"begun\n":
+                    assert line, "the process ended"
                 process.send_signal(sign)
                 failed = (await world.until("a", BlobFailed))[0]
                 assert (await world.until("a", PeerLost))[0].peer == "b"
@@ -366,7 +370,7 @@ def test_a_process_that_is_stopped_or_killed_is_noticed_by_the_sender(
                 await process.communicate()
             assert (failed.kind, failed.peer, failed.transfer_id) == (kind, "b", "t")
             assert words in failed.sentence
-            assert 0 < failed.moved_bytes < 1 << 26
+            assert 0 < failed.moved_bytes < 24 << 20
 
     asyncio.run(run())
 
