@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from planner.attempts import Attempt, in_words, listed, predicted_for, promise_fault, stuck
 from planner.demands import Demand, demands
 from planner.explain.of_demand import not_served, too_late
 from planner.formation import Opening
 from planner.held_units import has_room, new_bytes, running, where_held
-from planner.outcome import Conflict, Infeasible, Undecided
+from planner.outcome import Conflict, Infeasible, Tried, Undecided
 from planner.search import Search
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.certificates import certify
 from specs.certificates.layouts import CLAIM_OF
 from specs.cluster import PlaceId
-from specs.decisions.latency.prediction import Prediction, predict_shared
 from specs.decisions.layout import values
 from specs.decisions.layout.answer import Answer, Replica
 from specs.decisions.layout.faults import faults
@@ -29,11 +29,9 @@ from specs.errors import InvalidProblem
 from specs.invariants.facts import Facts
 from specs.plan import Certificate, Pipeline, PipelineId, Plan, Stage
 from specs.problem import Problem
-from specs.queueing import shared_questions
 from specs.services import ITERATION_TOKENS_MAX, Offer, offer
 from specs.timing import kv_bytes, workspace_bytes
 from specs.units import Bytes, Nanos, Tokens, ceil_div
-from specs.ways import NoWay
 from specs.wishes import Service
 from specs.witness import Witness
 
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
 
 Arrivals = Mapping[PlaceId, Sequence[tuple[Nanos, BlobId]]]
 
+# Steps of a search for a layout with another number, to say whether that would do, where nobody sets a limit.
+_AGAIN_STEPS = 30_000
 # Output asked for and TPOT allowed, in thousandths of what the service asks and allows.
 _MARGINS = ((1000, 1000), (1150, 900), (1300, 800), (1600, 700), (2000, 600), (3000, 450))
 
@@ -55,6 +55,7 @@ class Served:
     weights: tuple[int, ...]
     witness: Witness
     exhausted: bool  # every layout was tried, by the planner and by the checker
+    tried: tuple[Tried, ...] = ()
 
     def certificate(self, problem: Problem, plan: Plan) -> Certificate:
         """Certify the objective of the service."""
@@ -133,22 +134,31 @@ def serve(
     except InvalidProblem as error:
         return _impossible(problem, service, search, str(error))
     desk = _Desk(problem=problem, service=service, found=found, search=search)
-    for more, less in _MARGINS:
-        served = desk.laid_out(more, less)
-        if desk.infeasible:
-            sentence = "its devices cannot hold it, keep the TPOT and give the output at once"
-            return _impossible(problem, service, search, sentence)
-        if served is not None:
-            return served
-        if search.over():
-            break
+    if (served := desk.with_margins()) is not None:
+        return served
+    if desk.infeasible:
+        sentence = "its devices cannot hold it, keep the TPOT and give the output at once"
+        return _impossible(problem, service, search, sentence)
     runs = None if parent is None else running(parent, service, found)
     if runs is not None and (served := desk.kept(runs)) is not None:
         return served
+    stood = stuck(problem, service, desk.attempts, lambda changed: _would_do(changed, service, search))
     moving = "" if service.moves_max is None else f" by loading at most {service.moves_max} units"
-    return Undecided(
-        sentence=f"no layout was found for {service.llm} that keeps its promise{moving}; larger margins may exist"
-    )
+    sentence = f"no layout was found for {service.llm} that keeps its promise{moving}"
+    tried = f"tried with output asked for/TPOT allowed as margins: {in_words(desk.attempts)}"
+    return Undecided(sentence=f"{sentence}; {tried}; larger margins may exist", conflicts=(stood,))
+
+
+def _would_do(problem: Problem, service: Service, search: Search) -> bool:
+    """Whether a layout is found for a problem with other numbers."""
+    if search.over():
+        return False
+    try:
+        found = offer(problem, service)
+    except InvalidProblem:
+        return False
+    desk = _Desk(problem=problem, service=service, found=found, search=search.part(_AGAIN_STEPS))
+    return desk.with_margins() is not None
 
 
 @attrs.define(kw_only=True)
@@ -161,13 +171,22 @@ class _Desk:
     search: Search
     infeasible: bool = attrs.field(default=False, init=False)
     tightest: "Layout | None" = attrs.field(default=None, init=False)  # its witness bounds every layout
+    attempts: list[Attempt] = attrs.field(factory=list, init=False)
 
     @property
     def objective(self) -> values.Objective:
         """What layouts are to be good at."""
         return CLAIM_OF[self.service.objective][2]
 
-    def laid_out(self, more: int, less: int) -> Served | None:
+    def with_margins(self) -> Served | None:
+        """Lay out with more and more to spare, until the promise is predicted to be kept."""
+        for more, less in _MARGINS:
+            served = self._laid_out(more, less)
+            if served is not None or self.infeasible or self.search.over():
+                return served
+        return None
+
+    def _laid_out(self, more: int, less: int) -> Served | None:
         """Lay out with margins: at the best, then within the moves, then beside all that devices hold."""
         from planner.layouts.search import lay_out  # brings CP-SAT: only where there is a service
 
@@ -180,13 +199,15 @@ class _Desk:
                     self.tightest, self.infeasible = layout, layout.infeasible
                     if self.infeasible:
                         return None
-                if layout.answer is not None and (served := self._checked(found, layout.answer, more)) is not None:
+                if layout.answer is None:
+                    self.attempts.append(Attempt(margins=(more, less), fault="none was found"))
+                elif (served := self._checked(found, layout.answer, (more, less))) is not None:
                     return served
         return None
 
     def kept(self, runs: Answer) -> Served | None:
         """Leave what runs as it is, if it still answers the question."""
-        return self._checked(self.found, runs, _MARGINS[0][0])
+        return self._checked(self.found, runs, _MARGINS[0])
 
     def _offers(self) -> Iterator[Offer]:
         yield self.found
@@ -196,16 +217,26 @@ class _Desk:
             except InvalidProblem:
                 return
 
-    def _checked(self, found: Offer, layout: Answer, more: int) -> Served | None:
-        answer = _settled(found.question, layout, more, self.objective)
+    def _checked(self, found: Offer, layout: Answer, margins: tuple[int, int]) -> Served | None:
+        """Take a layout, or write down why not."""
+        answer = _settled(found.question, layout, margins[0], self.objective)
         if answer is None or self.tightest is None:
+            self.attempts.append(Attempt(margins=margins, fault="no batches give the output"))
             return None
         answer = where_held(found.question, answer)
         pipelines = tuple(_pipelines(self.problem, self.service, found, answer))
         weights = tuple(replica.weight for replica in answer.replicas)
-        if any(faults(found.question, answer)) or not has_room(self.problem, pipelines):
-            return None
-        if not _keeps_promise(self.problem, self.service, pipelines, weights):
+        attempt = Attempt(margins=margins, value=values.value(found.question, answer, self.objective))
+        slo = next((slo for slo in self.problem.slos if slo.llm == self.service.llm), None)
+        if any(faults(found.question, answer)):
+            attempt = attrs.evolve(attempt, value=None, fault="it needs more than the service allows")
+        elif not has_room(self.problem, pipelines):
+            attempt = attrs.evolve(attempt, fault="there is no room for it beside all that its devices hold")
+        elif slo is not None:
+            predicted = predicted_for(self.problem, slo, pipelines, weights)
+            attempt = attrs.evolve(attempt, predicted=predicted, fault=promise_fault(slo, predicted))
+        self.attempts.append(attempt)
+        if attempt.fault is not None:
             return None
         return Served(
             service=self.service,
@@ -213,6 +244,7 @@ class _Desk:
             weights=weights,
             witness=self.tightest.witness,
             exhausted=self.tightest.method == "exhausted",
+            tried=listed(self.service, CLAIM_OF[self.service.objective][1], self.attempts),
         )
 
 
@@ -291,23 +323,3 @@ def _pipelines(problem: Problem, service: Service, found: Offer, answer: Answer)
             request_tokens_max=workload.request_tokens_max,
             iteration_tokens_max=iteration,
         )
-
-
-def _keeps_promise(
-    problem: Problem, service: Service, pipelines: tuple[Pipeline, ...], weights: tuple[int, ...]
-) -> bool:
-    """Ask the prediction of rule SLO; without an SLO there is nothing to keep."""
-    slo = next((slo for slo in problem.slos if slo.llm == service.llm), None)
-    if slo is None:
-        return True
-    try:
-        shares = [(pipeline, weight, 1) for pipeline, weight in zip(pipelines, weights, strict=True)]
-        questions = shared_questions(problem, shares, pipelines)
-    except NoWay:
-        return False
-    predicted = predict_shared(tuple(questions.values()), slo.percentile)
-    return (
-        isinstance(predicted, Prediction)
-        and predicted.ttft_ns <= slo.ttft_ns_max
-        and predicted.tpot_ns <= slo.tpot_ns_max
-    )

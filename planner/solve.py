@@ -78,7 +78,7 @@ def solve(problem: Problem, request: Request | None = None, search: Search | Non
     plan = attrs.evolve(plan, certificates=certified)
     verdict = verify(problem, plan)
     assert not isinstance(verdict, Rejected), f"the planner made a plan that the checker rejects:\n{verdict}"
-    return Planned(verified=verdict, tried=tried)
+    return Planned(verified=verdict, tried=(*tried, *(one for each in ground.services for one in each.tried)))
 
 
 @attrs.frozen(kw_only=True)

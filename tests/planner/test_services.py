@@ -276,3 +276,30 @@ def test_moves_of_a_plan_are_judged_by_its_problem():
     verdict = verify(strict, attrs.evolve(plan, problem=codec.digest(strict)))
     assert isinstance(verdict, Rejected)
     assert "units must be loaded to get there; at most 3 are allowed" in str(verdict)
+
+
+def tight(ttft_ns, requests_per_hour=5 * 10**7):
+    problem = a_service_problem(2, memory_bytes=60 * MEGABYTE, tpot_ns=30_000, requests_per_hour=requests_per_hour)
+    return attrs.evolve(problem, slos=(attrs.evolve(problem.slos[0], ttft_ns_max=ttft_ns),))
+
+
+def test_when_all_margins_fail_it_says_what_was_tried_and_what_would_do():
+    outcome = solve(tight(40_000))
+    assert isinstance(outcome, Undecided)
+    assert (
+        "TTFT ≈ 59.47 us predicted, 40 us promised (margins 1/1, 1.15/0.9, 1.3/0.8, 1.6/0.7, 2/0.6)" in outcome.sentence
+    )
+    (conflict,) = outcome.conflicts
+    gives = {each.limit: each.needed for each in conflict.gives}
+    assert set(gives) == {"TTFT of llm", "requests of llm"}
+    assert isinstance(solve(tight(gives["TTFT of llm"])), Planned)
+    assert isinstance(solve(tight(gives["TTFT of llm"] - 1)), Undecided)
+    assert isinstance(solve(tight(40_000, gives["requests of llm"])), Planned)
+
+
+def test_a_plan_remembers_the_layouts_that_were_tried():
+    problem = a_service_problem(tpot_ns=10**9)
+    outcome = solve(problem)
+    assert isinstance(outcome, Planned)
+    (only,) = [each for each in outcome.tried if each.decision == "service"]
+    assert (only.value, only.way, only.besides) == (1, "a layout without margins", "keeps its promise")
