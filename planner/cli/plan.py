@@ -156,14 +156,14 @@ def _why(outcome: Planned) -> list[Table]:
     from planner.cli.explain_tables import explanation_tables
     from planner.explain.decisions import explain
 
-    return explanation_tables(explain(outcome.verified))
+    return explanation_tables(explain(outcome.verified, outcome.tried))
 
 
 def _why_as_data(outcome: Planned) -> dict[str, object]:
     from planner.cli.explain_tables import explanation_summary
     from planner.explain.decisions import explain
 
-    return explanation_summary(explain(outcome.verified))
+    return explanation_summary(explain(outcome.verified, outcome.tried))
 
 
 def _print_conflicts(conflicts: Sequence[Conflict], *, as_json: bool) -> None:

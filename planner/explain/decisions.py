@@ -1,10 +1,10 @@
 """Why a plan is as it is: for each of its decisions what binds, the runner-up, and what more of a resource would buy.
 
-Each kind of decision is one function of the plan's facts; decisions that a plan does not have are left out.  All is
-worked out from the verified plan, so that a plan read from a file is explained like one that was just made.
+Each kind of decision is one function of the plan's facts; decisions that a plan does not have are left out.  All but
+the runners-up is worked out from the verified plan, so that a plan read from a file is explained like one just made.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -15,6 +15,8 @@ from planner.explain.of_services import services
 from planner.explain.of_speculation import speculation
 from planner.explain.of_standbys import others
 from planner.explain.of_transfers import blocks, transfers
+from planner.explain.runner_up import with_runner_up
+from planner.outcome import Tried
 from specs.checker import VerifiedPlan
 from specs.invariants.facts import Facts
 
@@ -31,11 +33,14 @@ class Explanation:
     left_out: tuple[LeftOut, ...]
 
 
-def explain(verified: VerifiedPlan) -> Explanation:
-    """Explain a plan; seconds for a hundred nodes, and what would take longer is named instead.  Never changes it."""
+def explain(verified: VerifiedPlan, tried: Sequence[Tried] = ()) -> Explanation:
+    """Explain a plan; seconds for a hundred nodes, and what would take longer is named instead.  Never changes it.
+
+    `tried` is what the planner tried when it made the plan (`Planned.tried`); without it runners-up are fewer.
+    """
     facts = Facts(verified.problem, verified.plan)
     found = [each for kind in KINDS for each in kind(facts)]
     return Explanation(
-        decisions=tuple(each for each in found if isinstance(each, Explained)),
+        decisions=tuple(with_runner_up(each, tried) for each in found if isinstance(each, Explained)),
         left_out=tuple(each for each in found if isinstance(each, LeftOut)),
     )
