@@ -63,7 +63,7 @@ def test_trees_of_least_latency_bring_items_as_soon_as_the_graph_allows(nodes, d
 
 def test_where_latency_counts_trees_of_least_latency_come_near_the_cut():
     graph = ndv2(2).finer(1000)
-    movement = graph.movement(allgather(graph, 1_000_000))
+    movement = graph.movement(allgather(graph, 1_000_000 * graph.scale))
     chassis = tuple(Price(name=f"g{index}", amount=1) for index in range(8))
     net = network(movement)
     classes = classes_of(movement, net)
