@@ -18,6 +18,7 @@ from planner.packing.laying import RULES, Rule, jobs_of, lay
 from planner.packing.network import Network, network
 from planner.packing.pipelines import is_multicast, pipelined
 from planner.packing.rounding import Planted, planted
+from planner.packing.spreading import nested, spread_out
 from planner.packing.steady import Steady, classes_of, steady_state
 from planner.packing.swarm import Acted, orders
 from planner.routes import NoRoute, Routes
@@ -149,7 +150,7 @@ def _move_many(movement: Movement, search: Search, objective: Objective) -> Move
 
 
 def _swarmed(movement: Movement, search: Search, objective: Objective, bound: Bound) -> Moved:
-    """Try pipelines where all items go the same way, then swarms by several rules.  Raises NoRoute."""
+    """Try pipelines where all items go the same way, exchanges, and swarms by several rules.  Raises NoRoute."""
     routes = Routes(as_cluster(movement))
     best: Moved | None = None
     for made_by, delivery in _makings(movement, routes, search, bound if objective is Objective.ALL else None):
@@ -165,14 +166,21 @@ def _swarmed(movement: Movement, search: Search, objective: Objective, bound: Bo
 
 
 def _makings(movement: Movement, routes: Routes, search: Search, bound: Bound | None) -> Iterator[tuple[str, Delivery]]:
-    """Yield schedules, each swarm ending sooner than those before it; the bound is one of time."""
+    """Yield schedules, of each sort the ones that end sooner than those before; the bound is one of time."""
     if is_multicast(movement) and (delivery := pipelined(movement, routes)) is not None:
         search.spend(10 * len(delivery.hops))
         yield "binomial pipelines", delivery
+    bound_ns = 0 if bound is None else bound.bound
+    found = False
+    for number, delivery in enumerate(spread_out(movement, routes, search, bound_ns)):
+        found = True
+        yield f"exchange {number}", delivery
+    if found and nested(movement, routes) is not None:
+        return  # a swarm would bring much into islands that could spread inside
     wants = [(item.bytes, item.holders, item.receivers) for item in movement.items]
     held = movement.latency_holds_ports
     ground = Ground(as_cluster(movement), routes, wants, latency_holds_ports=held)
-    for number, acted in enumerate(orders(ground, search, 0 if bound is None else bound.bound, whole=True)):
+    for number, acted in enumerate(orders(ground, search, bound_ns, whole=True)):
         if acted.complete:
             yield f"swarm {number}", _delivery_of(movement, ground, acted)
 
