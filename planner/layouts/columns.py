@@ -1,5 +1,9 @@
 """Large questions: columns are pipelines, rows are groups of devices; prices say which pipeline comes next."""
 
+from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
+
 import attrs
 
 from planner.layouts.candidates import Pool, even
@@ -7,6 +11,7 @@ from planner.layouts.choice import Blend, Relaxed, relaxed, spend
 from planner.layouts.layout import Layout, choose, told
 from planner.search import Progress, Search
 from specs.decisions.layout import bounds, values
+from specs.decisions.layout.answer import Answer
 from specs.decisions.layout.bounds import Found
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.values import Objective
@@ -16,7 +21,8 @@ from specs.witness import Price, Witness
 _ROUNDS_MAX = 30
 _SETTLED = 1003  # thousandths: a pricing that finds nothing steeper than this ends the rounds
 _WORTH_ANOTHER = 2_000  # a round that improves by less than one part in so many is the last of its kind
-_LEAST_PRICE = 40  # no price is less than the largest by more than this factor
+_LEAST_PRICE = 200  # no price is less than the largest by more than this factor
+_LATENCY_BITS = 7  # a latency is found to one part in 2 ** so many
 _FINE = 1_000_000
 _SHARE_OF_ROUNDS = 0.7  # of the time allowed; the rest is for the choice of whole pipelines
 
@@ -34,32 +40,56 @@ def by_columns(question: Question, objective: Objective, search: Search) -> Layo
 
 
 def _quickest(question: Question, objective: Objective, search: Search) -> Layout:
-    """Least latency: the shortest that a choice from the columns keeps, and the longest that prices exclude."""
+    """Least latency: the longest that prices exclude, then the shortest that a choice from the columns keeps."""
     run = _Columns(question=question, objective=Objective.GOODPUT, search=search)
-    if run.rounds():
-        return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
+    run.begin()
     answer = choose(question, run.pool.options, objective, search, None)
     if answer is None:
-        return told(question, objective, None, None, (), "none")
-    low, high = 1, values.value(question, answer, objective)
+        if run.rounds():
+            return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
+        answer = choose(question, run.pool.options, objective, search, None)
+        if answer is None:
+            return told(question, objective, None, None, (), "none")
+    witness = _excluded(question, objective, values.value(question, answer, objective), search)
+    bound = bounds.latency_bound(question, objective, witness)
+    answer = _quicker(question, objective, answer, bound, search)
+    return told(question, objective, answer, bound, witness, "dual" if bound else "none")
+
+
+def _within(question: Question, objective: Objective, limit_ns: int, search: Search) -> "_Columns":
+    """Ask for the goodput of pipelines that keep a shorter latency."""
+    limits = attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(limit_ns)})
+    return _Columns(question=attrs.evolve(question, limits=limits), objective=Objective.GOODPUT, search=search)
+
+
+def _excluded(question: Question, objective: Objective, high: int, search: Search) -> Witness:
+    """Find the longest latency that prices exclude, by bisection."""
     best: Witness = ()
-    while high - low > max(1, high >> 7) and not search.over():
+    low = 1
+    while high - low > max(1, high >> _LATENCY_BITS) and not search.over():
         middle = (low + high) // 2
-        limits = attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(middle)})
-        tighter = _Columns(question=attrs.evolve(question, limits=limits), objective=Objective.GOODPUT, search=search)
-        excluded = tighter.rounds()
-        claim = Price(name="latency_ns", amount=middle + 1)
-        if excluded:
+        run = _within(question, objective, middle, search)
+        run.only_whether = True
+        if run.rounds():
+            claim = Price(name="latency_ns", amount=middle + 1)
+            low, best = middle, tuple(sorted((claim, *run.witness), key=lambda price: price.name))
+        else:
+            high = middle
+    return best
+
+
+def _quicker(question: Question, objective: Objective, answer: Answer, low: int, search: Search) -> Answer:
+    """Find a quicker answer by bisection, down to a bound: columns for one latency are seldom those for another."""
+    high = values.value(question, answer, objective)
+    while high - low > max(1, high >> _LATENCY_BITS) and not search.over():
+        middle = (low + high) // 2
+        run = _within(question, objective, middle, search)
+        found = None if run.rounds() else choose(run.question, run.pool.options, Objective.GOODPUT, search, run.bound)
+        if found is None:
             low = middle
-            best = tuple(sorted((claim, *tighter.witness), key=lambda price: price.name))
-            continue
-        quicker = choose(tighter.question, tighter.pool.options, objective, search, None)
-        if quicker is None:
-            low = middle  # neither shown nor excluded: look above
-            continue
-        answer, high = quicker, values.value(question, quicker, objective)
-    bound = bounds.latency_bound(question, objective, best)
-    return told(question, objective, answer, bound, best, "dual" if bound else "none")
+        else:
+            answer, high = found, values.value(question, found, objective)
+    return answer
 
 
 @attrs.define(kw_only=True)
@@ -67,6 +97,7 @@ class _Columns:
     question: Question
     objective: Objective
     search: Search
+    only_whether: bool = False  # end as soon as the demand can be met by mixtures
     pool: Pool = attrs.field(init=False)
     blends: dict[tuple[tuple[float, ...], float], Blend] = attrs.field(factory=dict, init=False)
     bound: int | None = attrs.field(default=None, init=False)
@@ -74,18 +105,20 @@ class _Columns:
 
     def rounds(self) -> bool:
         """Price until nothing steeper is found; say whether that shows that no answer exists."""
-        self.pool = Pool(self.question)
-        self._alike()
+        self.begin()
         if not self.pool.options and self._price(self.question, dict.fromkeys(self.question.group, _FINE), 0) == 0:
             self.witness = tuple(Price(name=f"group:{name}", amount=1) for name in sorted(self.question.group))
             return True
         if self.objective is not Objective.GOODPUT and self._linear() is None and self._too_much():
             return True
+        demand = max(1, self.question.limits.demand_millitokens_per_second)
         before: float | None = None
         priced_all = False
         for _ in range(_ROUNDS_MAX):
             linear = self._linear()
             if linear is None or linear.demand <= 0:  # nothing need be spent, so nothing has a price
+                break
+            if self.only_whether and linear.value >= demand:
                 break
             better = before is None or abs(linear.value - before) > abs(before) / _WORTH_ANOTHER
             before = linear.value
@@ -99,7 +132,6 @@ class _Columns:
             if (priced_all and not better) or not self._full_round(linear):
                 break
             priced_all = True
-        demand = max(1, self.question.limits.demand_millitokens_per_second)
         return self.objective is Objective.GOODPUT and self.bound is not None and self.bound < demand
 
     def _linear(self) -> Relaxed | None:
@@ -115,13 +147,15 @@ class _Columns:
 
     def _too_much(self) -> bool:
         """Whether the demand is more than the goodput of all devices; the same pool serves both questions."""
-        most = _Columns(question=self.question, objective=Objective.GOODPUT, search=self.search)
+        goodput = Objective.GOODPUT
+        most = _Columns(question=self.question, objective=goodput, search=self.search, only_whether=True)
         infeasible = most.rounds()
         self.pool, self.witness = most.pool, most.witness
         return infeasible
 
-    def _alike(self) -> None:
+    def begin(self) -> None:
         """Begin with pipelines of one shape, with more and more stages while that gives more per device."""
+        self.pool = Pool(self.question)
         for name, batch in self.question.pace:
             shape = self.question.shape[name]
             alone = (shape.group, shape.group) not in self.question.hop
@@ -185,33 +219,38 @@ class _Columns:
         steep, found = bounds.steepest(question, prices, at_least)
         for each in found:
             self.pool.add(each)
-        self._blend(found)
+        self._blend(found, prices)
         return steep
 
-    def _blend(self, found: tuple[Found, ...]) -> None:
-        """Mix rows that are late with rows that are in time, as the bound does.
+    def _blend(self, found: tuple[Found, ...], prices: dict[str, int]) -> None:
+        """Mix a row that is late with one that is in time, as the bound does: the cheapest mixture for each time met.
 
         Without these columns prices are best for true pipelines, and the bound that they give is slack.
         """
-        together: dict[tuple[int, int, int], list[Found]] = {}
-        for each in found:
-            together.setdefault((each.batch, each.in_flight, each.tpot_ns), []).append(each)
-        for rows in together.values():
-            for quick in (row for row in rows if row.time_ns <= row.allowed_ns):
-                self._add_blend(quick, quick, 0.0)
-                for late in (row for row in rows if row.time_ns > row.allowed_ns):
-                    spread = late.time_ns - quick.time_ns
-                    self._add_blend(quick, late, (quick.allowed_ns - quick.time_ns) / spread)
+        for batch in self.question.batches:
+            rows = [row for row in found if row.batch == batch]
+            costs = [sum(prices[group] * count for group, count in self._counts(row).items()) for row in rows]
+            for in_flight, tpot_ns, allowed_ns in sorted({(r.in_flight, r.tpot_ns, r.allowed_ns) for r in rows}):
+                # Fewer in flight leave more room, and a stage may then take longer.
+                able = [
+                    (row.time_ns, cost, row)
+                    for row, cost in zip(rows, costs, strict=True)
+                    if row.in_flight >= in_flight and row.tpot_ns * in_flight <= tpot_ns * row.in_flight
+                ]
+                mixed = _cheapest_mixture(able, allowed_ns)
+                if mixed is not None:
+                    rate = batch * in_flight * values.MILLI * NANOS_PER_SECOND / tpot_ns
+                    self._add_blend(*mixed, rate)
 
-    def _add_blend(self, quick: Found, late: Found, share: float) -> None:
-        counts = [0.0] * len(self.question.groups)
-        index = {group.name: place for place, group in enumerate(self.question.groups)}
-        for row, part in ((quick.row, 1 - share), (late.row, share)):
-            for name, _, _ in row.stages:
-                shape = self.question.shape[name]
-                counts[index[shape.group]] += part * shape.devices
-        rate = quick.batch * quick.in_flight * values.MILLI * NANOS_PER_SECOND / quick.tpot_ns
-        self.blends[tuple(counts), rate] = Blend(counts=tuple(counts), rate_millitokens_per_second=rate)
+    def _counts(self, found: Found) -> Counter[str]:
+        """Devices of each group in a row."""
+        shapes = [self.question.shape[name] for name, _, _ in found.row.stages]
+        return sum((Counter({shape.group: shape.devices}) for shape in shapes), Counter())
+
+    def _add_blend(self, quick: Found, late: Found, share: float, rate: float) -> None:
+        one, other = self._counts(quick), self._counts(late)
+        counts = tuple((1 - share) * one[group.name] + share * other[group.name] for group in self.question.groups)
+        self.blends[counts, rate] = Blend(counts=counts, rate_millitokens_per_second=rate)
 
     def _shown(self, linear: Relaxed, steep: int) -> int:
         """What the specs make of the witness: they price as it was done here, from the same guess."""
@@ -233,3 +272,28 @@ class _Columns:
             amounts |= {f"group:{name}": amount for name, amount in self._scarce(linear).items() if amount}
             amounts["objective"] = _FINE
         return tuple(Price(name=name, amount=amounts[name]) for name in sorted(amounts))
+
+
+def _cheapest_mixture(able: Sequence[tuple[int, int, Found]], allowed_ns: int) -> tuple[Found, Found, float] | None:
+    """Find two rows, and the share of the second, whose mixture is in time and costs least; None when there is none.
+
+    Rows come with their times and costs; the mixture is where the lower hull of these points is at the time allowed.
+    """
+    hull: list[tuple[int, int, Found]] = []
+    for time, cost, row in sorted(able, key=itemgetter(0, 1)):
+        if hull and cost >= hull[-1][1]:
+            continue
+        while len(hull) > 1:
+            (time_0, cost_0, _), (time_1, cost_1, _) = hull[-2:]
+            if (cost_0 - cost_1) * (time - time_0) > (cost_0 - cost) * (time_1 - time_0):
+                break
+            hull.pop()
+        hull.append((time, cost, row))
+    early = sum(time <= allowed_ns for time, _, _ in hull)
+    if early == 0:
+        return None
+    time_0, _, quick = hull[early - 1]
+    if early == len(hull):
+        return quick, quick, 0.0
+    time_1, _, late = hull[early]
+    return quick, late, (allowed_ns - time_0) / (time_1 - time_0)

@@ -11,11 +11,11 @@ from specs.decisions.layout.values import Objective
 def lay_out(question: Question, objective: Objective, search: Search) -> Layout:
     """Find the best pipelines for a question."""
     try:
-        exhausted.space(question)
+        options = exhausted.options(question)
     except exhausted.TooLarge:
         return columns.by_columns(question, objective, search)
-    bound = exhausted.exhausted(question, objective)
+    bound = exhausted.best_of(question, objective, options)
     if bound is None:
         return Layout(answer=None, value=None, bound=None, witness=(), method="exhausted", infeasible=True)
-    answer = choose(question, list(exhausted.options(question)), objective, search, bound)
+    answer = choose(question, list(options), objective, search, bound)
     return told(question, objective, answer, bound, (), "exhausted")
