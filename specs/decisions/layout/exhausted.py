@@ -17,6 +17,7 @@ the rate is then least over the counts, or over the times, at which that meets t
 from collections.abc import Iterator
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import attrs
 
@@ -47,21 +48,46 @@ class Option:
     replica: Replica  # its devices are numbered from 0 in every stage: only counts matter here
 
 
-@attrs.frozen(kw_only=True)
-class _Label:
-    """A row of stages up to some border."""
+class _Run(NamedTuple):
+    """A stage that fits: what it takes, and how long."""
 
-    counts: Counts
+    group: int
+    shape: str
+    devices: int
+    end: int
+    own_ns: int
+    prompt_ns: int
+
+
+class _Label(NamedTuple):
+    """A row of stages up to some border: what must not be larger for a row to be as good, and its stages."""
+
     sum_ns: int
     max_ns: int
     prompt_sum_ns: int
     prompt_max_ns: int
-    stages: tuple[Stage, ...]
+    depth: int
+    before: "_Label | None" = None
+    run: "_Run | None" = None  # the last stage
 
-    @property
-    def key(self) -> tuple[int, ...]:
-        """What must not be larger for a row to be at least as good, its devices being the same."""
-        return (self.sum_ns, self.max_ns, self.prompt_sum_ns, self.prompt_max_ns, len(self.stages))
+    def serves(self, other: "_Label") -> bool:
+        """Whether it is as good as another."""
+        return (
+            self.sum_ns <= other.sum_ns
+            and self.max_ns <= other.max_ns
+            and self.prompt_sum_ns <= other.prompt_sum_ns
+            and self.prompt_max_ns <= other.prompt_max_ns
+            and self.depth <= other.depth
+        )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Its stages, each on the first devices of its group."""
+        if self.before is None or self.run is None:
+            return ()
+        earlier = self.before.stages()
+        first = earlier[-1].end_unit if earlier else 0
+        devices = tuple(range(self.run.devices))
+        return (*earlier, Stage(shape=self.run.shape, devices=devices, first_unit=first, end_unit=self.run.end))
 
 
 def space(question: Question) -> int:
@@ -88,17 +114,17 @@ def options(question: Question) -> tuple[Option, ...]:
     found: dict[Counts, list[Option]] = {}
     for batch in question.batches:
         for in_flight in range(1, _in_flight(question, batch) + 1):
-            for label in _rows(question, batch, in_flight):
-                replica = Replica(stages=label.stages, batch=batch, in_flight=in_flight, weight=1)
+            for counts, label in _AllRows(question, batch, in_flight).all():
+                replica = Replica(stages=label.stages(), batch=batch, in_flight=in_flight, weight=1)
                 option = Option(
-                    counts=label.counts,
+                    counts=counts,
                     rate_millitokens_per_second=values.rate_millitokens_per_second(question, replica),
                     tpot_ns=values.tpot_ns(question, replica),
                     ttft_ns=0 if question.prompt is None else values.ttft_ns(question, replica),
                     replica=replica,
                 )
                 if _allowed(question, option):
-                    _keep(found.setdefault(label.counts, []), option)
+                    _keep(found.setdefault(counts, []), option)
     return tuple(option for counts in sorted(found) for option in found[counts])
 
 
@@ -123,55 +149,103 @@ def _keep(kept: list[Option], option: Option) -> None:
         kept[:] = [each for each in kept if not better(option, each)] + [option]
 
 
-def _rows(question: Question, batch: int, in_flight: int) -> Iterator[_Label]:
-    """Every row of stages that no other with the same devices beats in all times and in depth."""
-    empty = _Label(counts=(0,) * len(question.groups), sum_ns=0, max_ns=0, prompt_sum_ns=0, prompt_max_ns=0, stages=())
-    open_rows: list[dict[tuple[str, Counts], list[_Label]]] = [{} for _ in range(question.units + 1)]
-    open_rows[0]["", empty.counts] = [empty]
-    for first in range(question.units):
-        for labels in open_rows[first].values():
-            for label in labels:
-                for longer in _extended(question, label, first, batch, in_flight):
-                    end = longer.stages[-1].end_unit
-                    group = question.shape[longer.stages[-1].shape].group if end < question.units else ""
-                    kept = open_rows[end].setdefault((group, longer.counts), [])
-                    if not any(all(a <= b for a, b in zip(k.key, longer.key, strict=True)) for k in kept):
-                        kept.append(longer)
-    for labels in open_rows[question.units].values():
-        yield from labels
+class _AllRows:
+    """Every row of stages of one batch and number in flight that no other is as good as, with its devices."""
+
+    def __init__(self, question: Question, batch: int, in_flight: int) -> None:
+        self._question, self._batch, self._in_flight = question, batch, in_flight
+        names = [group.name for group in question.groups]
+        self._hops: list[list[tuple[int, int] | None]] = [[self._hop(a, b) for b in names] for a in names]
+        self._most = [group.devices for group in question.groups]
+        # A row that is no deeper is better only where something else than units and devices limits depth.
+        self._deeper = int(question.limits.depth < min(question.units, sum(self._most)))
+        # per border, group of the last stage and devices
+        self._open: list[dict[int, dict[Counts, list[_Label]]]] = [{} for _ in range(question.units + 1)]
+
+    def all(self) -> Iterator[tuple[Counts, _Label]]:
+        """Go from border to border."""
+        question = self._question
+        nothing = (0,) * len(question.groups)
+        for run in self._runs(0):
+            self._extend([_Label(0, 0, 0, 0, 0)], nothing, run, (0, 0))
+        for border in range(1, question.units):
+            runs = self._runs(border)
+            for group, reached in self._open[border].items():
+                for counts, labels in _best(reached):
+                    for run in runs:
+                        hop = self._hops[group][run.group]
+                        if hop is not None and counts[run.group] + run.devices <= self._most[run.group]:
+                            self._extend(labels, counts, run, hop)
+        whole: dict[Counts, list[_Label]] = {}
+        for reached in self._open[question.units].values():
+            for counts, labels in reached.items():
+                whole.setdefault(counts, []).extend(labels)
+        for counts, labels in _best(whole):
+            yield from ((counts, label) for label in labels)
+
+    def _extend(self, labels: list[_Label], counts: Counts, run: _Run, hop: tuple[int, int]) -> None:
+        """Extend rows by a stage."""
+        used = (*counts[: run.group], counts[run.group] + run.devices, *counts[run.group + 1 :])
+        reached = self._open[run.end].setdefault(run.group, {}).setdefault(used, [])
+        longest, prompt_longest = max(hop[0], run.own_ns), max(hop[1], run.prompt_ns)
+        more, prompt_more = hop[0] + run.own_ns, hop[1] + run.prompt_ns
+        for label in labels:
+            if label.depth < self._question.limits.depth:
+                longer = _Label(
+                    label.sum_ns + more,
+                    max(label.max_ns, longest),
+                    label.prompt_sum_ns + prompt_more,
+                    max(label.prompt_max_ns, prompt_longest),
+                    label.depth + self._deeper,
+                    label,
+                    run,
+                )
+                reached.append(longer)
+
+    def _hop(self, source: str, destination: str) -> tuple[int, int] | None:
+        """Time of a hop for the batch and for a chunk of a prompt."""
+        hop, prompt = self._question.hop.get((source, destination)), self._question.prompt
+        if hop is None:
+            return None
+        return hop.ns(self._batch), 0 if prompt is None or not prompt.paces else hop.ns(prompt.paces[0].batch)
+
+    def _runs(self, first: int) -> list[_Run]:
+        """Every stage from a border on, of every shape and length that fits."""
+        question = self._question
+        place = {group.name: index for index, group in enumerate(question.groups)}
+        found = []
+        for shape in question.shapes:
+            pace, prompt = question.pace.get((shape.name, self._batch)), question.prompt_pace.get(shape.name)
+            group = place[shape.group]
+            if pace is None or (question.prompt is not None and prompt is None) or shape.devices > self._most[group]:
+                continue
+            for end in range(first + 1, question.units + 1):
+                stage = Stage(shape=shape.name, devices=(), first_unit=first, end_unit=end)
+                replica = Replica(stages=(stage,), batch=self._batch, in_flight=self._in_flight, weight=1)
+                if values.stage_bytes(question, replica, stage) > question.groups[group].memory_bytes:
+                    break
+                prompt_ns = 0 if prompt is None else prompt.ns(first, end)
+                found.append(_Run(group, shape.name, shape.devices, end, pace.ns(first, end), prompt_ns))
+        return found
 
 
-def _extended(question: Question, label: _Label, first: int, batch: int, in_flight: int) -> Iterator[_Label]:
-    """A row with one more stage from `first` on, of every shape and length that fits."""
-    if len(label.stages) == question.limits.depth:
-        return
-    before = question.shape[label.stages[-1].shape].group if label.stages else None
-    for shape in question.shapes:
-        pace = question.pace.get((shape.name, batch))
-        prompt = question.prompt_pace.get(shape.name)
-        hop = None if before is None else question.hop.get((before, shape.group))
-        if pace is None or (question.prompt is not None and prompt is None) or (before is not None and hop is None):
-            continue
-        index = [group.name for group in question.groups].index(shape.group)
-        used = label.counts[index] + shape.devices
-        if used > question.groups[index].devices:
-            continue
-        hop_ns = 0 if hop is None else hop.ns(batch)
-        prompt_hop_ns = 0 if hop is None or prompt is None else hop.ns(prompt.batch)
-        for end in range(first + 1, question.units + 1):
-            stage = Stage(shape=shape.name, devices=tuple(range(shape.devices)), first_unit=first, end_unit=end)
-            replica = Replica(stages=(stage,), batch=batch, in_flight=in_flight, weight=1)
-            if values.stage_bytes(question, replica, stage) > question.groups[index].memory_bytes:
-                break
-            own, prompt_own = pace.ns(first, end), 0 if prompt is None else prompt.ns(first, end)
-            yield _Label(
-                counts=(*label.counts[:index], used, *label.counts[index + 1 :]),
-                sum_ns=label.sum_ns + hop_ns + own,
-                max_ns=max(label.max_ns, hop_ns, own),
-                prompt_sum_ns=label.prompt_sum_ns + prompt_hop_ns + prompt_own,
-                prompt_max_ns=max(label.prompt_max_ns, prompt_hop_ns, prompt_own),
-                stages=(*label.stages, stage),
-            )
+def _best(reached: dict[Counts, list[_Label]]) -> Iterator[tuple[Counts, list[_Label]]]:
+    """For each count of devices the rows that no other of no more devices is as good as."""
+    fronts: dict[Counts, list[_Label]] = {}
+    for counts in sorted(reached):
+        # Those with most devices first: they are the quickest, so the first is often as good.
+        others = [
+            label
+            for fewer, known in reversed(fronts.items())
+            if all(few <= many for few, many in zip(fewer, counts, strict=True))
+            for label in known
+        ]
+        kept: list[_Label] = []
+        for label in sorted(reached[counts], key=lambda label: label[:5]):
+            if not any(known.serves(label) for known in kept) and not any(known.serves(label) for known in others):
+                kept.append(label)
+        fronts[counts] = kept
+        yield counts, kept
 
 
 def most(question: Question, choices: tuple[Option, ...]) -> dict[Counts, int]:
@@ -195,7 +269,11 @@ def exhausted(question: Question, objective: Objective) -> int | None:
 
     Exact but for the packing of shapes into nodes and the limit of moves, which can only make answers worse.
     """
-    choices = options(question)
+    return best_of(question, objective, options(question))
+
+
+def best_of(question: Question, objective: Objective, choices: tuple[Option, ...]) -> int | None:
+    """Find the best value that these options give together; None when they do not meet the demand."""
     demand = max(1, question.limits.demand_millitokens_per_second)
     everything = tuple(group.devices for group in question.groups)
     best = most(question, choices)
