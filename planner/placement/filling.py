@@ -2,29 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from planner.placement.packing import pack
+from planner.placement.packing import Piece, pack
 from planner.placement.prices import Relaxed
 from planner.placement.states import PoolClass
 from planner.placement.stock import Stock
 from specs.decisions.placement.holding import Layout, by_item
 from specs.decisions.placement.nouns import Copy, Item, Pool, Tier
 
-_PACKED_PERCENT = (0, 80, 90, 95, 100)
 
-
-def fillings(layout: Layout, relaxed: Relaxed) -> tuple[Stock, ...]:
+def fill(layout: Layout, relaxed: Relaxed) -> Stock:
     """Hold what the relaxation says, as far as it fits.
-
-    Two ways: the best of several orders in which devices are packed, and devices packed to the brim.  The first is
-    often the better one as it stands, the second once it has been improved.
-    """
-    stocks = [_filled(layout, relaxed, percent) for percent in _PACKED_PERCENT]
-    best = min(stocks, key=lambda stock: stock.cost_of(layout.question.items))
-    return best, _filled(layout, relaxed, None)
-
-
-def _filled(layout: Layout, relaxed: Relaxed, percent: int | None) -> Stock:
-    """The families with most requests first; of what fills so much of the devices, the largest parts first.
 
     Every item gets a copy in a slow memory first of all, so that nothing depends on what comes after; copies of a
     family gather in the nodes where its base is.
@@ -34,11 +21,7 @@ def _filled(layout: Layout, relaxed: Relaxed, percent: int | None) -> Stock:
     for base in bases:
         for member in layout.family(base):
             _hold_anywhere(stock, member)
-    if percent is None:
-        _pack(stock, relaxed, bases)
-    else:
-        for base in _packing_order(layout, relaxed, bases, percent):
-            _hold(stock, relaxed, base, devices=True)
+    _pack(stock, relaxed, bases)
     for base in bases:
         _hold(stock, relaxed, base, devices=False)
         for adapter in layout.adapters.get(base.id, ()):
@@ -55,19 +38,21 @@ def _pack(stock: Stock, relaxed: Relaxed, bases: list[Item]) -> None:
     for index, group in enumerate(relaxed.classes):
         if group.tier is Tier.DEVICE:
             single = [base for base in bases if base.devices == 1]
-            copies = [base for base in single for _ in range(dict(relaxed.states[base.id].copies).get(index, 0))]
-            pack(stock, copies, group.pools)
+            pieces = [piece for base in single for piece in _pieces(stock.layout, relaxed, base, index)]
+            pack(stock, pieces, group.pools)
 
 
-def _packing_order(layout: Layout, relaxed: Relaxed, bases: list[Item], percent: int) -> list[Item]:
-    room = sum(memory.bytes for pool in layout.device_pools for memory in pool.memories) * percent // 100
-    count = 0
-    for base in bases:
-        room -= relaxed.states[base.id].device_copies * base.bytes
-        if room < 0:
-            break
-        count += 1
-    return sorted(bases[:count], key=lambda base: -base.part_bytes) + bases[count:]
+def _pieces(layout: Layout, relaxed: Relaxed, base: Item, index: int) -> list[Piece]:
+    """Copies of a base that the relaxation would hold in a class of devices, each with its adapters there."""
+
+    def copies(item: Item) -> int:
+        return dict(relaxed.states[item.id].copies).get(index, 0)
+
+    adapters = layout.adapters.get(base.id, ())
+    return [
+        Piece(item=base, beside_bytes=sum(each.part_bytes for each in adapters if copies(each) > number))
+        for number in range(copies(base))
+    ]
 
 
 def keep(layout: Layout) -> Stock:

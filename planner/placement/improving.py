@@ -1,31 +1,34 @@
-"""Local search: single copies added where they are worth their room, others given up to make it."""
+"""Local search: copies added where they are worth their room, others given up to make it, many placed anew."""
 
 import heapq
 
+from planner.placement.neighbourhoods import rearrange
+from planner.placement.prices import Relaxed
 from planner.placement.states import PoolClass
 from planner.placement.stock import Cost, Stock
 from planner.search import Search
 from specs.decisions.placement.nouns import Copy, Item, Pool, Tier
 
-_ROUNDS_MAX = 6
 _SWAPS_MAX = 500  # items tried in each round: those that cost most
 _SWAP_STEPS = 100  # of work that one try is about
 _PER_BYTES = 2**40  # gains and losses are ranked per so many bytes, in whole numbers
 
 
-def improve(stock: Stock, classes: tuple[PoolClass, ...], search: Search, moved_price: int = 0) -> None:
+def improve(stock: Stock, relaxed: Relaxed, search: Search) -> None:
     """Add and exchange until nothing helps, or the limits of the search are reached.
 
     Where moves are limited, they have a price, in value for each `UNIT_BYTES`: what gains less than it costs to move
     waits until nothing else is left to do.
     """
-    for price in (moved_price, 0) if moved_price else (0,):
+    stock.scarce = relaxed.scarce
+    for item in stock.layout.question.items:
+        stock.drop_idle(item)
+    for price in dict.fromkeys((relaxed.moved_price, 0)):
         stock.moved_price = price
-        add_what_gains(stock, classes, search)
-        for _ in range(_ROUNDS_MAX):
-            if search.over() or not swap(stock, classes, search):
-                break
-            add_what_gains(stock, classes, search)
+        add_what_gains(stock, relaxed.classes, search)
+        for exchange in (rearrange, swap, rearrange):
+            if not search.over() and exchange(stock, relaxed, search):
+                add_what_gains(stock, relaxed.classes, search)
 
 
 def add_what_gains(stock: Stock, classes: tuple[PoolClass, ...], search: Search) -> None:
@@ -43,19 +46,20 @@ def add_what_gains(stock: Stock, classes: tuple[PoolClass, ...], search: Search)
             continue
         if list(found[0]) == promised:
             stock.add(found[1])
+            stock.drop_idle(items[index])
             found = _best_addition(stock, classes, items[index])
         if found is not None:
             heapq.heappush(queue, (*found[0], index))
 
 
-def swap(stock: Stock, classes: tuple[PoolClass, ...], search: Search) -> bool:
+def swap(stock: Stock, relaxed: Relaxed, search: Search) -> bool:
     """Give each item once the copy that it gains most from, where others must give way; say whether any did."""
     changed = False
     costly = sorted(stock.layout.question.items, key=lambda item: _rank(stock, item))
     for item in costly[:_SWAPS_MAX]:
         if not search.spend(_SWAP_STEPS):
             break
-        changed |= _swap_in(stock, classes, item)
+        changed |= _swap_in(stock, relaxed.classes, item)
     return changed
 
 
@@ -67,7 +71,7 @@ def _rank(stock: Stock, item: Item) -> tuple[int, int]:
 def _swap_in(stock: Stock, classes: tuple[PoolClass, ...], item: Item) -> bool:
     if stock.cost_of(stock.layout.family(item)) == (0, 0):
         return False
-    best: tuple[Cost, list[Copy], tuple[Copy, ...]] | None = None
+    best: tuple[Cost, list[Copy], list[Copy]] | None = None
     for pool in pools_to_try(stock, classes, item):
         found = _exchange(stock, item, pool)
         if found is not None and (best is None or found[0] > best[0]):
@@ -85,7 +89,7 @@ def _swap_in(stock: Stock, classes: tuple[PoolClass, ...], item: Item) -> bool:
     return True
 
 
-def _exchange(stock: Stock, item: Item, pool: Pool) -> tuple[Cost, list[Copy], tuple[Copy, ...]] | None:
+def _exchange(stock: Stock, item: Item, pool: Pool) -> tuple[Cost, list[Copy], list[Copy]] | None:
     """The net gain of a copy in this pool, what must go for it, and what comes; None: there is no gain."""
     lost = _to_give_up(stock, item, pool)
     if lost is None:
@@ -93,9 +97,10 @@ def _exchange(stock: Stock, item: Item, pool: Pool) -> tuple[Cost, list[Copy], t
     touched = {member.id: member for name in (item.id, *(copy.item for copy in lost))
                for member in stock.layout.family(stock.layout.items[name])}  # fmt: skip
     gone = list(dict.fromkeys(other for copy in lost for other in stock.leaving(copy)))
-    gained = stock.instead(gone, item, pool)
-    if gained is None:
+    found = stock.instead(gone, item, pool)
+    if found is None:
         return None
+    gone, gained = found
     before = stock.cost_of(touched.values())
     after = stock.cost_with(touched.values(), gone, gained)
     net = before[0] - after[0], before[1] - after[1] - stock.price_of_moves(gained, gone)

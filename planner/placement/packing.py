@@ -6,6 +6,8 @@ cost no more than `_BUCKETS` sums for each item that is tried.
 
 from collections.abc import Sequence
 
+import attrs
+
 from planner.placement.stock import Stock
 from specs.decisions.placement.nouns import Copy, Item, Pool
 
@@ -13,43 +15,63 @@ _BUCKETS = 1024
 _TRIED_MAX = 48  # items for one device: beyond that, small ones wait for the next
 
 
-def pack(stock: Stock, items: Sequence[Item], pools: Sequence[Pool]) -> None:
-    """Hold one copy more of each item (given twice: two) on one device each, as far as they fit."""
-    left = sorted(items, key=lambda item: -item.part_bytes)
+@attrs.frozen(kw_only=True, eq=False)
+class Piece:
+    """One copy to pack, with the bytes that are to stay free beside it, for adapters."""
+
+    item: Item
+    beside_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on its device."""
+        return self.item.part_bytes + self.beside_bytes
+
+
+def pack(stock: Stock, pieces: Sequence[Piece], pools: Sequence[Pool]) -> None:
+    """Hold one copy of each piece on one device each, as far as they fit."""
+    left = sorted(pieces, key=lambda piece: -piece.bytes)
     memories = [memory.id for pool in pools for memory in pool.memories]
     for memory in sorted(memories, key=stock.room.__getitem__):
-        for item in _fullest(stock, left, memory):
-            copy = Copy(item=item.id, memories=(memory,))
+        for piece in _fullest(stock, left, memory):
+            copy = Copy(item=piece.item.id, memories=(memory,))
             if stock.takes(copy) and stock.may_move(copy):
                 stock.add(copy)
-                left.remove(item)
+                left.remove(piece)
 
 
-def _fullest(stock: Stock, items: Sequence[Item], memory: str) -> list[Item]:
-    """A set of the items that fills the memory best; among equals one of large items."""
+def _fullest(stock: Stock, pieces: Sequence[Piece], memory: str) -> list[Piece]:
+    """A set of the pieces that fills the memory best; among equals one of large pieces."""
     room = stock.room[memory]
-    fit: dict[str, Item] = {}
-    taken: dict[int, int] = {}  # part bytes -> items of that size: more than fit are of no use
-    for item in items:
-        size = item.part_bytes
-        if size <= room and taken.get(size, 0) < room // size and stock.takes(Copy(item=item.id, memories=(memory,))):
-            if item.id not in fit:
-                taken[size] = taken.get(size, 0) + 1
-            fit[item.id] = item
-        if len(fit) == _TRIED_MAX:
-            break
     bucket = max(1, room // _BUCKETS)
-    sums: dict[int, tuple[int, Item | None, int]] = {0: (0, None, 0)}  # bucket: sum, last item, bucket before
-    for item in fit.values():
+    sums: dict[int, tuple[int, Piece | None, int]] = {0: (0, None, 0)}  # bucket: sum, last piece, bucket before
+    for piece in _candidates(stock, pieces, memory):
         for key, (total, _, _) in list(sums.items()):
-            more = total + item.part_bytes
+            more = total + piece.bytes
             if more <= room:
-                sums.setdefault(more // bucket, (more, item, key))
+                sums.setdefault(more // bucket, (more, piece, key))
     key = max(sums, key=lambda each: sums[each][0])
-    found: list[Item] = []
+    found: list[Piece] = []
     while True:
         _, last, before = sums[key]
         if last is None:
             return found
         found.append(last)
         key = before
+
+
+def _candidates(stock: Stock, pieces: Sequence[Piece], memory: str) -> list[Piece]:
+    """Pieces that fit: one of each item, of each size no more than fit together."""
+    room = stock.room[memory]
+    fit: dict[str, Piece] = {}
+    taken: dict[int, int] = {}
+    for piece in pieces:
+        size, item = piece.bytes, piece.item.id
+        if item in fit or size > room or taken.get(size, 0) == room // size:
+            continue
+        if stock.takes(Copy(item=item, memories=(memory,))):
+            taken[size] = taken.get(size, 0) + 1
+            fit[item] = piece
+        if len(fit) == _TRIED_MAX:
+            break
+    return list(fit.values())

@@ -3,7 +3,7 @@
 from planner.placement.claims import placed
 from planner.placement.conflicts import lacking_room, stateless
 from planner.placement.exact import small_enough, solve_exactly
-from planner.placement.filling import fillings, keep
+from planner.placement.filling import fill, keep
 from planner.placement.improving import improve
 from planner.placement.outcome import Infeasible, Method, Outcome, Undecided
 from planner.placement.prices import relax
@@ -35,10 +35,8 @@ def place(question: Question, search: Search) -> Outcome:
             return Infeasible(conflicts=conflicts, method=Method.PRICES, witness=relaxed.witness)
     if not relaxed.states:
         return Undecided(sentence="the linear relaxation has no answer, or reached its limit")
-    stocks = fillings(layout, relaxed) if question.moved_bytes_max is None else (keep(layout),)
-    for each in stocks:
-        improve(each, relaxed.classes, search, relaxed.moved_price)
-    stock = min(stocks, key=lambda each: each.cost_of(question.items))
+    stock = fill(layout, relaxed) if question.moved_bytes_max is None else keep(layout)
+    improve(stock, relaxed, search)
     broken, _ = stock.cost_of(question.items)
     if broken:
         return Undecided(sentence=f"the best holding that was found leaves {broken} items without what they need")

@@ -35,6 +35,12 @@ class Relaxed:
     feasible: bool  # room for all, as far as the relaxation can tell
 
     @property
+    def scarce(self) -> frozenset[str]:
+        """Pools whose bytes have a price."""
+        priced = {price.name for price in self.witness}
+        return frozenset(pool.id for group in self.classes for pool in group.pools if pool.id in priced)
+
+    @property
     def moved_price(self) -> int:
         """The price of moved bytes; 0 where they are not limited."""
         return next((price.amount for price in self.witness if price.name == MOVED), 0)

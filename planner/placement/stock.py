@@ -18,6 +18,7 @@ class Stock:
         self.room: dict[str, int] = dict(layout.memory_bytes)
         most = layout.question.moved_bytes_max
         self.moves_left: int | None = most
+        self.scarce: frozenset[str] = frozenset()  # pools whose room has a price
         self.moved_price = 0  # value for each `UNIT_BYTES` of the objective
         self.at: dict[str, dict[str, Copy]] = {memory: {} for memory in self.room}  # item -> copy
         order = (Tier.HOST, Tier.SSD, Tier.REMOTE)
@@ -55,23 +56,67 @@ class Stock:
             self._move(copy, 1)
         return sum(broken for broken, _ in costs), sum(value for _, value in costs)
 
-    def instead(self, lost: Sequence[Copy], item: Item, pool: Pool) -> tuple[Copy, ...] | None:
-        """What could be held instead of some copies: one of an item in a pool, and others of what has none left.
+    def cost_if(self, items: Sequence[Item], lost: Sequence[Copy], gained: Sequence[Copy]) -> Cost:
+        """What several items would cost if these copies went and those came, whether or not they fit."""
+        copies = {
+            name: [copy for copy in self.copies[name] if copy not in lost]
+            + [copy for copy in gained if copy.item == name]
+            for item in items
+            for name in ((item.id,) if item.base is None else (item.id, item.base))
+        }
+        costs = [self.layout.cost(item, copies) for item in items]
+        return sum(1 for cost in costs if cost is None), sum(cost for cost in costs if cost is not None)
 
-        None when the item does not fit.  Nothing is changed.
+    def instead(self, lost: Sequence[Copy], item: Item, pool: Pool) -> tuple[list[Copy], list[Copy]] | None:
+        """What goes and what comes if some copies gave way to one of an item in a pool.
+
+        With them goes what of the item is then idle, and with it come others of what has none left.  None when the item
+        does not fit.  Nothing is changed.
         """
         for copy in lost:
             self._move(copy, -1)
-        gained: list[Copy] = []
+        gone, gained = list(lost), []
         place = self.place(item, pool)
         if place is not None:
             self._move(place, 1)
+            idle = self._without_idle(item, place)
+            gone += idle
             gained = [place, *self._refuges(lost)]
             for copy in gained:
                 self._move(copy, -1)
+            for copy in reversed(idle):
+                self._move(copy, 1)
         for copy in reversed(lost):
             self._move(copy, 1)
-        return tuple(gained) or None
+        return (gone, gained) if gained else None
+
+    def drop_idle(self, item: Item) -> None:
+        """Give up copies of an item where room is scarce, without which no request waits longer."""
+        idle = self._without_idle(item)
+        for copy in reversed(idle):
+            self._move(copy, 1)
+        for copy in idle:
+            self.remove(copy)
+
+    def _without_idle(self, item: Item, kept: Copy | None = None) -> list[Copy]:
+        """Take out idle copies of an item, except one that is kept; say which."""
+        slow = [
+            copy
+            for copy in self.copies[item.id]
+            if copy is not kept
+            and self.layout.pool(copy).tier is not Tier.DEVICE
+            and self.layout.pool(copy).id in self.scarce
+        ]
+        family = self.layout.family(item)
+        found = []
+        for copy in slow:
+            before = [self._cost(member) for member in family]
+            self._move(copy, -1)
+            if [self._cost(member) for member in family] == before:
+                found.append(copy)
+            else:
+                self._move(copy, 1)
+        return found
 
     def _refuges(self, lost: Sequence[Copy]) -> list[Copy]:
         """Hold a copy of everything that has none left in the quickest memory with room; say which."""
