@@ -1,16 +1,13 @@
 """Routes on graphs small enough to know them by heart."""
 
 import itertools
-import os
-import subprocess
-import sys
-import time
 
 import pytest
 
 from planner.routes import NoRoute, Routes
 from specs.cluster import PlaceKind
 from tests.builders import GIGABYTE, a_cluster
+from tests.hash_seeds import printed
 from tests.place_graphs import Wiring, islands, star, two_racks
 
 
@@ -118,23 +115,14 @@ print(Routes(wiring.cluster()).route("leaf0-n0/gpu0", "leaf1-n7/gpu0"))
 
 
 def test_equal_paths_are_told_apart_in_the_same_way_by_every_process():
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", _EQUAL_PATHS],
-            env=os.environ | {"PYTHONHASHSEED": str(seed)},
-            check=True,
-            capture_output=True,
-        ).stdout
-        for seed in range(3)
-    }
-    assert len(found) == 1
+    assert printed(_EQUAL_PATHS)
 
 
 def test_many_nodes():
     cluster = a_cluster(1024)
-    began = time.process_time()
     routes = Routes(cluster)
     for number in range(1, 1024):
         for step in (1, 2, 4, 8, 16):
-            routes.route(f"n{number}/gpu0", f"n{(number + step) % 1024}/gpu0")
-    assert time.process_time() - began < 3
+            far = (number + step) % 1024
+            links = routes.route(f"n{number}/gpu0", f"n{far}/gpu0").links
+            assert (links[0].split("/")[0], len(links)) == (f"n{number}", 4)

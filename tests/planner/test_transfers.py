@@ -43,6 +43,15 @@ def check_optimal(nodes, sources, blocks):
 
 
 @pytest.mark.parametrize("sources", [1, 2, 3, 4])
+def test_plans_of_up_to_24_nodes_are_optimal(sources):
+    """Every count of nodes, and on the way every count of blocks; the slow test takes all pairs."""
+    for nodes in range(sources, 25):
+        for blocks in {nodes * 7 % 24 + 1, nodes * 11 % 24 + 1}:
+            check_optimal(nodes, sources, blocks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sources", [1, 2, 3, 4])
 def test_every_plan_of_24_nodes_is_optimal(sources):
     for nodes in range(sources, 25):
         for blocks in range(1, 25):

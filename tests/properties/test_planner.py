@@ -4,7 +4,7 @@ import itertools
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.outcome import Infeasible, Planned, Undecided
@@ -110,9 +110,8 @@ def reached(problem, llm_id):
     return found
 
 
-@given(problem=problems(), blocks=st.one_of(st.none(), st.integers(1, 6)))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_plans_are_good_and_refusals_true(problem, blocks):
+def judge(problem, blocks):
+    """Plan, and doubt whatever comes out of it."""
     if blocks is not None:
         blocks = min(blocks, *(llm.layers for llm in problem.llms), 6)
     outcome = solve(problem, Request(blocks=blocks))
@@ -138,9 +137,25 @@ def test_plans_are_good_and_refusals_true(problem, blocks):
             )
 
 
+BLOCKS = st.one_of(st.none(), st.integers(1, 6))
+
+
+@given(problem=problems(), blocks=BLOCKS)
+@settings(max_examples=80)
+def test_plans_are_good_and_refusals_true(problem, blocks):
+    judge(problem, blocks)
+
+
+@pytest.mark.slow
+@given(problem=problems(), blocks=BLOCKS)
+@settings(max_examples=1_000)
+def test_many_plans_are_good_and_refusals_true(problem, blocks):
+    judge(problem, blocks)
+
+
 @pytest.mark.parametrize("rounds", [3])
 @given(problem=problems())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 def test_what_was_wanted_can_be_planned_on_from(problem, rounds):
     """After a plan every target holds its LLM; planning again from there moves nothing."""
     for _ in range(rounds):
