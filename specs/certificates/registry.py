@@ -49,8 +49,10 @@ def _ends(facts: Facts, llm: LlmId, measure: Measure) -> list[tuple[Hop, int]]:
     """List the transfers of an LLM, each with when it ends."""
     blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     moved = [hop for hop in facts.hops if hop.transfer.blob in blobs]
-    timed = measure is Measure.NANOS
-    return [(hop, hop.transfer.end_ns if timed else facts.ticks[hop.transfer.id]) for hop in moved]
+    if measure is Measure.NANOS:
+        return [(hop, hop.transfer.end_ns) for hop in moved]
+    ticks = facts.ticks
+    return [(hop, ticks[hop.transfer.id]) for hop in moved]
 
 
 def _first_cover(facts: Facts, llm: LlmId, measure: Measure) -> int | Inapplicable:

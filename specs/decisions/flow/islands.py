@@ -51,8 +51,18 @@ def terrains(movement: Movement) -> Iterator[Terrain]:
         key = tuple(number.setdefault(id(sets[place]), len(number)) for place in movement.memories)
         ways.setdefault(key, []).append(sets)
     for key, found in ways.items():
+        alone = max(key, default=0) == len(key) - 1
+        sets_seen = found[:1] if alone and _one_link_each(movement) else found  # what that link carries says all
         if max(key, default=0) > 0:
-            yield _terrain(movement, cluster, dict(zip(movement.memories, key, strict=True)), found)
+            yield _terrain(movement, cluster, dict(zip(movement.memories, key, strict=True)), sets_seen)
+
+
+def _one_link_each(movement: Movement) -> bool:
+    """Say whether one link at most leads out of every memory, and one into it."""
+    alone = set(movement.memories)
+    out = [link.source for link in movement.links if link.source in alone]
+    into = [link.destination for link in movement.links if link.destination in alone]
+    return len(set(out)) == len(out) and len(set(into)) == len(into)
 
 
 def _hanging_together(movement: Movement, width: int | None) -> dict[PlaceId, set[PlaceId]]:
@@ -132,13 +142,15 @@ def _ports(movement: Movement, island_of: Mapping[PlaceId, int]) -> dict[int, in
 def _leads_out(
     after: Mapping[PlaceId, Sequence[PlaceId]], island_of: Mapping[PlaceId, int], first: PlaceId, island: int
 ) -> bool:
+    if first in island_of:
+        return island_of[first] != island
     waiting, seen = [first], {first}
     while waiting:
-        place = waiting.pop()
-        if island_of.get(place, island) != island:
-            return True
-        for far in after.get(place, ()):
-            if far not in seen:
+        for far in after.get(waiting.pop(), ()):
+            if far in island_of:
+                if island_of[far] != island:
+                    return True
+            elif far not in seen:
                 seen.add(far)
                 waiting.append(far)
     return False
