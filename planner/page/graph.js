@@ -2,6 +2,9 @@
 const cells = data.memories.map((_, memory) => data.blobs.map((_, blob) => byId(`b${memory}-${blob}`)));
 const fullBars = data.memories.map((_, memory) => byId(`f${memory}`));
 const fullWidth = fullBars.map((bar) => (bar ? Number(bar.previousElementSibling.getAttribute("width")) : 0));
+// How many blobs each memory ever holds.
+const ever = data.memories.map(([, , start]) => new Set(start));
+for (const transfer of data.transfers) ever[data.routes[transfer[ROUTE]].destination]?.add(transfer[BLOB]);
 const counters = data.nodes.map((_, node) => byId(`c${node}`));
 const cards = data.nodes.map((_, node) => byId(`n${node}`));
 const dots = data.nodes.map((_, node) => byId(`d${node}`));
@@ -55,14 +58,14 @@ function paintCells(held) {
       cell.style.fill = state > 0 ? blobColour[blob] : "";
       cell.style.fillOpacity = state > 0 ? state : "";
     });
-    if (fullBars[memory]) fullBars[memory].setAttribute("width", (fullWidth[memory] * whole) / data.blobs.length);
+    if (fullBars[memory]) fullBars[memory].setAttribute("width", (fullWidth[memory] * whole) / Math.max(ever[memory].size, 1));
     if (node >= 0) {
       perNode[node][0] += whole;
-      perNode[node][1] += 1;
+      perNode[node][1] += ever[memory].size;
     }
   });
-  perNode.forEach(([whole, memories], node) => {
-    counters[node].textContent = `${whole}/${memories * data.blobs.length}`;
+  perNode.forEach(([whole, most], node) => {
+    counters[node].textContent = most > 0 ? `${whole}/${most}` : ""; // nothing is ever there
   });
 }
 
@@ -114,14 +117,14 @@ function lostAt(now, run) {
 function sayNow(now, run, held, running, open) {
   let copies = 0, most = 0;
   held.forEach((levels, memory) => {
-    most += levels.length;
+    most += ever[memory].size;
     levels.forEach((level) => { if (level >= 1) copies += 1; });
   });
   const names = open.map((pipeline) => pipeline.id);
   const shown = names.slice(0, 12).join(", ") + (names.length > 12 ? ` and ${names.length - 12} more` : "");
   const where = data.heat ? " of the nodes shown" : "";
   byId("now").textContent = `At ${seconds(now)}${data.measured ? `, as ${run}` : ""}: ${running.length} ${running.length === 1 ? "transfer" : "transfers"} under way, `
-    + `${copies} of ${most} copies held${where}. Open pipelines: ${shown || "none"}.`
+    + `${copies.toLocaleString("en")} of ${most.toLocaleString("en")} copies held${where}. Open pipelines: ${shown || "none"}.`
     + lostAt(now, run).map(([node, , at, reason]) => ` ${node} counts as lost since ${seconds(at)} (${reason}).`).join("");
 }
 

@@ -4,8 +4,7 @@ A switch to which nodes are attached is a horizontal bar between two rows of its
 other switches of the network are vertical bars on the left.  Each wire is one direction.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import attrs
@@ -17,7 +16,7 @@ from specs.blobs import BlobId
 from specs.cluster import Cluster, LinkId, NodeId, PlaceId
 from specs.invariants.facts import Facts
 
-CELLS_MAX = 128  # blobs that are drawn one by one; more are a bar that fills
+CELLS_MAX = 128  # blobs of one memory that are drawn one by one; more are a bar that fills
 _ROW = 8  # nodes beside one another
 _GAP, _MARGIN, _WIRE, _BAR = 18, 12, 34, 20
 _TITLE, _PAD, _DOTS, _LABEL = 20, 8, 12, 16
@@ -37,20 +36,23 @@ class Graph:
 @attrs.frozen(kw_only=True)
 class _Sizes:
     columns: int  # cells beside one another
-    rows: int
     cell: int
     width: int  # of a card
 
-    def height(self, memories: int, *, named: bool) -> int:
-        """Height of a card with this many memories, each with its name above it or not."""
-        return _TITLE + max(memories, 1) * (self.rows * self.cell + (_LABEL if named else 0)) + 2 * _DOTS
+    def height(self, blobs: Sequence[int], *, named: bool) -> int:
+        """Height of a card whose memories have so many blobs each, with a name above each memory or not."""
+        return _TITLE + sum(self.cells(each) + (_LABEL if named else 0) for each in blobs or (1,)) + 2 * _DOTS
+
+    def cells(self, blobs: int) -> int:
+        """Height of the cells of so many blobs, or of their bar."""
+        return self.cell * (1 if blobs > CELLS_MAX else max(1, -(-blobs // self.columns)))
 
 
 @attrs.define
 class _Canvas:
     """What is placed and drawn so far."""
 
-    memories: dict[NodeId, int]  # of each node, how many are shown
+    memories: dict[NodeId, list[int]]  # of each node, how many blobs each of its memories ever has
 
     cards: dict[NodeId, Box] = attrs.field(factory=dict)
     bar_of_node: dict[NodeId, Box] = attrs.field(factory=dict)
@@ -62,13 +64,16 @@ def draw_graph(facts: Facts, selection: Selection) -> Graph:
     """Draw the shown nodes and the network's switches."""
     cluster = facts.problem.cluster
     groups = _attach(cluster, selection.nodes)
-    sizes = _sizes(facts)
+    sizes = _sizes(selection)
     barred = {switch for switches, _ in groups for switch in switches}
     ends = {end for link in cluster.links for end in (link.source, link.destination)}
     uppers = [place.id for place in cluster.places if place.node is None and place.id in ends - barred]
     aside = len(groups) > 1 or any(len(nodes) > 2 * _ROW for _, nodes in groups)  # bars are joined on their left
     left = _MARGIN + len(uppers) * _SPINE + (_SPINE // 2 if aside else 0)
-    canvas = _Canvas(Counter(memory.node for memory in selection.memories if memory.node is not None))
+    canvas = _Canvas({})
+    for memory in selection.memories:
+        if memory.node is not None:
+            canvas.memories.setdefault(memory.node, []).append(len(memory.ever))
     y = _MARGIN
     for switches, nodes in groups:
         first = None
@@ -111,12 +116,11 @@ def _attach(cluster: Cluster, nodes: tuple[NodeId, ...]) -> list[tuple[tuple[Pla
     return [(switches, tuple(members)) for switches, members in groups.items()]
 
 
-def _sizes(facts: Facts) -> _Sizes:
-    count = min(len(facts.plan.blobs), CELLS_MAX)
+def _sizes(selection: Selection) -> _Sizes:
+    count = min(max((len(memory.ever) for memory in selection.memories), default=0), CELLS_MAX)
     columns = next((each for each in (4, 8, 16) if count <= each * each // 2), 16)
-    rows = -(-count // columns) if len(facts.plan.blobs) <= CELLS_MAX else 1
     cell = {4: 18, 8: 10, 16: 6}[columns]
-    return _Sizes(columns=columns, rows=rows, cell=cell, width=max(columns * cell + 2 * _PAD, 108))
+    return _Sizes(columns=columns, cell=cell, width=max(columns * cell + 2 * _PAD, 108))
 
 
 def _rows(
@@ -132,8 +136,10 @@ def _rows(
     pitch = sizes.width + _GAP
     heights = []
     for members in (nodes[:half], nodes[half:]):
-        most = max((canvas.memories.get(node, 0) for node in members), default=0)
-        heights.append(sizes.height(most, named=most > 1))
+        shown = [canvas.memories.get(node, []) for node in members]
+        heights.append(
+            max((sizes.height(each, named=len(each) > 1) for each in shown), default=sizes.height((), named=False))
+        )
     bar = Box(left, y + heights[0] + _WIRE, half * pitch - _GAP, _BAR)
     for index, node in enumerate(nodes):
         row, column = divmod(index, half)
@@ -236,19 +242,20 @@ def _card(index: int, box: Box, selection: Selection, blobs: list[BlobId], sizes
             short = memory.place.removeprefix(f"{node}/")
             yield f'<text x="{box.x + _PAD}" y="{y + 12}" class="g-small">{escape(short)}</text>'
             y += _LABEL
-        yield from _cells(number, (box.x + _PAD, y), sizes, blobs)
-        y += sizes.rows * sizes.cell
+        yield from _cells(number, (box.x + _PAD, y), sizes, [n for n, blob in enumerate(blobs) if blob in memory.ever])
+        y += sizes.cells(len(memory.ever))
     yield f'<g id="d{index}" transform="translate({box.x + _PAD},{box.bottom - _DOTS})"></g></g>'
 
 
-def _cells(memory: int, corner: tuple[int, int], sizes: _Sizes, blobs: list[BlobId]) -> Iterator[str]:
+def _cells(memory: int, corner: tuple[int, int], sizes: _Sizes, blobs: Sequence[int]) -> Iterator[str]:
+    """Draw a cell for each of these blobs, by their indices in the plan."""
     x, y = corner
     if len(blobs) > CELLS_MAX:
         yield f'<rect x="{x}" y="{y}" width="{sizes.columns * sizes.cell}" height="{sizes.cell}" class="g-cell"/>'
         yield f'<rect x="{x}" y="{y}" width="0" height="{sizes.cell}" class="g-full" id="f{memory}"/>'
         return
-    for index in range(len(blobs)):
-        row, column = divmod(index, sizes.columns)
+    for position, index in enumerate(blobs):
+        row, column = divmod(position, sizes.columns)
         yield (
             f'<rect x="{x + column * sizes.cell}" y="{y + row * sizes.cell}" width="{sizes.cell - 1}" '
             f'height="{sizes.cell - 1}" class="g-cell" id="b{memory}-{index}"/>'

@@ -19,6 +19,7 @@ class Memory:
     place: PlaceId
     node: NodeId | None
     held: frozenset[BlobId]  # at the start
+    ever: frozenset[BlobId]  # what it holds at some time
 
 
 @attrs.frozen(kw_only=True)
@@ -65,9 +66,17 @@ def _memories(facts: Facts, nodes: set[NodeId]) -> tuple[Memory, ...]:
     held: dict[PlaceId, set[BlobId]] = {}
     for blob, place in facts.held_at_start:
         held.setdefault(place, set()).add(blob)
-    used = held.keys() | {hop.destination for hop in facts.hops} | {hop.source for hop in facts.hops}
+    ever = {place: set(blobs) for place, blobs in held.items()}
+    for hop in facts.hops:
+        ever.setdefault(hop.source, set())
+        ever.setdefault(hop.destination, set()).add(hop.transfer.blob)
     return tuple(
-        Memory(place=place.id, node=place.node, held=frozenset(held.get(place.id, ())))
+        Memory(
+            place=place.id,
+            node=place.node,
+            held=frozenset(held.get(place.id, ())),
+            ever=frozenset(ever[place.id]),
+        )
         for place in facts.problem.cluster.places
-        if place.id in used and (place.node is None or place.node in nodes)
+        if place.id in ever and (place.node is None or place.node in nodes)
     )

@@ -34,6 +34,25 @@ def test_cards_lie_apart_and_every_node_has_two_wires(nodes):
     assert all(link.count("leaf") == 1 for link in graph.wires)
 
 
+def test_a_memory_has_cells_only_for_what_it_ever_holds():
+    problem, plan = plans.a_chain(3, 4)
+    facts = Facts(problem, plan)
+    selection = select(facts)
+    last = selection.memories[-1]
+    fewer = attrs.evolve(last, ever=frozenset(sorted(last.ever)[1:3]))
+    changed = attrs.evolve(selection, memories=(*selection.memories[:-1], fewer))
+    cells = re.findall(r'class="g-cell" id="b(\d+)-(\d+)"', draw_graph(facts, changed).svg)
+    blobs = [blob.id for blob in plan.blobs]
+    assert [int(blob) for memory, blob in cells if memory == "2"] == sorted(blobs.index(blob) for blob in fewer.ever)
+    assert len(cells) == 4 + 4 + 2
+
+
+def test_what_is_ever_held_is_what_is_held_first_or_arrives():
+    problem, plan = plans.a_chain(3, 4)
+    for memory in select(Facts(problem, plan)).memories:
+        assert memory.held <= memory.ever == {blob.id for blob in plan.blobs}
+
+
 def test_every_memory_has_a_cell_per_blob_up_to_a_limit():
     graph = graph_of(*plans.a_chain(3, 4))
     assert len(re.findall('class="g-cell"', graph.svg)) == 12
