@@ -24,14 +24,15 @@ from specs.timing import transfer_ns
 from specs.units import Bytes, BytesPerSecond, Nanos
 
 # Work for all tastes, at most and for each hop, and of a step: pairs of islands looked at, a hop as much as so many.
-_WORK_MAX = 1_000_000
-_WORK_FOR_HOP = 2_000
+_WORK_MAX = 1_500_000
+_WORK_FOR_HOP = 6_000
 _WORK_PER_HOP = 50
 _WORK_PER_STEP = 1_000
 # How much chance moves an item's rarity, in copies, and the need of an island, as a share.
 _KEYS = (0.0, 1.0, 2.0, 4.0)
 _JITTERS = (0.0, 0.1, 0.5)
 _CHANGED = (1, 2, 4)
+_FRESH = 0.5  # the share of tastes that do not follow the best
 
 
 @attrs.frozen(kw_only=True)
@@ -64,10 +65,15 @@ class Move:
 
 @attrs.frozen(kw_only=True)
 class Taste:
-    """Which of several hops goes first: what chance adds to the copies of each item, and how much to needs."""
+    """Which of several hops goes first: what chance adds to the copies of each item, and how much to needs.
+
+    Those that lack most receive first, by bytes; by time, so that slow islands come first; or the fast ones first, who
+    can pass on soonest.
+    """
 
     keys: tuple[float, ...]
     jitter: float
+    fast_first: int  # the power of an island's rate: -1, 0, 1
     seed: int
 
 
@@ -82,6 +88,7 @@ class Archipelago:
             if place in named:
                 groups.setdefault(terrain.island_of[place], []).append(place)
         self.members = list(groups.values())
+        self.takes = [terrain.islands[island].takes for island in groups]
         self.island_of = {place: number for number, group in enumerate(self.members) for place in group}
         self.holders: list[Mapping[int, frozenset[PlaceId]]] = []
         self.wanters: list[Mapping[int, tuple[PlaceId, ...]]] = []
@@ -151,7 +158,7 @@ def exchanges(islands: Archipelago, search: Search, bound_ns: int) -> Iterator[l
     reached.
     """
     chance = random.Random(search.seed)  # noqa: S311 - ties, no secrets
-    best = Taste(keys=(0.0,) * len(islands.sizes), jitter=0.0, seed=0)
+    best = Taste(keys=(0.0,) * len(islands.sizes), jitter=0.0, fast_first=0, seed=0)
     end_ns: int | None = None
     work, work_max = 0, min(_WORK_MAX, _WORK_FOR_HOP * sum(len(each) for each in islands.wanters))
     while work < max(1, work_max):
@@ -169,14 +176,15 @@ def exchanges(islands: Archipelago, search: Search, bound_ns: int) -> Iterator[l
 
 def _varied(best: Taste, chance: random.Random) -> Taste:
     """Draw new keys, or change a few of the best."""
-    if chance.random() < 0.5:
+    if chance.random() < _FRESH:
         scale = chance.choice(_KEYS)
         keys = [chance.random() * scale for _ in best.keys]
     else:
         keys = list(best.keys)
         for _ in range(chance.choice(_CHANGED)):
             keys[chance.randrange(len(keys))] = (1.5 * chance.random() - 0.5) * _KEYS[-1]
-    return Taste(keys=tuple(keys), jitter=chance.choice(_JITTERS), seed=chance.getrandbits(30))
+    fast_first = chance.choice((-1, 0, 1)) if chance.random() < _FRESH else best.fast_first
+    return Taste(keys=tuple(keys), jitter=chance.choice(_JITTERS), fast_first=fast_first, seed=chance.getrandbits(30))
 
 
 @attrs.define
@@ -207,6 +215,7 @@ class _Acting:
         ]
         self._copies = [len(holders) for holders in islands.holders]  # and what is on its way
         self._sending, self._receiving = list(islands.sending), list(islands.receiving)
+        self._weight = [rate**taste.fast_first for rate in islands.takes]
         self._lacks, self._has = [0] * len(islands.members), [0] * len(islands.members)
         for item, wanting in enumerate(self._wanting):
             for island in members(wanting):
@@ -264,7 +273,7 @@ class _Acting:
         if not senders or not takers:
             return None
         senders.sort(key=lambda island: (self._has[island] * (1 + jitter * chance()), island))
-        takers.sort(key=lambda island: (-self._lacks[island] * (1 + jitter * chance()), island))
+        takers.sort(key=lambda island: (-self._lacks[island] * self._weight[island] * (1 + jitter * chance()), island))
         for there in takers:
             self.work += len(senders)
             for here in senders:
