@@ -1,15 +1,23 @@
 """Files for Helix's simulator, and the question behind them, on three small machines."""
 
+import json
 from ast import literal_eval
 from configparser import ConfigParser
+from pathlib import Path
 
+import attrs
 import pytest
 
+from benchmarks import helix_simulator
 from benchmarks.helix_simulator import (
     HOP_S,
+    PROFILE,
+    Case,
     Profile,
+    Simulator,
     adjacent,
     cluster_text,
+    compare,
     lay_out,
     question,
     read_cluster,
@@ -146,3 +154,28 @@ def test_the_limit_of_stages_that_gives_most_tokens_a_second_is_taken():
 
 def test_without_a_layout_nothing_is_expected():
     assert lay_out(read_cluster(CLUSTER), profile(), []) == (Answer(spans=(), flows=()), 0.0)
+
+
+def test_both_layouts_are_simulated_alike_and_compared(tmp_path, monkeypatch):
+    folder = tmp_path / "artifact_evaluation" / "folder"
+    (folder / "config").mkdir(parents=True)
+    (folder / "config" / "cluster.ini").write_text(CLUSTER)
+    (folder / "config" / "machine_profiles.ini").write_text(MACHINES)
+    simulated = []
+
+    def run(_self: Simulator, script: str, *given: str, folder: str = "") -> str:
+        if script == PROFILE:
+            own = attrs.asdict(profile())
+            kinds = {
+                kind: {"kv": own["kv"][kind], "rates": own["rates"][kind], **own["times"][kind]} for kind in own["kv"]
+            }
+            return json.dumps({**{name: own[name] for name in ("layers", "prompt", "output")}, "kinds": kinds})
+        simulated.append((folder, *given[1:3], *given[6:]))
+        return f"[watch]\ndecoded {12.5 if Path(given[3]).name == 'ilp_sol.ini' else 25.0}\n"
+
+    monkeypatch.setattr(Simulator, "run", run)
+    monkeypatch.setattr(helix_simulator, "DEPTHS", (2,))
+    case = Case(folder="folder", cluster="config/cluster.ini", layout="layout", model="LLM", published="12.5")
+    row = compare(Simulator(checkout=tmp_path, python=Path("python")), case, 7)
+    assert row.startswith("| 12.5 | 12.5 | 25.0 | 2.00 | 2 |")
+    assert simulated == [("folder", "7", "LLM", '{"Big": 1, "Small": 2}')] * 2
