@@ -134,7 +134,16 @@ class _Pricing:
             best = line if best is None else max(line, best, key=lambda one: one.least(slow))
             spent = row.dual - FINE * met.rows.price(row, self.prices)
             self.found.append(met.add(row, in_flight, slow, spent // hope.time_price if hope.time_price else None))
+            self._raise(met.rows, row, in_flight)
         return best
+
+    def _raise(self, rows: Rows, row: Row, in_flight: int) -> None:
+        """Accept the steepness of a row at once: no line excludes it at its own time, so it would be in the end."""
+        times, price = rows.times_ns(row), rows.price(row, self.prices)
+        tpot = max(sum(times) + self.question.round_ns, in_flight * max(times), 1)
+        if price and tpot <= self.question.limits.tpot_ns:
+            rate = rows.batch * in_flight * MILLI * NANOS_PER_SECOND * STEEP
+            self.steep = max(self.steep, rate // (price * tpot))
 
 
 @attrs.frozen(kw_only=True)
