@@ -2,7 +2,7 @@
 
 import contextlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from planner.packing.exchange import Archipelago, Lane, Move, exchanges
 from planner.routes import NoRoute, Routes
@@ -86,10 +86,7 @@ class _Spreading:
 
     def of(self, moves: Sequence[Move]) -> list[Move]:
         """Book the moves between islands and those inside."""
-        needs: dict[tuple[int, PlaceId], int] = {}
-        for move in moves:
-            key = move.item, move.lane.source
-            needs[key] = min(move.start_ns, needs.get(key, move.start_ns))
+        needs = {(move.item, move.lane.source) for move in moves}
         landed = [(0, item, island) for item, holders in enumerate(self._islands.holders) for island in holders]
         for item, holders in enumerate(self._islands.holders):
             self._held_ns[item] = {place: 0 for places in holders.values() for place in sorted(places)}
@@ -113,14 +110,19 @@ class _Spreading:
             heapq.heappush(queue, (self._book(move.item, move.lane), 0, move.item, there))
         return sorted(self._moves, key=lambda move: move.start_ns)
 
-    def _spread(self, item: int, island: int, needs: Mapping[tuple[int, PlaceId], int]) -> None:
-        """Bring an item to all in the island who want it, first to whoever sends it on soonest."""
+    def _spread(self, item: int, island: int, needs: Collection[tuple[int, PlaceId]]) -> None:
+        """Bring an item to all in the island who want it, first to who sends it on; else whatever hop ends soonest."""
         held = self._held_ns[item]
         wanting = [place for place in self._islands.wanters[item].get(island, ()) if place not in held]
-        wanting.sort(key=lambda place: (item, place) not in needs or needs[item, place])
-        for place in wanting:
-            lanes = [self._islands.lane(each, place) for each in self._islands.members[island] if each in held]
-            self._book(item, min(lanes, key=lambda lane: self._start_ns(item, lane) + lane.takes_ns(self._size(item))))
+        sending = [place for place in wanting if (item, place) in needs]
+        for group in (sending, [place for place in wanting if place not in sending]):
+            while group:
+                senders = [place for place in self._islands.members[island] if place in held]
+                lanes = [self._islands.lane(sender, place) for place in group for sender in senders]
+                ends = [self._start_ns(item, lane) + lane.takes_ns(self._size(item)) for lane in lanes]
+                lane = lanes[ends.index(min(ends))]
+                self._book(item, lane)
+                group.remove(lane.destination)
 
     def _size(self, item: int) -> Bytes:
         return self._islands.sizes[item]
