@@ -145,7 +145,7 @@ def test_memory_that_is_not_given_fails_the_transfer_and_not_the_daemon(tmp_path
 
     async def test(daemon):
         assert isinstance(await daemon.adopt(document(verified)), Adopted)
-        for _ in range(500):
+        for _ in range(6000):
             if "n0" in daemon.status()["lost"]:
                 break
             await asyncio.sleep(0.01)

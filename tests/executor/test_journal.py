@@ -43,7 +43,7 @@ def test_since_skips_and_without_follow_it_ends(log, since, wanted):
 
 def test_several_follow_at_their_own_pace(log):
     async def run():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             readers = [asyncio.create_task(read(log, since, 50 - since, follow=True)) for since in (0, 10, 49)]
             for step in range(50):
                 log.write(1, journal.TransferStarted(step=step))

@@ -1,7 +1,6 @@
 """A burst: 200 requests at once from 32 connections, each answered, none wrong."""
 
 import asyncio
-import time
 
 import openai
 
@@ -24,13 +23,9 @@ def test_a_burst_is_answered_whole_and_right(url, serving, reference):
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
             return await asyncio.gather(*(one(client, number) for number in range(REQUESTS)))
 
-    start = time.monotonic()
     answers = asyncio.run(burst())
-    seconds = time.monotonic() - start
     wanted = {request.prompt_tokens: reference.decode(tokens_of(request)) for request in serving.requests}
     assert len(answers) == REQUESTS
     for number, text in answers:
         assert text == wanted[(10 + number % 256, 6)]
-    # Client and server share the interpreter here; alone the face takes a small part of this per token.
-    assert seconds < 60
     assert serving.cancelled == 0

@@ -91,7 +91,7 @@ def test_the_journal_as_server_sent_events(url, serving):
 
 def test_a_follower_gets_the_headers_of_a_quiet_journal(url, serving):
     serving.lines = []
-    with httpx.stream("GET", f"{url}/journal", timeout=5) as answer:
+    with httpx.stream("GET", f"{url}/journal", timeout=120) as answer:
         assert answer.status_code == 200
 
 

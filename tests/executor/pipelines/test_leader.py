@@ -86,7 +86,7 @@ def submit(request="n2:1", **changes):
 def on_a_loop(test):
     def wrapped():
         async def run():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await test(World())
 
         asyncio.run(run())
