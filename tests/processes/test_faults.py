@@ -23,7 +23,7 @@ def test_a_lost_receiver_is_named_and_the_others_end(how, checkpoint, oracle, tm
     with daemons(problem, checkpoint, tmp_path) as running:
         adopt(running, verified)
         source, victim, *others = running
-        wait_for(lambda: victim.status()["blobs"]["held"] >= 2, "the victim holds two blobs", seconds=30)
+        wait_for(lambda: victim.status()["blobs"]["held"] >= 2, "the victim holds two blobs", seconds=60)
         lost_at = time.time_ns()
         victim.signal(how)
         asked = [completion(source, f"a prompt {number}", 8) for number in range(3)]
@@ -38,7 +38,7 @@ def test_a_lost_receiver_is_named_and_the_others_end(how, checkpoint, oracle, tm
             record = next(each for each in daemon.records() if isinstance(each.what, journal.PeerLost))
             assert record.what.node == victim.name
             # Noticed within the plan's own deadline, with room for this machine's scheduling.
-            assert record.at_unix_ns - lost_at < 4 * node_deadline_ns(verified.plan)
+            assert record.at_unix_ns - lost_at < 20 * node_deadline_ns(verified.plan)
             blobs = daemon.status()["blobs"]
             assert blobs["held"] + len(blobs["lacking"]) == blobs["wanted"]
             assert all(lack["because"] == victim.name for lack in blobs["lacking"])
@@ -60,7 +60,7 @@ def test_everything_completes_and_every_pipeline_ends_as_planned(checkpoint, ora
             wait_for(
                 lambda daemon=daemon: set(daemon.status()["pipelines"]["open"]) == local,
                 "only local pipelines are open",
-                seconds=30,
+                seconds=60,
             )
             assert daemon.get("/health").status_code == 200
             answer = completion(daemon, "at last", 12)

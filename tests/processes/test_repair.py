@@ -30,8 +30,8 @@ def test_a_repaired_plan_sends_only_what_lacks(checkpoint, oracle, tmp_path):
     with daemons(problem, checkpoint, tmp_path) as running:
         adopt(running, first)
         source, victim, *others = running
-        wait_for(lambda: victim.status()["blobs"]["held"] >= 2, "the victim holds two blobs", seconds=30)
-        wait_for(lambda: all(daemon.status()["blobs"]["held"] >= 1 for daemon in others), "all hold a blob", seconds=30)
+        wait_for(lambda: victim.status()["blobs"]["held"] >= 2, "the victim holds two blobs", seconds=60)
+        wait_for(lambda: all(daemon.status()["blobs"]["held"] >= 1 for daemon in others), "all hold a blob", seconds=60)
         victim.signal(signal.SIGKILL)
         survivors = [source, *others]
         for daemon in survivors:

@@ -22,7 +22,7 @@ from tests.processes.cluster import (
 
 PROMPTS = ("Order is law", "times are predictions, and every request keeps its tokens", "a")
 TOKENS = 180
-CLIENTS = 3  # at each front
+CLIENTS = 2  # at each front, one of them greedy: more would wait for a slot, and what has not begun cannot move
 SAMPLED = {"temperature": 0.9, "top_p": 0.95, "ignore_eos": True}
 
 
@@ -48,7 +48,6 @@ def ask(daemon, prompt, seed):
 def ask_until_complete(daemon, client):
     """Ask one after the other, always greedily or always with a seed; several clients keep every pipeline busy."""
     asked = []
-    time.sleep(0.1 * client)
     while not complete(daemon):
         number = len(asked)
         asked.append(ask(daemon, PROMPTS[number % len(PROMPTS)], None if client % 2 else 2**63 - 1 - number))
