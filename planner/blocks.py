@@ -75,8 +75,8 @@ def fits(llm: Llm, blobs: Sequence[Blob], borders: Sequence[int]) -> bool:
 def predicted_ns(llm: Llm, blocks: int, nodes: int, sources: int, rate: BytesPerSecond, overhead_ns: Nanos) -> Nanos:
     """Predict the completion: ticks of the optimal multicast (`specs.bounds`) times the time of a blob of mean size.
 
-    More blobs fill the multicast sooner but each costs `overhead_ns`.  Where an embedding makes one blob larger than the
-    others its ticks are longer, but not all ticks are its.
+    More blobs fill the multicast sooner but each costs `overhead_ns`.  Where an embedding makes one blob larger than
+    the others, its ticks are longer, but not all ticks are its.
     """
     ticks = multicast_ticks_bound(nodes, sources, blocks)
     moved = ceil_div(ticks * sum(blob.bytes for blob in cut(llm, blocks)), blocks)
