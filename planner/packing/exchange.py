@@ -28,10 +28,8 @@ _WORK_MAX = 1_500_000
 _WORK_FOR_HOP = 6_000
 _WORK_PER_HOP = 50
 _WORK_PER_STEP = 1_000
-# How much chance moves an item's rarity, in copies, and the need of an island, as a share; how many copies an item is
-# ahead for each time that it is as large as the smallest.
+# How much chance moves an item's rarity, in copies, and the need of an island, as a share.
 _KEYS = (0.0, 1.0, 2.0, 4.0)
-_LEADS = (0.0, 0.0, 1.0)
 _JITTERS = (0.0, 0.1, 0.5)
 _CHANGED = (1, 2, 4)
 _FRESH = 0.5  # the share of tastes that do not follow the best
@@ -164,7 +162,7 @@ def exchanges(islands: Archipelago, search: Search, bound_ns: int) -> Iterator[l
     end_ns: int | None = None
     work, work_max = 0, min(_WORK_MAX, _WORK_FOR_HOP * sum(len(each) for each in islands.wanters))
     while work < max(1, work_max):
-        taste = _varied(best, islands.sizes, chance) if work else best
+        taste = _varied(best, chance) if work else best
         acting = _Acting(islands, taste)
         moves = acting.act(end_ns)
         work += acting.work
@@ -176,11 +174,11 @@ def exchanges(islands: Archipelago, search: Search, bound_ns: int) -> Iterator[l
             return
 
 
-def _varied(best: Taste, sizes: Sequence[Bytes], chance: random.Random) -> Taste:
+def _varied(best: Taste, chance: random.Random) -> Taste:
     """Draw new keys, or change a few of the best."""
     if chance.random() < _FRESH:
-        scale, lead = chance.choice(_KEYS), chance.choice(_LEADS)
-        keys = [chance.random() * scale - lead * size / min(sizes) for size in sizes]
+        scale = chance.choice(_KEYS)
+        keys = [chance.random() * scale for _ in best.keys]
     else:
         keys = list(best.keys)
         for _ in range(chance.choice(_CHANGED)):
