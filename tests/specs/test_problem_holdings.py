@@ -57,8 +57,9 @@ def test_runs_that_mean_nothing_are_refused(holdings, sentence):
 
 
 def test_neighbouring_runs_together_are_enough():
-    with_holdings(
+    runs = (
         Holding(llm="llm", place=gpu(0), end_tensor=5),
         Holding(llm="llm", place=gpu(0), first_tensor=5, end_tensor=6),
         Holding(llm="llm", place=gpu(1), first_tensor=6),
     )
+    assert with_holdings(*runs).holdings == runs

@@ -60,7 +60,9 @@ def test_what_would_be_read_wrongly_is_refused(tmp_path, entries, says):
 
 
 def test_false_and_zero_refuse_nothing(tmp_path):
-    read(tmp_path, num_experts=0, multi_query=False, quantization_config=None, is_encoder_decoder=False)
+    plain = read(tmp_path)
+    nothing = {"num_experts": 0, "multi_query": False, "quantization_config": None, "is_encoder_decoder": False}
+    assert read(tmp_path, **nothing) == plain
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1, "a": 2}', "\x00", "[" * 100_000])
