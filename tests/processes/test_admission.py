@@ -1,11 +1,11 @@
 """What a daemon refuses, over HTTP and on its port for peers; and that nothing of it hurts."""
 
 import json
-import os
 import shutil
 import signal
 import socket
 import time
+from random import Random
 
 import attrs
 import httpx
@@ -100,7 +100,13 @@ def talk_nonsense(daemon, verified):
     address = next(node.address for node in verified.problem.cluster.nodes if node.id == daemon.name)
     ports = httpx.URL(daemon.url).port, int(address.rpartition(":")[2])
     for port in ports:
-        for nonsense in (b"", b"\n" * 100, os.urandom(5000), b"GET / HTTP/1.1\r\n\r\n", b"HFT1" + b"\xff" * 100):
+        for nonsense in (
+            b"",
+            b"\n" * 100,
+            Random(5).randbytes(5000),
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"HFT1" + b"\xff" * 100,
+        ):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
                 try:
                     sock.sendall(nonsense)
