@@ -5,6 +5,8 @@ by the forms of `specs.certificates.flow`: with the same copies promised) that k
 from the problem and the plan, and from the witness where it has one: any witness gives a true bound.
 """
 
+from collections.abc import Callable
+
 from specs.certificates.flow import FLOW
 from specs.certificates.formula import Formula, Inapplicable, derive
 from specs.certificates.lacking import LACKING
@@ -38,29 +40,28 @@ def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int 
         case Claim.START:
             return mean_start_ns(facts)
         case Claim.COMPLETION:
-            return max((end for _, end in _ends(facts, LlmId(subject), measure)), default=0)
+            return max(map(_end_of(facts, measure), facts.hops_of_llm[LlmId(subject)]), default=0)
         case Claim.FIRST_COVER:
             return _first_cover(facts, LlmId(subject), measure)
         case _:
             return service_value(facts, claim, subject, measure)
 
 
-def _ends(facts: Facts, llm: LlmId, measure: Measure) -> list[tuple[Hop, int]]:
-    """List the transfers of an LLM, each with when it ends."""
-    blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
-    moved = [hop for hop in facts.hops if hop.transfer.blob in blobs]
+def _end_of(facts: Facts, measure: Measure) -> Callable[[Hop], int]:
     if measure is Measure.NANOS:
-        return [(hop, hop.transfer.end_ns) for hop in moved]
+        return lambda hop: hop.transfer.end_ns
     ticks = facts.ticks
-    return [(hop, ticks[hop.transfer.id]) for hop in moved]
+    return lambda hop: ticks[hop.transfer.id]
 
 
 def _first_cover(facts: Facts, llm: LlmId, measure: Measure) -> int | Inapplicable:
     blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     targets = {target.place for target in facts.problem.targets if target.llm == llm}
     first: dict[str, int] = {blob: 0 for blob, place in facts.held_at_start if blob in blobs and place in targets}
-    for hop, end in _ends(facts, llm, measure):
+    end_of = _end_of(facts, measure)
+    for hop in facts.hops_of_llm[llm]:
         if hop.destination in targets:
+            end = end_of(hop)
             first[hop.transfer.blob] = min(first.get(hop.transfer.blob, end), end)
     missing = sorted(blobs - first.keys())
     if missing:

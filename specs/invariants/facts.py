@@ -104,10 +104,18 @@ class Facts:
         )
 
     @cached_property
+    def hops_of_llm(self) -> dict[LlmId, tuple[Hop, ...]]:
+        """The transfers of every LLM of the problem."""
+        llm_of = {blob.id: blob.llm for blob in self.plan.blobs}
+        found: dict[LlmId, list[Hop]] = {llm.id: [] for llm in self.problem.llms}
+        for hop in self.hops:
+            found[llm_of[hop.transfer.blob]].append(hop)
+        return {llm: tuple(hops) for llm, hops in found.items()}
+
+    @property
     def moves_several(self) -> bool:
         """Whether transfers bring blobs of more than one LLM."""
-        llm_of = {blob.id: blob.llm for blob in self.plan.blobs}
-        return len({llm_of[hop.transfer.blob] for hop in self.hops}) > 1
+        return sum(1 for hops in self.hops_of_llm.values() if hops) > 1
 
     @cached_property
     def arrivals(self) -> dict[BlobAt, Hop]:

@@ -124,33 +124,27 @@ def _drawn_together(cluster: Cluster, sets: _Sets, heads: Mapping[int, PlaceId])
 
 def _ports(movement: Movement, island_of: Mapping[PlaceId, int]) -> dict[int, int]:
     """Count the links out of each island's memories from which routes lead to other islands."""
-    after: dict[PlaceId, list[PlaceId]] = {}
-    for link in movement.links:
-        if link.source not in island_of:
-            after.setdefault(link.source, []).append(link.destination)
+    reached = _reached(movement, island_of)
     found = dict.fromkeys(island_of.values(), 0)
-    known: dict[tuple[PlaceId, int], bool] = {}
     for link in movement.links:
         if link.source in island_of:
-            key = link.destination, island_of[link.source]
-            if key not in known:
-                known[key] = _leads_out(after, island_of, *key)
-            found[key[1]] += known[key]
+            island = island_of[link.source]
+            found[island] += any(other != island for other in reached.get(link.destination, ()))
     return found
 
 
-def _leads_out(
-    after: Mapping[PlaceId, Sequence[PlaceId]], island_of: Mapping[PlaceId, int], first: PlaceId, island: int
-) -> bool:
-    if first in island_of:
-        return island_of[first] != island
-    waiting, seen = [first], {first}
+def _reached(movement: Movement, island_of: Mapping[PlaceId, int]) -> dict[PlaceId, set[int]]:
+    """Say of each place which islands are there, or over switches only: two at most, so that one is another's."""
+    before: dict[PlaceId, list[PlaceId]] = {}
+    for link in movement.links:
+        if link.source not in island_of:
+            before.setdefault(link.destination, []).append(link.source)
+    found: dict[PlaceId, set[int]] = {}
+    waiting = list(island_of.items())
     while waiting:
-        for far in after.get(waiting.pop(), ()):
-            if far in island_of:
-                if island_of[far] != island:
-                    return True
-            elif far not in seen:
-                seen.add(far)
-                waiting.append(far)
-    return False
+        place, island = waiting.pop()
+        known = found.setdefault(place, set())
+        if len(known) < 2 and island not in known:
+            known.add(island)
+            waiting += [(near, island) for near in before.get(place, ())]
+    return found
