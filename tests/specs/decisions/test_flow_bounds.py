@@ -1,6 +1,7 @@
 """Bounds are worked out by hand, never exceed what a schedule achieves, and claim no more than their witness gives."""
 
 import itertools
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from planner.search import Search
 from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns, ramp_bound
 from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import hop_costs, price_bound_ns
+from specs.decisions.flow.question import Movement
 from specs.decisions.flow.values import Objective
 from specs.witness import Price
 from tests.movements import BYTES, GIGABYTE, Exhaustive, allgather, alltoall, item, link, mesh, multicast, star
@@ -219,6 +221,42 @@ def test_no_bound_is_above_the_optimum_of_a_multicast(seed):
         witness = tuple(Price(name=f"m{n}>hub", amount=amount) for n, amount in enumerate(amounts) if amount)
         assert price_bound_ns(movement, witness) <= best
     assert growth_bound_ns(movement) <= best
+
+
+def a_movement(chance: random.Random) -> Movement:
+    """Up to three items of unequal sizes on a star, or on a ring with chords, of three or four memories."""
+    names = [f"m{number}" for number in range(chance.choice([3, 3, 4]))]
+    items = []
+    for number in range(chance.choice([1, 2, 2] if len(names) == 4 else [1, 2, 3])):
+        holders = chance.choice([["m0"], ["m0"], ["m0"], ["m0", "m1"], ["m1"]])
+        wanters = [name for name in names if name not in holders]
+        if chance.random() < 0.3:
+            wanters = chance.sample(wanters, chance.randint(1, len(wanters)))
+        items.append(item(f"i{number}", holders, wanters, chance.choice([1, 2, 3, 5]) * BYTES))
+    latency_ns = chance.choice([0, 0, 300])
+    relays = tuple(names) if chance.random() < 0.2 else ()
+    if chance.random() < 0.5:
+        return star([chance.choice([1, 2, 4]) for _ in names], items, latency_ns, relays)
+    ring = [(near, (near + 1) % len(names)) for near in range(len(names))]
+    chords = [pair for pair in itertools.permutations(range(len(names)), 2) if pair not in ring]
+    edges = ring + chance.sample(chords, min(len(chords), chance.randint(0, 3)))
+    rated = [(near, far, chance.choice([1, 1, 2, 8]), latency_ns) for near, far in edges]
+    return mesh(rated, items, relays, held=chance.random() < 0.5)
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=() if seed == 0 else pytest.mark.slow, id=f"seed {seed}") for seed in range(30)]
+)
+def test_growth_is_never_above_the_optimum_of_random_movements(seed):
+    chance = random.Random(seed)
+    tight = 0
+    for _ in range(20 if seed == 0 else 100):
+        movement = a_movement(chance)
+        best = Exhaustive(movement, Objective.ALL).solve()
+        bound = growth_bound_ns(movement)
+        assert bound <= best, movement
+        tight += bound == best
+    assert tight  # the bound is no idle one
 
 
 def test_a_witness_that_claims_more_proves_less():
