@@ -49,7 +49,8 @@ def test_answers_while_loading_are_exact(family, tied, sharded, tmp_path):
     assert (len(list(checkpoint.glob("*.safetensors"))) > 1) == sharded
     oracle = Oracle(checkpoint)
     right = [oracle.answer(*question) for question in QUESTIONS]
-    verified = make_plan(make_problem(checkpoint, 3, rate=weights_bytes(checkpoint) // 4, context=256), blocks=4)
+    # A third of nine seconds is theirs whose halves cross: a busy machine takes a while to build and prove a pipeline.
+    verified = make_plan(make_problem(checkpoint, 3, rate=weights_bytes(checkpoint) // 6, context=256), blocks=2)
     with daemons(verified.problem, checkpoint, tmp_path) as running:
         adopt(running, verified)
 
