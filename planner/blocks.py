@@ -1,4 +1,4 @@
-"""Cutting an LLM into blobs: contiguous packs of tensors, at least one layer each, as even as layers allow."""
+"""Cutting an LLM into blobs: contiguous packs of tensors, at least one unit each, as even as units allow."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,13 +11,17 @@ from specs.units import Bytes, BytesPerSecond, Nanos, ceil_div, duration_ns
 
 
 def cut(llm: Llm, blocks: int) -> tuple[Blob, ...]:
-    """Cut into this many blobs, 1 to `llm.layers`, the largest as small as possible and all as alike as that allows.
+    """Cut into this many blobs, 1 to `blobs_max`, the largest as small as possible and all as alike as that allows.
 
-    Tensors outside the layers go with the layer next to them in pack order.  Raises CannotCut.
+    Raises CannotCut.
     """
-    if not 1 <= blocks <= llm.layers:
-        raise CannotCut(f"{llm.id} has {llm.layers} layers; it can be cut into 1 to {llm.layers} blocks, not {blocks}")
-    starts, begins, ends = _layers(llm)
+    starts = _starts(llm)
+    if not 1 <= blocks < len(starts):
+        most = f"its {llm.layers} layers and what lies before and behind them allow 1 to {len(starts) - 1} blocks"
+        raise CannotCut(f"{llm.id} cannot be cut into {blocks} blocks: {most}")
+    offsets = tensor_offsets(llm, 0, len(llm.tensors))
+    begins = [offsets[start] for start in starts[:-1]]
+    ends = [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]]
     borders = _even_borders(begins, ends, blocks)
     return tuple(
         Blob(
@@ -39,7 +43,7 @@ def cut_at(llm: Llm, blocks: int, borders: Sequence[int]) -> tuple[Blob, ...]:
     """
     if not borders:
         return cut(llm, blocks)
-    if not 1 <= blocks <= llm.layers:
+    if not 1 <= blocks <= blobs_max(llm):
         cut(llm, blocks)  # says why not
     for fewer in range(blocks, 0, -1):
         ends = sorted({blob.end_tensor for blob in cut(llm, fewer)} | (set(borders) - {0}))
@@ -83,21 +87,19 @@ def predicted_ns(llm: Llm, blocks: int, nodes: int, sources: int, rate: BytesPer
     return Nanos(duration_ns(Bytes(moved), rate) + ticks * overhead_ns)
 
 
-def _layer_starts(llm: Llm) -> list[int]:
-    """Index of the first tensor of each layer's share, the first share beginning at 0; and the end of all."""
-    firsts = [min(unit.tensors) for unit in llm.units[1:-1]]
-    return [0, *firsts[1:], len(llm.tensors)]
+def blobs_max(llm: Llm) -> int:
+    """Count the shares of the units in the pack: one for each layer, one before them and one behind, if there is any.
+
+    An embedding or a head may be as large as several layers, so that no blob need have it and a layer besides.
+    """
+    return len(_starts(llm)) - 1
 
 
-def _layers(llm: Llm) -> tuple[list[int], list[int], list[int]]:
-    """Give `_layer_starts`, and where in the pack each layer's share begins and ends."""
-    starts = _layer_starts(llm)
-    offsets = tensor_offsets(llm, 0, len(llm.tensors))
-    return (
-        starts,
-        [offsets[start] for start in starts[:-1]],
-        [offsets[end - 1] + llm.tensors[end - 1].bytes for end in starts[1:]],
-    )
+def _starts(llm: Llm) -> list[int]:
+    """Index of the first tensor of each unit's share of the pack; and the end of all."""
+    layers = llm.units[1:-1]
+    behind = max(layers[-1].tensors) + 1
+    return sorted({0, *(min(layer.tensors) for layer in layers), behind, len(llm.tensors)})
 
 
 def _least_largest(begins: Sequence[int], ends: Sequence[int], parts: int) -> int:
@@ -113,20 +115,20 @@ def _least_largest(begins: Sequence[int], ends: Sequence[int], parts: int) -> in
 
 
 def _even_borders(begins: Sequence[int], ends: Sequence[int], parts: int) -> list[int]:
-    """Cut a row of layers into contiguous non-empty parts, the largest as small as possible, the rest most alike.
+    """Cut a row of units into contiguous non-empty parts, the largest as small as possible, the rest most alike.
 
-    Layer i lies at bytes [begins[i], ends[i]), so that a part [i, j) has ends[j - 1] - begins[i] bytes.  Of all cuts
+    Unit i lies at bytes [begins[i], ends[i]), so that a part [i, j) has ends[j - 1] - begins[i] bytes.  Of all cuts
     whose largest part is the least possible, the one with the least sum of squares is found by dynamic programming over
-    (parts, layers so far); earliest borders win ties.
+    (parts, units so far); earliest borders win ties.
     """
     largest = _least_largest(begins, ends, parts)
-    layers = len(begins)
-    squares: list[int | None] = [0] + [None] * layers  # of the parts so far, by layers in them; None: impossible
+    units = len(begins)
+    squares: list[int | None] = [0] + [None] * units  # of the parts so far, by units in them; None: impossible
     rows: list[list[int]] = []  # where the last part begins
     for part in range(parts):
-        longer: list[int | None] = [None] * (layers + 1)
-        first = [0] * (layers + 1)
-        for end in range(part + 1, layers - (parts - part - 1) + 1):
+        longer: list[int | None] = [None] * (units + 1)
+        first = [0] * (units + 1)
+        for end in range(part + 1, units - (parts - part - 1) + 1):
             for start in range(end - 1, part - 1, -1):
                 size = ends[end - 1] - begins[start]
                 if size > largest:
@@ -136,17 +138,17 @@ def _even_borders(begins: Sequence[int], ends: Sequence[int], parts: int) -> lis
                     longer[end], first[end] = before + size**2, start
         squares = longer
         rows.append(first)
-    borders = [layers]
+    borders = [units]
     for first in reversed(rows):
         borders.append(first[borders[-1]])
     return borders[::-1]
 
 
 def _parts_needed(begins: Sequence[int], ends: Sequence[int], part_bytes_max: int) -> int:
-    """Count the parts of up to this size that it takes, filled from the last layer backwards."""
+    """Count the parts of up to this size that it takes, filled from the last unit backwards."""
     parts, end = 1, ends[-1]
-    for layer in reversed(range(len(begins))):
-        if end - begins[layer] > part_bytes_max:
+    for unit in reversed(range(len(begins))):
+        if end - begins[unit] > part_bytes_max:
             parts += 1
-            end = ends[layer]
+            end = ends[unit]
     return parts

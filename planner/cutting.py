@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from planner.blocks import cut_at, fits, predicted_ns
+from planner.blocks import blobs_max, cut_at, fits, predicted_ns
 from planner.demands import demands, held_borders, whole_holders
 from planner.held_units import stage_borders
 from planner.routes import NoRoute, Routes
@@ -43,7 +43,7 @@ def cut_for(
         if fits(llm, blobs, borders):
             return blobs
     if serving:
-        return cut_at(llm, min(SERVICE_BLOCKS, llm.layers), borders)
+        return cut_at(llm, min(SERVICE_BLOCKS, blobs_max(llm)), borders)
     found = forecast(problem, llm, routes)
     return cut_at(llm, 1 if found is None else found.by_time[0][1], borders)
 
@@ -72,7 +72,7 @@ def forecast(problem: Problem, llm: Llm, routes: Routes) -> Forecast | None:
     if not rates:
         return None
     sources, rate = max(1, len(whole_holders(needs))), min(rates)
-    counts = range(1, llm.layers + 1)
+    counts = range(1, blobs_max(llm) + 1)
     times = (predicted_ns(llm, n, sources + len(wanting), sources, rate, TRANSFER_OVERHEAD_NS) for n in counts)
     return Forecast(rate=rate, by_time=tuple(sorted(zip(times, counts, strict=True))))
 

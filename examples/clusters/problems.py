@@ -45,7 +45,7 @@ QWEN_32B = Shape(
 LLAMA_70B = Shape(
     name="llama-70b", layers=80, hidden=8192, heads=64, kv_heads=8, head_dim=128, inner=28672, vocabulary=128256
 )
-# As many layers as the largest problem has blocks, each of a size that 24 GB hold.
+# 64 layers, each in a blob of its own, and of a size that 24 GB hold.
 EVEN_64 = Shape(
     name="even-64", layers=64, hidden=4096, heads=32, kv_heads=8, head_dim=128, inner=6144, vocabulary=32000
 )
@@ -58,7 +58,7 @@ class Example:
     llm: Shape
     holders: tuple[str, ...]  # places
     devices: tuple[str, ...] = ("gpu0",)  # of every node; those that hold it want nothing
-    blocks: int | None = None  # absent: the planner chooses
+    blocks: int | None = None  # embedding and head may be two of them; absent: the planner chooses
 
 
 EXAMPLES: dict[str, Example] = {
@@ -66,17 +66,17 @@ EXAMPLES: dict[str, Example] = {
         llm=LLAMA_8B, holders=("n0/gpu0",), devices=tuple(f"gpu{index}" for index in range(4)), blocks=16
     ),
     "two-racks": Example(llm=QWEN_32B, holders=("a1/gpu0",), blocks=32),
-    "mixed-l4-a10": Example(llm=LLAMA_8B, holders=("store/cpu0",), blocks=16),
+    "mixed-l4-a10": Example(llm=LLAMA_8B, holders=("store/cpu0",), blocks=18),
     "unequal-nics": Example(llm=LLAMA_8B, holders=("a1/gpu0",), blocks=32),
     "rails-b200": Example(
         llm=LLAMA_70B,
         holders=tuple(f"n00/gpu{index}" for index in range(8)),
         devices=tuple(f"gpu{index}" for index in range(8)),
-        blocks=40,
+        blocks=42,
     ),
     "hgx-h100": Example(llm=LLAMA_8B, holders=("hgx0/gpu0",), blocks=32),
     "four-kinds": Example(llm=LLAMA_8B, holders=("a1/gpu0",), blocks=32),
-    "thousand": Example(llm=EVEN_64, holders=("source/gpu0",), blocks=64),
+    "thousand": Example(llm=EVEN_64, holders=("source/gpu0",), blocks=66),
 }
 
 

@@ -205,9 +205,9 @@ def test_a_target_behind_another_memory_is_reached_through_it_where_it_has_room(
     assert "through other memories" in outcome.sentence
 
 
-def test_more_blocks_than_layers():
-    with pytest.raises(CannotCut, match="llm has 8 layers"):
-        solve(a_problem(), Request(blocks=9))
+def test_more_blocks_than_units():
+    with pytest.raises(CannotCut, match="llm cannot be cut into 11 blocks"):
+        solve(a_problem(), Request(blocks=11))
 
 
 # --- unequal links ---------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_undecided(directory, capsys):
     ("arguments", "sentence"),
     [
         (["{}/absent.yaml"], "the file cannot be read"),
-        (["{}/small.yaml", "--blocks", "5"], "chat has 4 layers; it can be cut into 1 to 4 blocks, not 5"),
+        (["{}/small.yaml", "--blocks", "7"], "chat cannot be cut into 7 blocks: its 4 layers and what lies before and"),
         (["{}/small.yaml", "--after", "{}/absent.json"], "absent.json: cannot be read: No such file or directory"),
         (["{}/small.yaml", "--after", "{}/small.yaml"], "small.yaml: line 2, column 1: not JSON"),
         (["{}/small.yaml", "--out", "{}/no/plan.json"], "plan.json cannot be written: No such file or directory"),
