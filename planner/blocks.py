@@ -95,6 +95,12 @@ def blobs_max(llm: Llm) -> int:
     return len(_starts(llm)) - 1
 
 
+def sizeable_units(llm: Llm) -> int:
+    """Count the units' shares of half the mean size or more: a smaller one costs a transfer and is little use alone."""
+    sizes = [packed_bytes(llm, first, end) for first, end in itertools.pairwise(_starts(llm))]
+    return max(1, sum(2 * size * len(sizes) >= sum(sizes) for size in sizes))
+
+
 def _starts(llm: Llm) -> list[int]:
     """Index of the first tensor of each unit's share of the pack; and the end of all."""
     layers = llm.units[1:-1]

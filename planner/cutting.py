@@ -2,7 +2,8 @@
 
 The number is that with which the optimal multicast over equal links would end first (`planner.blocks`), at the rate of
 the slowest way that copies take.  On unequal links this is a guess, and a fair one: what the slowest receiver waits for
-is still the blobs on its way and the blobs before its first.
+is still the blobs on its way and the blobs before its first.  Small units, as the norm behind the layers, are no blobs
+of their own unless somebody asks for so many.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from planner.blocks import blobs_max, cut_at, fits, predicted_ns
+from planner.blocks import blobs_max, cut_at, fits, predicted_ns, sizeable_units
 from planner.demands import demands, held_borders, whole_holders
 from planner.held_units import stage_borders
 from planner.routes import NoRoute, Routes
@@ -72,7 +73,7 @@ def forecast(problem: Problem, llm: Llm, routes: Routes) -> Forecast | None:
     if not rates:
         return None
     sources, rate = max(1, len(whole_holders(needs))), min(rates)
-    counts = range(1, blobs_max(llm) + 1)
+    counts = range(1, sizeable_units(llm) + 1)
     times = (predicted_ns(llm, n, sources + len(wanting), sources, rate, TRANSFER_OVERHEAD_NS) for n in counts)
     return Forecast(rate=rate, by_time=tuple(sorted(zip(times, counts, strict=True))))
 

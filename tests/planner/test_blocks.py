@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.blocks import blobs_max, cut, predicted_ns
+from planner.blocks import blobs_max, cut, predicted_ns, sizeable_units
 from planner.errors import CannotCut
 from specs.blobs import packed_bytes
 from specs.bounds import multicast_ticks_bound
@@ -97,6 +97,13 @@ def test_an_embedding_as_large_as_two_layers_makes_no_blob_larger():
     llm = uneven([100, 100, 100, 100], ends_bytes=200)
     assert max(blob.bytes for blob in cut(llm, 6)) < 300
     assert max(blob.bytes for blob in cut(llm, 4)) < 300
+
+
+def test_units_of_half_the_mean_count():
+    assert sizeable_units(uneven([100] * 4, ends_bytes=200)) == 6
+    assert sizeable_units(uneven([400] * 4, ends_bytes=4)) == 4
+    assert sizeable_units(uneven([4], ends_bytes=400)) == 2
+    assert sizeable_units(an_llm(32)) == 32
 
 
 @pytest.mark.parametrize("blocks", [-1, 0, 11])
