@@ -16,7 +16,7 @@ GIBIBYTE = 2**30
 MEMORIES_MAX = 4  # of those with a price, the dearest are tried
 _PRICES_SAID = 3
 # Have functions of their own.
-_ELSEWHERE = CLAIMS | {Claim.COMPLETION, Claim.FIRST_COVER, Claim.BOTTLENECK}
+_ELSEWHERE = CLAIMS | {Claim.COMPLETION, Claim.FIRST_COVER, Claim.MAKESPAN, Claim.BOTTLENECK}
 
 
 def others(facts: Facts) -> Iterator[Explained]:

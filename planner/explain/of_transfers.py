@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from planner.cutting import TRANSFER_OVERHEAD_NS, forecast
 from planner.explain.explained import Explained, Figure, Worth, say
 from planner.explain.loosened import Loosened, bound_of, loosened, plans_again, values_again
-from planner.flow import Bottleneck, bottleneck, certified_members, flow_of
+from planner.flow import Bottleneck, Flow, bottleneck, certified_members, flow_of
 from planner.page.flow_words import bottleneck_sentences
 from planner.routes import Routes
 from planner.solve import Request
@@ -15,33 +15,54 @@ from specs.llm import LlmId
 from specs.plan import Certificate, Claim, Measure, Method
 from specs.ports import Hop
 
-_DECISIONS = {Claim.COMPLETION: "completion of transfers", Claim.FIRST_COVER: "first cover of transfers"}
+_DECISIONS = {
+    Claim.COMPLETION: "completion of transfers",
+    Claim.FIRST_COVER: "first cover of transfers",
+    Claim.MAKESPAN: "makespan of transfers",
+}
 
 
 def transfers(facts: Facts) -> Iterator[Explained]:
-    """Explain completion and first cover of each LLM that moves: which links bind, and what more of them would buy."""
+    """Explain when each LLM that moves is complete and first covered, and all together: what binds, what more buys."""
     flow = flow_of(facts)
-    for llm in dict.fromkeys(target.llm for target in facts.problem.targets):
-        found = bottleneck(facts, flow, llm, certified_members(facts, llm))
-        claims = [each for each in facts.plan.certificates if each.subject == llm and each.claim in _DECISIONS]
+    subjects = dict.fromkeys(each.subject for each in facts.plan.certificates if each.claim in _DECISIONS)
+    for subject in subjects:
+        claims = [each for each in facts.plan.certificates if each.subject == subject and each.claim in _DECISIONS]
         timed = [each for each in claims if each.measure is Measure.NANOS]
-        if found is None or not timed:
+        together = any(each.claim is Claim.MAKESPAN for each in timed)
+        llm = _last(facts) if together else LlmId(subject)
+        found = None if llm is None else bottleneck(facts, flow, llm, certified_members(facts, llm))
+        if found is None or not timed or llm is None:
             continue
         worth, left_out = _worth(facts, llm, found, timed)
         for each in timed:
-            whole = each.claim is Claim.COMPLETION
-            said = " ".join(bottleneck_sentences(facts, flow, found)) if whole else _first_cover(facts, llm)
             yield Explained(
                 decision=_DECISIONS[each.claim],
-                subject=llm,
+                subject=subject,
                 unit=each.measure,
                 value=each.value,
                 bound=None if each.method is Method.NONE else each.bound,
                 method=each.method if each.method is Method.NONE else f"{each.method}: {each.formula}",
-                binding=said + _in_ticks(claims, each.claim),
+                binding=_binding(facts, flow, found, each) + _in_ticks(claims, each.claim),
                 worth=tuple(worth[each.claim]),
                 left_out=left_out,
             )
+
+
+def _last(facts: Facts) -> LlmId | None:
+    """Name the LLM whose last transfer ends last of all."""
+    last = max(facts.hops, key=lambda hop: hop.transfer.end_ns, default=None)
+    return None if last is None else facts.blobs[last.transfer.blob].llm
+
+
+def _binding(facts: Facts, flow: Flow, found: Bottleneck, claim: Certificate) -> str:
+    if claim.claim is Claim.FIRST_COVER:
+        return _first_cover(facts, found.llm)
+    said = " ".join(bottleneck_sentences(facts, flow, found))
+    if claim.claim is Claim.COMPLETION:
+        return said
+    moved = sum(1 for hops in facts.hops_of_llm.values() if hops)
+    return f"{moved} LLMs share the links; {found.llm} comes last. {said}"
 
 
 def _in_ticks(claims: list[Certificate], claim: Claim) -> str:
@@ -80,7 +101,7 @@ def _worth(
     for index, offer in enumerate(offers):
         again = values_again(offer.problem, Request(parent=facts.plan)) if index < plans else {}
         for each in claims:
-            worth[each.claim] += _moved(facts, offer, each, again.get((each.claim, llm, each.measure)))
+            worth[each.claim] += _moved(facts, offer, each, again.get((each.claim, each.subject, each.measure)))
     if plans >= len(offers):
         return worth, None
     names = ", ".join(offer.resource for offer in offers[plans:])

@@ -8,7 +8,11 @@ from planner.explain.explained import Explained, say
 from planner.outcome import Tried
 
 # Kinds of decisions that are explained, by how their names begin, and what the planner calls what it tried for them.
-_TRIED_FOR = {"completion of transfers": "transfers", "pipelines of service": "service"}
+_TRIED_FOR = {
+    "completion of transfers": "transfers",
+    "makespan of transfers": "transfers",
+    "pipelines of service": "service",
+}
 
 
 def with_runner_up(each: Explained, tried: Sequence[Tried]) -> Explained:

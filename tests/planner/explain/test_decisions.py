@@ -20,6 +20,7 @@ from specs.queueing import questions_of
 from specs.timing import decode_ns
 from specs.workload import Slo
 from tests.builders import a_problem, an_llm
+from tests.plans import two_chains
 
 MS = 10**6
 REQUESTS = 10**7
@@ -118,6 +119,19 @@ def test_of_large_plans_only_bounds_are_derived_again(verified, monkeypatch):
     assert completion.left_out.startswith("plans with more of: rate of all ")
     (blocks,) = of(found, "number of blocks")
     assert "planned" not in blocks.runner_up
+
+
+def test_llms_that_share_links_have_one_makespan():
+    problem, _ = two_chains()
+    verified = planned(problem)
+    found = {(each.decision, each.subject): each for each in explain(verified).decisions}
+    together = found["makespan of transfers", problem.name]
+    (row,) = (row for row in verified.plan.certificates if row.claim is Claim.MAKESPAN)
+    assert (together.value, together.bound) == (row.value, row.bound)
+    assert together.binding.startswith("2 LLMs share the links; ")
+    assert any(worth.figure is Figure.BOUND and worth.after < worth.before for worth in together.worth)
+    for llm in ("left", "right"):
+        assert found["completion of transfers", llm].value <= together.value
 
 
 def test_promises_say_which_is_nearer_and_how_many_more_requests_they_bear():
