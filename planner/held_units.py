@@ -1,14 +1,11 @@
-"""What devices hold of a service's LLM already: who goes on with it, what a stage adds, whether that fits."""
+"""What devices hold of a service's LLM already: what runs, what a stage adds, whether that fits."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-import attrs
-
 from specs.blobs import TENSOR_ALIGNMENT_BYTES
 from specs.cluster import PlaceId
 from specs.decisions.layout.answer import Answer
-from specs.decisions.layout.question import Question
 from specs.llm import Llm
 from specs.plan import Pipeline, Plan, Stage, Switch
 from specs.problem import Problem
@@ -25,47 +22,6 @@ def running(parent: Plan, service: Service, found: Offer) -> Answer | None:
     if not lasting or any(stage.place not in seats for each in lasting for stage in each.stages):
         return None
     return answer_of(parent, lasting, found)
-
-
-def where_held(question: Question, answer: Answer) -> Answer:
-    """Give stages, the largest overlap first, to devices of their group that hold their units already."""
-    held = {
-        (stage.shape, stage.devices[0]): (stage.first_unit, stage.end_unit)
-        for replica in question.running
-        for stage in replica.stages
-    }
-    stages = [(row, column) for row, each in enumerate(answer.replicas) for column in range(len(each.stages))]
-    pairs = []
-    for row, column in stages:
-        stage = answer.replicas[row].stages[column]
-        for (shape, device), (first, end) in held.items():
-            overlap = min(end, stage.end_unit) - max(first, stage.first_unit)
-            if shape == stage.shape and overlap > 0:
-                pairs.append((-overlap, end - first, row, column, device))
-    chosen: dict[tuple[int, int], int] = {}
-    taken: set[tuple[str, int]] = set()
-    for _, _, row, column, device in sorted(pairs):
-        shape = answer.replicas[row].stages[column].shape
-        if (row, column) not in chosen and (shape, device) not in taken:
-            chosen[row, column] = device
-            taken.add((shape, device))
-    free = {
-        group.name: iter([n for n in range(group.devices) if (group.name, n) not in taken]) for group in question.groups
-    }
-    for row, column in stages:
-        if (row, column) not in chosen:
-            chosen[row, column] = next(free[answer.replicas[row].stages[column].shape])
-    return Answer(
-        replicas=tuple(
-            attrs.evolve(
-                each,
-                stages=tuple(
-                    attrs.evolve(stage, devices=(chosen[row, column],)) for column, stage in enumerate(each.stages)
-                ),
-            )
-            for row, each in enumerate(answer.replicas)
-        )
-    )
 
 
 def has_room(problem: Problem, pipelines: Sequence[Pipeline]) -> bool:

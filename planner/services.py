@@ -14,7 +14,7 @@ from planner.attempts import Attempt, in_words, listed, predicted_for, promise_f
 from planner.demands import Demand, demands
 from planner.explain.of_demand import not_served, too_late
 from planner.formation import Opening
-from planner.held_units import has_room, new_bytes, running, where_held
+from planner.held_units import has_room, new_bytes, running
 from planner.outcome import Conflict, Infeasible, Tried, Undecided
 from planner.search import Search
 from specs.blobs import Blob, BlobId, blobs_of_units
@@ -223,7 +223,6 @@ class _Desk:
         if answer is None or self.tightest is None:
             self.attempts.append(Attempt(margins=margins, fault="no batches give the output"))
             return None
-        answer = where_held(found.question, answer)
         pipelines = tuple(_pipelines(self.problem, self.service, found, answer))
         weights = tuple(replica.weight for replica in answer.replicas)
         attempt = Attempt(margins=margins, value=values.value(found.question, answer, self.objective))

@@ -1,21 +1,23 @@
 """How many of each pipeline: a linear program for prices of devices, and the same in whole pipelines."""
 
+from collections.abc import Mapping
+
 import attrs
+from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
 
+from planner.layouts import loads
 from planner.layouts.linear import program, solved
 from planner.search import STEPS_PER_DETERMINISTIC_SECOND, Search
 from specs.decisions.layout.exhausted import Option
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.values import Objective
-from specs.units import INTEGER_MAX
 
 _STEPS = 3 * STEPS_PER_DETERMINISTIC_SECOND  # of a choice for which nobody has set a limit
 
 
 _FEW = 60  # options that are tried first
 _ROUGH = 1e-6  # of a linear program
-_ENOUGH = INTEGER_MAX // 4  # more than any objective; CP-SAT adds them up
 _SHARE = 0.8  # of what is left of a run's limits
 
 
@@ -34,7 +36,14 @@ class Relaxed:
     value: float  # millitokens/s, or what is spent
     device: tuple[float, ...]  # dual price of a device of each group, never negative
     demand: float  # dual price of a millitoken/s; 1 where the rate is the objective
+    unit: float  # dual price of a unit to be loaded
+    seat: Mapping[loads.Run, float]  # dual price of devices that hold a run together
     chosen: tuple[float, ...]  # per option, without the mixtures
+
+    def load(self, run: loads.Run) -> float:
+        """What loading a stage costs on the best devices for it, at these prices."""
+        saved = (self.unit * run.kept(there) - price for there, price in self.seat.items() if run.kept(there))
+        return self.unit * run.units - max(0.0, max(saved, default=0.0))
 
 
 def spend(question: Question, objective: Objective) -> list[int]:
@@ -45,7 +54,10 @@ def spend(question: Question, objective: Objective) -> list[int]:
 def relaxed(
     question: Question, pipelines: list[Option], blends: list[Blend], objective: Objective, search: Search
 ) -> Relaxed | None:
-    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand, or not in time."""
+    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand, or not in time.
+
+    A limit of units to be loaded is for pipelines alone.
+    """
     options: list[Option | Blend] = [*pipelines, *blends]
     solver = program(search)
     many = [solver.NumVar(0.0, solver.infinity(), "") for _ in options]
@@ -54,6 +66,12 @@ def relaxed(
         for g, group in enumerate(question.groups)
     ]
     rate = sum(option.rate_millitokens_per_second / 1e6 * x for option, x in zip(options, many, strict=True))
+    unit_row = None
+    seat_rows: dict[loads.Run, pywraplp.Constraint] = {}
+    if question.limits.moved_units is not None:
+        unit_row, seat_rows = loads.limit(
+            question, pipelines, many[: len(pipelines)], lambda most: solver.NumVar(0.0, most, ""), solver.Add
+        )
     demand_row = None
     if objective in (Objective.COST, Objective.DEVICES):
         demand_row = solver.Add(rate >= question.limits.demand_millitokens_per_second / 1e6)
@@ -69,6 +87,10 @@ def relaxed(
         value=solver.Objective().Value() * scale,
         device=tuple(abs(row.dual_value()) * scale for row in rows),
         demand=1.0 if demand_row is None else demand_row.dual_value() / 1e6,
+        unit=0.0 if unit_row is None else abs(unit_row.dual_value()) * scale,
+        seat={
+            run: abs(seat_rows[run].dual_value()) * scale if run in seat_rows else 0.0 for run in loads.held(question)
+        },
         chosen=tuple(x.solution_value() for x in many[: len(pipelines)]),
     )
 
@@ -92,14 +114,21 @@ def whole(
     for g, group in enumerate(question.groups):
         model.add(sum(o.counts[g] * x for o, x in zip(options, many, strict=True) if o.counts[g]) <= group.devices)
         _pack(question, options, many, model, group.name)
-    rate = sum(option.rate_millitokens_per_second * x for option, x in zip(options, many, strict=True))
-    model.add(rate >= max(1, question.limits.demand_millitokens_per_second))
+    if question.limits.moved_units is not None:
+        loads.limit(question, options, many, lambda most: model.new_int_var(0, most, ""), model.add)
+    rates = [option.rate_millitokens_per_second for option in options]
+    rate = sum(each * x for each, x in zip(rates, many, strict=True))
+    demand = max(1, question.limits.demand_millitokens_per_second)
+    if objective is not Objective.GOODPUT:
+        model.add(rate >= demand)
     match objective:
         case Objective.GOODPUT:
-            _minimize(model, -rate, None if bound is None else -bound)
+            most_rate = sum(each * top for each, top in zip(rates, most, strict=True))
+            _minimize(model, -rate, (-most_rate if bound is None else -bound, -demand))
         case Objective.COST | Objective.DEVICES:
-            spent = zip(_each(question, options, objective), many, strict=True)
-            _minimize(model, sum(cost * x for cost, x in spent), bound)
+            costs = _each(question, options, objective)
+            spent = sum(cost * x for cost, x in zip(costs, many, strict=True))
+            _minimize(model, spent, (bound or 0, sum(cost * top for cost, top in zip(costs, most, strict=True))))
         case Objective.TPOT | Objective.TTFT:
             times = [option.tpot_ns if objective is Objective.TPOT else option.ttft_ns for option in options]
             slowest = model.new_int_var(0, max(times, default=0), "slowest")
@@ -108,16 +137,17 @@ def whole(
                     used = model.new_bool_var("")
                     model.add(x <= top * used)
                     model.add(slowest >= time).only_enforce_if(used)
-            _minimize(model, slowest, bound)
-    solver, status = search.part(_STEPS).cp_sat(model, share=_SHARE)
+            _minimize(model, slowest, (bound or 0, max(times, default=0)))
+    solver, status = search.part(_STEPS).cp_sat(model, share=_SHARE, inclusions=question.limits.moved_units is None)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     return [solver.value(x) for x in many]
 
 
-def _minimize(model: cp_model.CpModel, what: cp_model.LinearExprT, bound: int | None) -> None:
+def _minimize(model: cp_model.CpModel, what: cp_model.LinearExprT, limits: tuple[int, int]) -> None:
+    """Minimize what lies between limits; nothing is found where the first is above the second."""
     # The limit of a variable ends the search; a rule of the same content does not.
-    least = model.new_int_var(-_ENOUGH if bound is None else bound, _ENOUGH, "least")
+    least = model.new_int_var(limits[0], max(limits), "least")
     model.add(least == what)
     model.minimize(least)
 
@@ -149,6 +179,21 @@ def best_whole(
     return [found.get(index, 0) for index in range(len(options))]
 
 
+def promising(
+    question: Question, options: list[Option], objective: Objective, search: Search, count: int
+) -> list[Option]:
+    """Take so many options, those with the least reduced cost where moves are not limited; the first where in doubt."""
+    if len(options) <= count:
+        return options
+    free = attrs.evolve(question, limits=attrs.evolve(question.limits, moved_units=None))
+    additive = objective if objective in (Objective.COST, Objective.DEVICES) else Objective.GOODPUT
+    linear = relaxed(free, options, [], additive, search)
+    if linear is None:
+        return options[:count]
+    reduced = [_reduced(free, option, additive, linear) for option in options]
+    return [options[index] for index in sorted(range(len(options)), key=reduced.__getitem__)[:count]]
+
+
 def _each(question: Question, options: list[Option], objective: Objective) -> list[int]:
     """What one of each option adds to the objective."""
     if objective is Objective.GOODPUT:
@@ -161,7 +206,8 @@ def _reduced(question: Question, option: Option, objective: Objective, linear: R
     """By how much the linear program's value is worse, at least, for each one of an option."""
     spent = 0 if objective is Objective.GOODPUT else _each(question, [option], objective)[0]
     taken = sum(price * count for price, count in zip(linear.device, option.counts, strict=True))
-    return spent + taken - linear.demand * option.rate_millitokens_per_second
+    loaded = sum(linear.load(run) for run in loads.runs(question, option.replica)) if linear.unit else 0.0
+    return spent + taken + loaded - linear.demand * option.rate_millitokens_per_second
 
 
 def greedy(question: Question, options: list[Option]) -> list[int]:

@@ -8,6 +8,7 @@ import attrs
 
 from planner.layouts.candidates import Pool, even
 from planner.layouts.choice import Blend, Relaxed, relaxed, spend
+from planner.layouts.keeping import near
 from planner.layouts.layout import Layout, choose, told
 from planner.search import Progress, Search
 from specs.decisions.layout import bounds, values
@@ -28,26 +29,29 @@ _SHARE_OF_ROUNDS = 0.7  # of the time allowed; the rest is for the choice of who
 
 
 def by_columns(question: Question, objective: Objective, search: Search) -> Layout:
-    """Find pipelines by pricing; bound them by the last good prices."""
+    """Find pipelines by pricing; bound them by the last good prices.
+
+    Bounds are those of the question without a limit of moves, which allows more answers.
+    """
     if objective in (Objective.TPOT, Objective.TTFT):
         return _quickest(question, objective, search)
-    run = _Columns(question=question, objective=objective, search=search)
+    run = _Columns(question=_unmoved(question), objective=objective, search=search)
     infeasible = run.rounds()
     if infeasible:
         return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
-    answer = choose(question, run.pool.options, objective, search, run.bound)
+    answer = run.choose(question)
     return told(question, objective, answer, run.bound, run.witness, "none" if run.bound is None else "dual")
 
 
 def _quickest(question: Question, objective: Objective, search: Search) -> Layout:
     """Least latency: the longest that prices exclude, then the shortest that a choice from the columns keeps."""
-    run = _Columns(question=question, objective=Objective.GOODPUT, search=search)
+    run = _Columns(question=_unmoved(question), objective=Objective.GOODPUT, search=search)
     run.begin()
-    answer = choose(question, run.pool.options, objective, search, None)
+    answer = choose(question, near(question, objective, run.pool.options, search), objective, search, None)
     if answer is None:
         if run.rounds():
             return Layout(answer=None, value=None, bound=None, witness=run.witness, method="dual", infeasible=True)
-        answer = choose(question, run.pool.options, objective, search, None)
+        answer = choose(question, near(question, objective, run.pool.options, search), objective, search, None)
         if answer is None:
             return told(question, objective, None, None, (), "none")
     witness = _excluded(question, objective, values.value(question, answer, objective), search)
@@ -56,10 +60,14 @@ def _quickest(question: Question, objective: Objective, search: Search) -> Layou
     return told(question, objective, answer, bound, witness, "dual" if bound else "none")
 
 
-def _within(question: Question, objective: Objective, limit_ns: int, search: Search) -> "_Columns":
-    """Ask for the goodput of pipelines that keep a shorter latency."""
-    limits = attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(limit_ns)})
-    return _Columns(question=attrs.evolve(question, limits=limits), objective=Objective.GOODPUT, search=search)
+def _unmoved(question: Question) -> Question:
+    """Ask without a limit of moves."""
+    return attrs.evolve(question, limits=attrs.evolve(question.limits, moved_units=None))
+
+
+def _within(question: Question, objective: Objective, limit_ns: int) -> Question:
+    """Ask for pipelines that keep a shorter latency."""
+    return attrs.evolve(question, limits=attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(limit_ns)}))
 
 
 def _excluded(question: Question, objective: Objective, high: int, search: Search) -> Witness:
@@ -68,8 +76,8 @@ def _excluded(question: Question, objective: Objective, high: int, search: Searc
     low = 1
     while high - low > max(1, high >> _LATENCY_BITS) and not search.over():
         middle = (low + high) // 2
-        run = _within(question, objective, middle, search)
-        run.only_whether = True
+        quick = _unmoved(_within(question, objective, middle))
+        run = _Columns(question=quick, objective=Objective.GOODPUT, search=search, only_whether=True)
         if run.rounds():
             claim = Price(name="latency_ns", amount=middle + 1)
             low, best = middle, tuple(sorted((claim, *run.witness), key=lambda price: price.name))
@@ -83,8 +91,9 @@ def _quicker(question: Question, objective: Objective, answer: Answer, low: int,
     high = values.value(question, answer, objective)
     while high - low > max(1, high >> _LATENCY_BITS) and not search.over():
         middle = (low + high) // 2
-        run = _within(question, objective, middle, search)
-        found = None if run.rounds() else choose(run.question, run.pool.options, Objective.GOODPUT, search, run.bound)
+        quick = _within(question, objective, middle)
+        run = _Columns(question=_unmoved(quick), objective=Objective.GOODPUT, search=search)
+        found = None if run.rounds() else run.choose(quick)
         if found is None:
             low = middle
         else:
@@ -133,6 +142,11 @@ class _Columns:
                 break
             priced_all = True
         return self.objective is Objective.GOODPUT and self.bound is not None and self.bound < demand
+
+    def choose(self, question: Question) -> Answer | None:
+        """Choose for a question that may limit moves."""
+        options = near(question, self.objective, self.pool.options, self.search)
+        return choose(question, options, self.objective, self.search, self.bound)
 
     def _linear(self) -> Relaxed | None:
         return relaxed(self.question, self.pool.options, list(self.blends.values()), self.objective, self.search)

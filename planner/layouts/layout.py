@@ -44,9 +44,12 @@ def choose(
 ) -> Answer | None:
     """Choose whole pipelines from these, seat them and check them; None when no answer was found.
 
-    When the search is over, by one pass from the best rate per device down.
+    When the search is over, by one pass from the best rate per device down.  What runs stays where nothing else is an
+    answer.
     """
     chosen = best_whole(question, options, objective, search, bound) or greedy(question, options)
     replicas = [option.replica for option, many in zip(options, chosen, strict=True) for _ in range(many)]
-    answer = seated(question, replicas)
-    return answer if answer is not None and not any(faults(question, answer)) else None
+    for answer in (seated(question, replicas), Answer(replicas=question.running)):
+        if answer is not None and not any(faults(question, answer)):
+            return answer
+    return None
