@@ -138,7 +138,7 @@ def whole(
                     model.add(x <= top * used)
                     model.add(slowest >= time).only_enforce_if(used)
             _minimize(model, slowest, (bound or 0, max(times, default=0)))
-    solver, status = search.part(_STEPS).cp_sat(model, share=_SHARE, inclusions=question.limits.moved_units is None)
+    solver, status = search.part(_STEPS).cp_sat(model, share=_SHARE)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     return [solver.value(x) for x in many]
