@@ -215,7 +215,8 @@ class _Acting:
         ]
         self._copies = [len(holders) for holders in islands.holders]  # and what is on its way
         self._sending, self._receiving = list(islands.sending), list(islands.receiving)
-        self._weight = [rate**taste.fast_first for rate in islands.takes]
+        # An island that nothing leads to takes nothing, whatever its weight.
+        self._weight = [rate**taste.fast_first if rate else 0.0 for rate in islands.takes]
         self._lacks, self._has = [0] * len(islands.members), [0] * len(islands.members)
         for item, wanting in enumerate(self._wanting):
             for island in members(wanting):
