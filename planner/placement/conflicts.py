@@ -6,7 +6,7 @@ import attrs
 from ortools.sat.python import cp_model
 
 from planner.placement.encoding import Encoding, limits
-from planner.placement.outcome import Conflict, Infeasible, Limit, LimitKind, Method
+from planner.placement.outcome import Conflict, Infeasible, Limit, LimitKind, Method, Undecided
 from planner.placement.states import PoolClass, part_in
 from planner.search import Search
 from specs.decisions.placement.bounds import Relaxation, lagrangian, proves_infeasible
@@ -20,13 +20,16 @@ from specs.witness import Witness
 _SHARE = 0.25  # of the time that is left, for one of the searches
 
 
-def explain(layout: Layout, witness: Witness, search: Search) -> Infeasible:
-    """Explain a small question that has no answer.
+def explain(layout: Layout, witness: Witness, search: Search) -> Infeasible | Undecided:
+    """Explain a small question that has no answer, as CP-SAT says; undecided where an exhausted search finds one.
 
     Limits are left out one by one as long as no answer comes of it; what is left is a least set (when the search was
     cut short: a set that is perhaps not the least).  Then each of these alone is given up, and the least that it must
     become is searched.
     """
+    method = _method(layout.question, witness)
+    if method is Method.NONE:
+        return Undecided(sentence="CP-SAT says that there is no placement, but a search through all finds one")
     every = limits(layout)
     needed = list(every)
     for limit in every:
@@ -34,7 +37,6 @@ def explain(layout: Layout, witness: Witness, search: Search) -> Infeasible:
         if _status(layout, fewer, search) == cp_model.INFEASIBLE:
             needed = fewer
     conflicts = tuple(conflict(layout, limit, _least(layout, every, limit, search)) for limit in needed)
-    method = _method(layout.question, witness)
     return Infeasible(
         conflicts=conflicts or unreachable(layout),
         method=method,
@@ -200,9 +202,10 @@ def _least(layout: Layout, every: tuple[Limit, ...], given_up: Limit, search: Se
 
 
 def _method(question: Question, witness: Witness) -> Method:
+    """Say how it is known that a question has no answer; NONE: it has one."""
     if proves_infeasible(question, witness):
         return Method.PRICES
     try:
-        return Method.EXHAUSTED if optimum(question) is None else Method.SOLVER
+        return Method.EXHAUSTED if optimum(question) is None else Method.NONE
     except TooManyStates:
         return Method.SOLVER

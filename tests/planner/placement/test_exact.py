@@ -4,9 +4,10 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from ortools.sat.python import cp_model
 
 from planner.placement.exact import solve_exactly
-from planner.placement.outcome import Infeasible, Placed
+from planner.placement.outcome import Infeasible, Placed, Undecided
 from planner.search import Search
 from specs.decisions.placement.bounds import price_bound, proves_infeasible
 from specs.decisions.placement.checks import faults, value
@@ -68,6 +69,21 @@ def equal_brute_force(question):
     assert isinstance(outcome, Placed)
     assert not list(faults(question, outcome.answer))
     assert outcome.value == value(question, outcome.answer) == outcome.bound == best
+
+
+class Liar(Search):
+    """Its CP-SAT says of every model that it has no answer."""
+
+    def cp_sat(self, model, **_):
+        solver, _ = super().cp_sat(model)
+        return solver, cp_model.INFEASIBLE
+
+
+@settings(deadline=None, max_examples=20)
+@given(questions())
+def test_the_word_of_a_solver_is_not_taken_where_a_search_through_all_finds_an_answer(question):
+    outcome = solve_exactly(Layout(question), (), Liar())
+    assert isinstance(outcome, Infeasible if brute_force(question) is None else Undecided)
 
 
 @settings(deadline=None, max_examples=150)
