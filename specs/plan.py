@@ -1,4 +1,4 @@
-"""A plan: the steps that lead from the problem's holdings to its targets.
+"""A plan: the steps that lead from what is held and open at the start to what is wanted.
 
 A plan is a complete description of what happens, not a wish.  It never says "load the LLM" or "find a peer": it says
 which blob crosses which route at which rate, which units each stage of each pipeline computes, and where requests go.
@@ -7,8 +7,9 @@ Two daemons that read the same plan agree on every action.  Run-time freedom app
 
 Order is law, times are predictions.  On every port (the first and the last link of a route) transfers run in the order
 in which they stand in `steps`; a transfer also waits until its source holds the blob.  An activation waits until
-every stage's blobs are resident.  A switch waits until its new pipeline is open.  The predicted instants serve SLOs,
-progress deadlines and the audit afterwards; no daemon waits for a clock.
+every stage's blobs are resident.  A switch waits until its new pipeline is open; its old pipeline is one of this plan
+or one that runs at the start (`Problem.running`), and serves until the switch is done.  The predicted instants serve
+SLOs, progress deadlines and the audit afterwards; no daemon waits for a clock.
 """
 
 from enum import StrEnum
@@ -89,6 +90,34 @@ class Continuity(StrEnum):
 
     RECOMPUTE = "recompute"  # the new pipeline computes it again from the request's tokens
     DRAIN = "drain"  # the old pipeline takes no new request, finishes those it has, and then closes
+    COPY = "copy"  # it is copied to the new pipeline while the old one decodes; the last of it while it waits
+
+
+@attrs.frozen(kw_only=True)
+class KvPath:
+    """How the KV of the layers that an old and a new stage share gets from the one device to the other."""
+
+    old_stage: int = fields.natural()  # index into the old pipeline's stages
+    new_stage: int = fields.natural()
+    route: int = fields.natural()  # index into `Plan.routes`
+    bytes_per_second: BytesPerSecond = fields.positive()  # the sender never exceeds it
+
+
+@attrs.frozen(kw_only=True)
+class HandOver:
+    """How KV is copied (pre-copy): in rounds while the old pipeline decodes, and what is left while it waits.
+
+    A round copies what was computed since the round before it.  The old pipeline stops at the end of an iteration once
+    at most `rest_tokens_max` tokens are left to copy, or after `rounds_max` rounds; then requests are computed again,
+    those with most left first, until no more than that are left.
+    """
+
+    start_ns: Nanos = fields.natural()  # the first round begins
+    rounds_max: int = fields.positive()
+    rest_tokens_max: Tokens = fields.positive()
+    copy_tokens_min: Tokens = fields.natural()  # shorter contexts are computed again: that takes less time
+    pause_ns: Nanos = fields.positive()  # from the last token of the old pipeline to the first iteration of the new
+    paths: tuple[KvPath, ...]  # one for each pair of stages on different devices that share layers
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +128,7 @@ class Switch:
     old: PipelineId = fields.name()
     new: PipelineId = fields.name()
     continuity: Continuity
+    hand_over: HandOver | None = None  # where KV is copied, and only there
     at_ns: Nanos = fields.natural()
 
 

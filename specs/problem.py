@@ -11,7 +11,9 @@ from specs.cluster import Cluster, PlaceId, PlaceKind
 from specs.drafting import length_question
 from specs.errors import InvalidProblem
 from specs.llm import Llm, LlmId
+from specs.plan import Pipeline
 from specs.profile import Profile
+from specs.units import Tokens
 from specs.wishes import Objective, Service, Standby
 from specs.workload import Slo, Workload
 
@@ -34,6 +36,18 @@ class Holding:
         """Whether all tensors of a blob are in the run."""
         inside = self.first_tensor <= blob.first_tensor
         return self.llm == blob.llm and inside and (self.end_tensor is None or blob.end_tensor <= self.end_tensor)
+
+
+@attrs.frozen(kw_only=True)
+class Running:
+    """A pipeline that is open at the start: it serves until a switch of the plan closes it, or to the end.
+
+    The load is that of the moment at which the state was taken; predictions use it, no rule depends on it.
+    """
+
+    pipeline: Pipeline
+    live_requests: int = fields.natural()
+    live_tokens: Tokens = fields.natural()  # of their contexts, all together
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +75,7 @@ class Problem:
     targets: tuple[Target, ...]
     services: tuple[Service, ...] = ()  # at most one per LLM
     standbys: tuple[Standby, ...] = ()  # at most one per LLM
+    running: tuple[Running, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         faults = (
@@ -68,6 +83,7 @@ class Problem:
             *_llm_faults(self),
             *_demand_faults(self),
             *_wish_faults(self),
+            *_running_faults(self),
         )
         if faults:
             raise InvalidProblem("; ".join(faults))
@@ -225,6 +241,28 @@ def _service_faults(problem: Problem) -> Iterator[str]:
         if service.objective is Objective.COST:
             for kind in sorted({str(kind_of.get(place)) for place in service.places} & unpriced):
                 yield f"the service of {service.llm} is to cost least, and {kind} has no price"
+
+
+def _running_faults(problem: Problem) -> Iterator[str]:
+    """What runs at the start has a name of its own, an LLM and devices; rules of plans say whether it can run."""
+    kinds = {place.id: place.kind for place in problem.cluster.places}
+    llms = {llm.id: llm for llm in problem.llms}
+    yield from _repeated("running pipeline", (each.pipeline.id for each in problem.running))
+    for pipeline in (each.pipeline for each in problem.running):
+        if pipeline.llm not in llms:
+            yield f"running pipeline {pipeline.id} serves LLM {pipeline.llm}, which is not described"
+            continue
+        units = len(llms[pipeline.llm].units)
+        if not pipeline.stages:
+            yield f"running pipeline {pipeline.id} has no stages"
+        for stage in pipeline.stages:
+            if kinds.get(stage.place) is not PlaceKind.DEVICE:
+                yield f"running pipeline {pipeline.id} computes at {stage.place}, which is not a device of the cluster"
+            if not stage.first_unit < stage.end_unit <= units:
+                yield (
+                    f"running pipeline {pipeline.id} computes units {stage.first_unit} to {stage.end_unit} (exclusive) "
+                    f"of {pipeline.llm}, which has {units}"
+                )
 
 
 def _holding_faults(problem: Problem) -> Iterator[str]:
