@@ -5,6 +5,7 @@ the order in which they stand in the plan.  A transfer also waits for the one th
 planner predicts times with this order, the checker judges it, and the daemons follow it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import attrs
@@ -16,19 +17,56 @@ from specs.timing import links_by_id, route_ends
 
 
 @attrs.frozen(kw_only=True)
-class Hop:
-    """A transfer with its ends, its ports and its predecessors spelled out."""
+class Ends:
+    """Where a route begins and where it ends."""
 
-    transfer: Transfer
     source: PlaceId
     destination: PlaceId
     source_node: NodeId | None
     destination_node: NodeId | None
     send_port: LinkId
     receive_port: LinkId
+
+
+@attrs.frozen
+class Hop:
+    """A transfer with the ends of its route and its predecessors spelled out."""
+
+    transfer: Transfer
+    ends: Ends
     after_send: StepId | None  # the transfer before it on its send port
     after_receive: StepId | None  # the transfer before it on its receive port
     after_arrival: StepId | None  # the transfer that brings the blob to the source; absent: held from the start
+
+    @property
+    def source(self) -> PlaceId:
+        """The memory that sends."""
+        return self.ends.source
+
+    @property
+    def destination(self) -> PlaceId:
+        """The memory that receives."""
+        return self.ends.destination
+
+    @property
+    def source_node(self) -> NodeId | None:
+        """The node of the memory that sends."""
+        return self.ends.source_node
+
+    @property
+    def destination_node(self) -> NodeId | None:
+        """The node of the memory that receives."""
+        return self.ends.destination_node
+
+    @property
+    def send_port(self) -> LinkId:
+        """The first link of the route."""
+        return self.ends.send_port
+
+    @property
+    def receive_port(self) -> LinkId:
+        """The last link of the route."""
+        return self.ends.receive_port
 
     @property
     def predecessors(self) -> tuple[StepId, ...]:
@@ -42,34 +80,39 @@ def hops(cluster: Cluster, plan: Plan) -> tuple[Hop, ...]:
 
     The plan's routes and links must exist in the cluster (invariant REF).
     """
-    links = links_by_id(cluster)
-    node_of = {place.id: place.node for place in cluster.places}
+    ends_of = _ends(cluster, plan)
     last_sent: dict[LinkId, StepId] = {}
     last_received: dict[LinkId, StepId] = {}
-    arrival: dict[tuple[BlobId, PlaceId], StepId] = {}
+    arrivals: defaultdict[BlobId, dict[PlaceId, StepId]] = defaultdict(dict)
     found = []
-    for transfer in (step for step in plan.steps if isinstance(step, Transfer)):
-        route = plan.routes[transfer.route]
+    for transfer in plan.steps:
+        if isinstance(transfer, Transfer):
+            ends, arrived = ends_of[transfer.route], arrivals[transfer.blob]
+            sent, received = last_sent.get(ends.send_port), last_received.get(ends.receive_port)
+            found.append(Hop(transfer, ends, sent, received, arrived.get(ends.source)))
+            last_sent[ends.send_port] = last_received[ends.receive_port] = transfer.id
+            arrived.setdefault(ends.destination, transfer.id)
+    return tuple(found)
+
+
+def _ends(cluster: Cluster, plan: Plan) -> list[Ends]:
+    """Say of each route of a plan where it begins and ends."""
+    links = links_by_id(cluster)
+    node_of = {place.id: place.node for place in cluster.places}
+    found = []
+    for route in plan.routes:
         source, destination = route_ends(links, route)
-        send_port, receive_port = route.links[0], route.links[-1]
         found.append(
-            Hop(
-                transfer=transfer,
+            Ends(
                 source=source,
                 destination=destination,
                 source_node=node_of[source],
                 destination_node=node_of[destination],
-                send_port=send_port,
-                receive_port=receive_port,
-                after_send=last_sent.get(send_port),
-                after_receive=last_received.get(receive_port),
-                after_arrival=arrival.get((transfer.blob, source)),
+                send_port=route.links[0],
+                receive_port=route.links[-1],
             )
         )
-        last_sent[send_port] = transfer.id
-        last_received[receive_port] = transfer.id
-        arrival.setdefault((transfer.blob, destination), transfer.id)
-    return tuple(found)
+    return found
 
 
 def ticks(order: Iterable[Hop]) -> dict[StepId, int]:
@@ -77,7 +120,7 @@ def ticks(order: Iterable[Hop]) -> dict[StepId, int]:
 
     With blobs of equal size and links of equal rate this is the tick in which the transfer ends.
     """
-    depth: dict[StepId, int] = {}
+    depth: dict[StepId | None, int] = {None: 0}  # where there is nothing to wait for
     for hop in order:
-        depth[hop.transfer.id] = 1 + max((depth[step] for step in hop.predecessors), default=0)
-    return depth
+        depth[hop.transfer.id] = 1 + max(depth[hop.after_send], depth[hop.after_receive], depth[hop.after_arrival])
+    return {step: deep for step, deep in depth.items() if step is not None}

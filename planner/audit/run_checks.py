@@ -82,7 +82,7 @@ def _foreign(case: Case) -> Iterator[Remark]:
     ends = {hop.transfer.id: (hop.source_node, hop.destination_node) for hop in case.hops}
     releases = {step.id: step for step in case.facts.plan.steps if isinstance(step, Release)}
     members = {pipeline.id: case.members(pipeline) for pipeline in case.pipelines}
-    copies = case.facts.held_at_start | case.facts.arrivals.keys()
+    copies = case.facts.held_at_start | {(hop.transfer.blob, hop.destination) for hop in case.hops}
     for entry in case.trace.entries:
         match entry.what:
             case TransferStarted(step=step) | TransferSent(step=step):
@@ -148,7 +148,7 @@ def _count_records(case: Case) -> int:
 
 
 def _count_copies(case: Case) -> int:
-    return len(case.facts.arrivals)
+    return len({(hop.transfer.blob, hop.destination) for hop in case.hops})
 
 
 FIRST_CHECKS = (

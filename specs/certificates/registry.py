@@ -5,8 +5,6 @@ by the forms of `specs.certificates.flow`: with the same copies promised) that k
 from the problem and the plan, and from the witness where it has one: any witness gives a true bound.
 """
 
-from collections.abc import Callable
-
 from specs.certificates.flow import FLOW
 from specs.certificates.formula import Formula, Inapplicable, derive
 from specs.certificates.lacking import LACKING
@@ -17,7 +15,6 @@ from specs.certificates.placement import PLACEMENT, mean_start_ns
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
 from specs.plan import Certificate, Claim, Measure, Method
-from specs.ports import Hop
 from specs.timing import decode_ns
 from specs.witness import Witness
 
@@ -40,29 +37,30 @@ def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int 
         case Claim.START:
             return mean_start_ns(facts)
         case Claim.COMPLETION:
-            return max(map(_end_of(facts, measure), facts.hops_of_llm[LlmId(subject)]), default=0)
+            return max(_ends(facts, LlmId(subject), measure), default=0)
         case Claim.FIRST_COVER:
             return _first_cover(facts, LlmId(subject), measure)
         case _:
             return service_value(facts, claim, subject, measure)
 
 
-def _end_of(facts: Facts, measure: Measure) -> Callable[[Hop], int]:
+def _ends(facts: Facts, llm: LlmId, measure: Measure) -> list[int]:
+    """When each transfer of an LLM ends."""
+    hops = facts.hops_of_llm[llm]
     if measure is Measure.NANOS:
-        return lambda hop: hop.transfer.end_ns
+        return [hop.transfer.end_ns for hop in hops]
     ticks = facts.ticks
-    return lambda hop: ticks[hop.transfer.id]
+    return [ticks[hop.transfer.id] for hop in hops]
 
 
 def _first_cover(facts: Facts, llm: LlmId, measure: Measure) -> int | Inapplicable:
-    blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     targets = {target.place for target in facts.problem.targets if target.llm == llm}
-    first: dict[str, int] = {blob: 0 for blob, place in facts.held_at_start if blob in blobs and place in targets}
-    end_of = _end_of(facts, measure)
-    for hop in facts.hops_of_llm[llm]:
-        if hop.destination in targets:
-            end = end_of(hop)
-            first[hop.transfer.blob] = min(first.get(hop.transfer.blob, end), end)
+    blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
+    first: dict[str, int] = {blob: 0 for place in targets for blob in facts.held.get(place, set()) & blobs}
+    for hop, end in zip(facts.hops_of_llm[llm], _ends(facts, llm, measure), strict=True):
+        blob = hop.transfer.blob
+        if hop.ends.destination in targets and (blob not in first or end < first[blob]):
+            first[blob] = end
     missing = sorted(blobs - first.keys())
     if missing:
         return Inapplicable(f"{missing[0]} never reaches a target, so the targets never cover {llm}")

@@ -10,7 +10,7 @@ import attrs
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import Link, LinkId, Place, PlaceId
 from specs.llm import Llm, LlmId
-from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch
+from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch, Transfer
 from specs.ports import Hop, hops, ticks
 from specs.problem import Problem
 from specs.timing import links_by_id
@@ -43,14 +43,24 @@ class Facts:
         return links_by_id(self.problem.cluster)
 
     @cached_property
+    def running(self) -> dict[PipelineId, Pipeline]:
+        """Each pipeline that is open at the start."""
+        return {each.pipeline.id: each.pipeline for each in self.problem.running}
+
+    @cached_property
     def pipelines(self) -> dict[PipelineId, Pipeline]:
-        """Each pipeline by its id."""
-        return {pipeline.id: pipeline for pipeline in self.plan.pipelines}
+        """Each pipeline by its id: those that run at the start, then the plan's, in its order."""
+        return self.running | {pipeline.id: pipeline for pipeline in self.plan.pipelines}
 
     @cached_property
     def blobs(self) -> dict[BlobId, Blob]:
         """Each blob by its id."""
         return {blob.id: blob for blob in self.plan.blobs}
+
+    @cached_property
+    def blob_bytes(self) -> dict[BlobId, Bytes]:
+        """The size of each blob."""
+        return {blob.id: blob.bytes for blob in self.plan.blobs}
 
     @cached_property
     def blobs_of_llm(self) -> dict[LlmId, tuple[Blob, ...]]:
@@ -71,14 +81,18 @@ class Facts:
         return ticks(self.hops)
 
     @cached_property
+    def held(self) -> dict[PlaceId, set[BlobId]]:
+        """What the problem's holdings put at each place of theirs."""
+        found: dict[PlaceId, set[BlobId]] = {}
+        for holding in self.problem.holdings:
+            blobs = self.blobs_of_llm[holding.llm]
+            found.setdefault(holding.place, set()).update(blob.id for blob in blobs if holding.has(blob))
+        return found
+
+    @cached_property
     def held_at_start(self) -> frozenset[BlobAt]:
-        """What the problem's holdings put where."""
-        return frozenset(
-            (blob.id, holding.place)
-            for holding in self.problem.holdings
-            for blob in self.blobs_of_llm[holding.llm]
-            if holding.has(blob)
-        )
+        """The same as pairs."""
+        return frozenset((blob, place) for place, blobs in self.held.items() for blob in blobs)
 
     @cached_property
     def promised(self) -> frozenset[BlobAt]:
@@ -96,10 +110,10 @@ class Facts:
 
     @cached_property
     def open_at_end(self) -> tuple[Pipeline, ...]:
-        """Pipelines that open and are never closed, in the plan's order."""
+        """Pipelines that run or open and are never closed: those that run at the start, then in the plan's order."""
         return tuple(
             pipeline
-            for pipeline in self.plan.pipelines
+            for pipeline in self.pipelines.values()
             if pipeline.id in self.opened_ns and pipeline.id not in self.closed_by
         )
 
@@ -118,20 +132,20 @@ class Facts:
         return sum(1 for hops in self.hops_of_llm.values() if hops) > 1
 
     @cached_property
-    def arrivals(self) -> dict[BlobAt, Hop]:
+    def arrivals(self) -> dict[PlaceId, dict[BlobId, Transfer]]:
         """The transfer that brings a blob to a place; rule FULL sees to it that there is only one."""
-        found: dict[BlobAt, Hop] = {}
+        found: dict[PlaceId, dict[BlobId, Transfer]] = {}
         for hop in self.hops:
-            found.setdefault((hop.transfer.blob, hop.destination), hop)
+            found.setdefault(hop.ends.destination, {}).setdefault(hop.transfer.blob, hop.transfer)
         return found
 
     @cached_property
-    def releases(self) -> dict[BlobAt, Release]:
+    def releases(self) -> dict[PlaceId, dict[BlobId, Release]]:
         """The release of a blob at a place; rule LAST sees to it that there is only one."""
-        found: dict[BlobAt, Release] = {}
+        found: dict[PlaceId, dict[BlobId, Release]] = {}
         for step in self.plan.steps:
             if isinstance(step, Release):
-                found.setdefault((step.blob, step.place), step)
+                found.setdefault(step.place, {}).setdefault(step.blob, step)
         return found
 
     @cached_property
@@ -141,8 +155,9 @@ class Facts:
 
     @cached_property
     def opened_ns(self) -> dict[PipelineId, Nanos]:
-        """When each pipeline that is ever activated opens."""
-        return {pipeline: step.at_ns for pipeline, step in self.activations.items()}
+        """When each pipeline that is ever open opens: at 0 where it runs at the start."""
+        running = dict.fromkeys(self.running, Nanos(0))
+        return running | {pipeline: step.at_ns for pipeline, step in self.activations.items()}
 
     @cached_property
     def switches(self) -> tuple[Switch, ...]:
@@ -157,13 +172,6 @@ class Facts:
         for switch in self.switches:
             found.setdefault(switch.old, switch)
         return found
-
-    def held_from_ns(self, blob: BlobId, place: PlaceId) -> Nanos | None:
-        """Say when the place holds the blob for the first time; None: never."""
-        if (blob, place) in self.held_at_start:
-            return Nanos(0)
-        hop = self.arrivals.get((blob, place))
-        return None if hop is None else hop.transfer.end_ns
 
     def needs(self, llm: LlmId, stage: Stage) -> tuple[BlobId, ...]:
         """Name the blobs that a stage computes with."""

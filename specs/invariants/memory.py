@@ -49,14 +49,16 @@ def _by_times(facts: Facts) -> Iterator[Violation]:
 def _changes(facts: Facts) -> dict[PlaceId, list[tuple[Nanos, int, int]]]:
     """For each place, the changes of the bytes in use: (instant, _ROOM or _END, bytes)."""
     changes: dict[PlaceId, list[tuple[Nanos, int, int]]] = {}
-    reserved: dict[BlobAt, Nanos] = {at: hop.transfer.start_ns for at, hop in facts.arrivals.items()}
-    reserved.update((at, Nanos(0)) for at in facts.held_at_start)
-    for (blob, place), from_ns in reserved.items():
-        size = facts.blobs[blob].bytes
-        changes.setdefault(place, []).append((from_ns, _ROOM, size))
-        release = facts.releases.get((blob, place))
-        if release is not None:
-            changes[place].append((release.at_ns, _END, -size))
+    sizes = facts.blob_bytes
+    for place, arrived in facts.arrivals.items():
+        held = facts.held.get(place, ())
+        changes[place] = [(step.start_ns, _ROOM, sizes[blob]) for blob, step in arrived.items() if blob not in held]
+    for place, held in facts.held.items():
+        changes.setdefault(place, []).extend((Nanos(0), _ROOM, sizes[blob]) for blob in held)
+    for place, released in facts.releases.items():
+        there = facts.held.get(place, set()) | facts.arrivals.get(place, {}).keys()
+        given_up = ((release.at_ns, _END, -sizes[blob]) for blob, release in released.items() if blob in there)
+        changes.setdefault(place, []).extend(given_up)
     for pipeline in facts.plan.pipelines:
         if pipeline.id not in facts.opened_ns:
             continue
@@ -72,17 +74,23 @@ def _changes(facts: Facts) -> dict[PlaceId, list[tuple[Nanos, int, int]]]:
 
 def _by_order(facts: Facts) -> Iterator[Violation]:
     changes: dict[PlaceId, list[tuple[int, int]]] = {}  # step (-1: the start), bytes
-    for blob, place in (*facts.held_at_start, *facts.arrivals):
-        changes.setdefault(place, []).append((_arrives(facts, (blob, place)), facts.blobs[blob].bytes))
-    for (blob, place), release in facts.releases.items():
-        changes.setdefault(place, []).append((release.id, -facts.blobs[blob].bytes))
+    sizes = facts.blob_bytes
+    for place, held in facts.held.items():
+        changes[place] = [(_START, sizes[blob]) for blob in held]
+    for place, arrived in facts.arrivals.items():
+        came = ((_arrives(facts, place, blob), sizes[blob]) for blob in arrived)
+        changes.setdefault(place, []).extend(came)
+    for place, released in facts.releases.items():
+        gone = ((release.id, -sizes[blob]) for blob, release in released.items())
+        changes.setdefault(place, []).extend(gone)
     for pipeline in facts.plan.pipelines:
         for stage in pipeline.stages if pipeline.id in facts.activations else ():
-            needs = [(blob, stage.place) for blob in facts.needs(pipeline.llm, stage)]
+            needs = facts.needs(pipeline.llm, stage)
             reserve = stage.kv_bytes + stage.workspace_bytes
             of_place = changes.setdefault(stage.place, [])
-            of_place.append((max((_arrives(facts, at) for at in needs), default=_START), reserve))
-            ends = [facts.releases[at].id for at in needs if at in facts.releases]
+            of_place.append((max((_arrives(facts, stage.place, blob) for blob in needs), default=_START), reserve))
+            released = facts.releases.get(stage.place, {})
+            ends = [released[blob].id for blob in needs if blob in released]
             if ends:
                 of_place.append((min(ends), -reserve))
     for place, found in changes.items():
@@ -96,10 +104,10 @@ def _by_order(facts: Facts) -> Iterator[Violation]:
                 break
 
 
-def _arrives(facts: Facts, at: BlobAt) -> int:
+def _arrives(facts: Facts, place: PlaceId, blob: BlobId) -> int:
     """Give the step that brings a blob to a place; _START when it is there then, or never comes (rule EARLY)."""
-    arrival = None if at in facts.held_at_start else facts.arrivals.get(at)
-    return _START if arrival is None else arrival.transfer.id
+    arrival = None if blob in facts.held.get(place, ()) else facts.arrivals.get(place, {}).get(blob)
+    return _START if arrival is None else arrival.id
 
 
 def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:
@@ -152,23 +160,26 @@ def copies_remain(facts: Facts) -> Iterator[Violation]:
 
 
 def _holds(facts: Facts, release: Release) -> bool:
-    at = (release.blob, release.place)
-    if facts.releases[at] is not release:
+    blob, place = release.blob, release.place
+    if facts.releases[place][blob] is not release:
         return False
-    if at in facts.held_at_start:
+    if blob in facts.held.get(place, ()):
         return True
-    hop = facts.arrivals.get(at)
-    return hop is not None and hop.transfer.end_ns <= release.at_ns and hop.transfer.id < release.id
+    arrival = facts.arrivals.get(place, {}).get(blob)
+    return arrival is not None and arrival.end_ns <= release.at_ns and arrival.id < release.id
 
 
 def _held_from(facts: Facts) -> dict[BlobId, list[Nanos]]:
     """For each blob, the instants at which places come to hold it, in ascending order."""
     found: dict[BlobId, list[Nanos]] = {blob.id: [] for blob in facts.plan.blobs}
-    for blob, _ in facts.held_at_start:
-        found[blob].append(Nanos(0))
-    for at, hop in facts.arrivals.items():
-        if at not in facts.held_at_start:
-            found[at[0]].append(hop.transfer.end_ns)
+    for held in facts.held.values():
+        for blob in held:
+            found[blob].append(Nanos(0))
+    for place, arrived in facts.arrivals.items():
+        held = facts.held.get(place, set())
+        for blob, arrival in arrived.items():
+            if blob not in held:
+                found[blob].append(arrival.end_ns)
     for instants in found.values():
         instants.sort()
     return found

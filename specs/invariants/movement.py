@@ -16,22 +16,20 @@ def sources_hold(facts: Facts) -> Iterator[Violation]:
 
     Whether the source has given the blob up in the meantime is the business of rule LAST.
     """
-    arrived = {hop.transfer.id: hop.transfer for hop in facts.hops}
     for hop in facts.hops:
-        transfer = hop.transfer
-        if (transfer.blob, hop.source) in facts.held_at_start:
+        transfer, source = hop.transfer, hop.ends.source
+        if transfer.blob in facts.held.get(source, ()):
             continue
-        where = f"transfer {transfer.id}"
-        if hop.after_arrival is None:
-            late = facts.arrivals.get((transfer.blob, hop.source))
-            why = "never receives it" if late is None else f"receives it only by the later step {late.transfer.id}"
-            yield Violation("CAUSE", where, f"it sends {transfer.blob} from {hop.source}, which {why}")
-        elif arrived[hop.after_arrival].end_ns > transfer.start_ns:
+        arrival = facts.arrivals.get(source, {}).get(transfer.blob)
+        if arrival is None or hop.after_arrival is None:
+            why = "never receives it" if arrival is None else f"receives it only by the later step {arrival.id}"
+            yield Violation("CAUSE", f"transfer {transfer.id}", f"it sends {transfer.blob} from {source}, which {why}")
+        elif arrival.end_ns > transfer.start_ns:
             yield Violation(
                 "CAUSE",
-                where,
-                f"it starts at {transfer.start_ns} ns, but {hop.source} holds {transfer.blob} only from "
-                f"{arrived[hop.after_arrival].end_ns} ns (transfer {hop.after_arrival})",
+                f"transfer {transfer.id}",
+                f"it starts at {transfer.start_ns} ns, but {source} holds {transfer.blob} only from "
+                f"{arrival.end_ns} ns (transfer {arrival.id})",
             )
 
 
@@ -39,7 +37,7 @@ def ports_take_turns(facts: Facts) -> Iterator[Violation]:
     """PORT: on the first and on the last link of a route, transfers run one at a time in the plan's order."""
     by_id: dict[StepId, Transfer] = {hop.transfer.id: hop.transfer for hop in facts.hops}
     for hop in facts.hops:
-        for port, before in ((hop.send_port, hop.after_send), (hop.receive_port, hop.after_receive)):
+        for port, before in ((hop.ends.send_port, hop.after_send), (hop.ends.receive_port, hop.after_receive)):
             if before is not None and by_id[before].end_ns > hop.transfer.start_ns:
                 yield Violation(
                     "PORT",
@@ -115,16 +113,17 @@ def targets_are_filled(facts: Facts) -> Iterator[Violation]:
     whole = [(target.llm, target.place) for target in facts.problem.targets]
     whole += [(resident.llm, resident.place) for resident in facts.plan.residents]
     for llm, place in whole:
+        held, arrived = facts.held.get(place, ()), facts.arrivals.get(place, {})
         for blob in facts.blobs_of_llm[llm]:
-            if facts.held_from_ns(blob.id, place) is None:
+            if blob.id not in arrived and blob.id not in held:
                 yield Violation("FULL", f"place {place}", f"it never receives {blob.id}: {llm} would be incomplete")
     for hop in facts.hops:
-        at = (hop.transfer.blob, hop.destination)
-        where = f"transfer {hop.transfer.id}"
-        if at in facts.held_at_start:
-            yield Violation("FULL", where, f"it sends {at[0]} to {at[1]}, which holds it from the start")
-        elif facts.arrivals[at] is not hop:
-            first = facts.arrivals[at].transfer.id
-            yield Violation(
-                "FULL", where, f"it sends {at[0]} to {at[1]}, which receives it by transfer {first} already"
-            )
+        transfer, place = hop.transfer, hop.ends.destination
+        first = facts.arrivals[place][transfer.blob]
+        if transfer.blob in facts.held.get(place, ()):
+            why = "holds it from the start"
+        elif first is not transfer:
+            why = f"receives it by transfer {first.id} already"
+        else:
+            continue
+        yield Violation("FULL", f"transfer {transfer.id}", f"it sends {transfer.blob} to {place}, which {why}")

@@ -1,10 +1,11 @@
 """Rules LAYER, EARLY and SERVE: what computes, from when, and for whom."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from specs.blobs import BlobId
 from specs.cluster import PlaceId
-from specs.invariants.facts import BlobAt, Facts
+from specs.invariants.facts import Facts
 from specs.invariants.rule import Violation
 from specs.plan import Activate, Pipeline, Switch
 from specs.wishes import Service
@@ -39,28 +40,26 @@ def blobs_come_first(facts: Facts) -> Iterator[Violation]:
         if activation is None:
             continue
         for index, stage in enumerate(pipeline.stages):
-            where = f"pipeline {pipeline.id} stage {index}"
-            for blob in facts.needs(pipeline.llm, stage):
-                for sentence in _not_there(facts, activation, (blob, stage.place)):
-                    yield Violation("EARLY", where, sentence)
+            for sentence in _not_there(facts, activation, stage.place, facts.needs(pipeline.llm, stage)):
+                yield Violation("EARLY", f"pipeline {pipeline.id} stage {index}", sentence)
 
 
-def _not_there(facts: Facts, activation: Activate, at: BlobAt) -> Iterator[str]:
-    blob, place = at
+def _not_there(facts: Facts, activation: Activate, place: PlaceId, blobs: Iterable[BlobId]) -> Iterator[str]:
     opens = f"step {activation.id} opens it at {activation.at_ns} ns"
-    arrival = facts.arrivals.get(at)
-    if at not in facts.held_at_start:
-        if arrival is None:
-            yield f"{place} never holds {blob}, which its units need"
-        elif arrival.transfer.end_ns > activation.at_ns:
-            yield f"{opens}, but {place} holds {blob} only from {arrival.transfer.end_ns} ns"
-        elif arrival.transfer.id > activation.id:
-            yield f"{opens}, before transfer {arrival.transfer.id} in the plan, which brings {blob} to {place}"
-    release = facts.releases.get(at)
-    if release is not None and release.at_ns < activation.at_ns:
-        yield f"{opens}, but {place} gives up {blob} at {release.at_ns} ns"
-    elif release is not None and release.id < activation.id:
-        yield f"{opens}, after release {release.id} in the plan, by which {place} gives up {blob}"
+    held, arrivals, releases = facts.held.get(place, ()), facts.arrivals.get(place, {}), facts.releases.get(place, {})
+    for blob in blobs:
+        arrival, release = arrivals.get(blob), releases.get(blob)
+        if blob not in held:
+            if arrival is None:
+                yield f"{place} never holds {blob}, which its units need"
+            elif arrival.end_ns > activation.at_ns:
+                yield f"{opens}, but {place} holds {blob} only from {arrival.end_ns} ns"
+            elif arrival.id > activation.id:
+                yield f"{opens}, before transfer {arrival.id} in the plan, which brings {blob} to {place}"
+        if release is not None and release.at_ns < activation.at_ns:
+            yield f"{opens}, but {place} gives up {blob} at {release.at_ns} ns"
+        elif release is not None and release.id < activation.id:
+            yield f"{opens}, after release {release.id} in the plan, by which {place} gives up {blob}"
 
 
 def requests_find_a_pipeline(facts: Facts) -> Iterator[Violation]:
