@@ -20,8 +20,10 @@ def promises_are_kept(facts: Facts) -> Iterator[Violation]:
     for slo in facts.problem.slos:
         if slo.llm not in served(facts.problem):
             continue
-        mine = [pipeline.id for pipeline in facts.open_at_end if pipeline.llm == slo.llm]
-        if mine and weighed.issuperset(mine):  # one without a weight is a matter of rule SERVE
+        mine = [pipeline.id for pipeline in facts.pipelines.values() if pipeline.llm == slo.llm]
+        unclosed = [pipeline for pipeline in mine if pipeline not in facts.closed_by]
+        opens = any(pipeline in facts.opened_ns for pipeline in unclosed)
+        if opens and weighed.issuperset(unclosed):  # one without a weight is a matter of rule SERVE
             yield from _judged(facts, slo)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from specs import codec, queueing
 from specs.checker import Rejected, verify
-from specs.plan import Plan
+from specs.plan import Activate, Plan
 from specs.problem import Problem
 from specs.wishes import Standby
 from specs.workload import Slo
@@ -67,3 +67,13 @@ def test_what_only_stands_by_is_not_judged():
     verdict = verify(idle, attrs.evolve(a_chain(2, 1)[1], problem=codec.digest(idle)))
     rules = {violation.rule for violation in verdict.violations} if isinstance(verdict, Rejected) else set()
     assert "SLO" not in rules
+
+
+def test_a_pipeline_that_never_opens_and_has_no_weight_is_left_to_rule_serve():
+    problem, plan = a_promise(0)
+    idle = plan.pipelines[-1].id
+    steps = tuple(step for step in plan.steps if not (isinstance(step, Activate) and step.pipeline == idle))
+    routing = tuple(row for row in plan.routing if row.pipeline != idle)
+    verdict = verify(problem, certified(problem, attrs.evolve(plan, steps=steps, routing=routing)))
+    assert isinstance(verdict, Rejected)
+    assert {violation.rule for violation in verdict.violations} == {"SERVE"}
