@@ -19,7 +19,7 @@ from specs.decisions.flow.answer import Delivery, Hop, Piece
 from specs.decisions.flow.question import Movement
 from specs.decisions.flow.values import Objective, value
 from specs.invariants.facts import BlobAt
-from specs.movement import involved, movement_of
+from specs.movement import by_blob, involved, movement_of
 from specs.plan import StepId, Transfer
 from specs.problem import Problem
 from specs.timing import links_by_id, route_ends
@@ -56,7 +56,8 @@ def packed(
     wanted = [(each.blob, route_ends(links, plain.routes[each.route])[1]) for each in plain.transfers]
     moved = {each.blob for each in plain.transfers}
     blobs = [blob for blob in blobs if blob.id in moved]
-    movement = involved(movement_of(problem.cluster, blobs, held_at_start(problem, blobs), wanted, ()))
+    held = by_blob(held_at_start(problem, blobs))
+    movement = involved(movement_of(problem.cluster, blobs, held, by_blob(wanted), ()))
     part = search.part(_steps(len(wanted)))
     limited = part is search
     if _in_step(plain, movement) or part.over() or (len(wanted) > _COPIES_MAX and not limited):
@@ -97,7 +98,8 @@ def through_relays(
         for place in problem.cluster.places
         if place.kind is not PlaceKind.SWITCH and place.id not in taken and place.memory_bytes >= needed
     ]
-    movement = movement_of(problem.cluster, blobs, held_at_start(problem, blobs), wanted, relays)
+    held = by_blob(held_at_start(problem, blobs))
+    movement = movement_of(problem.cluster, blobs, held, by_blob(wanted), relays)
     if not relays or not all(item.holders for item in movement.items):
         return None
     found = move(movement, search.part(_steps(len(wanted))), objective)

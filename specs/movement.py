@@ -1,6 +1,6 @@
 """What a plan has to move, as a question of `specs.decisions.flow`: for bounds on plans, and for making them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -16,8 +16,8 @@ from specs.timing import route_ends
 def movement_of(
     cluster: Cluster,
     blobs: Iterable[Blob],
-    held: Collection[BlobAt],
-    wanted: Collection[BlobAt],
+    held: Mapping[BlobId, Collection[PlaceId]],
+    wanted: Mapping[BlobId, Collection[PlaceId]],
     relays: Iterable[PlaceId] | None = None,
 ) -> Movement:
     """Ask for blobs to be brought from where they are held to where they are wanted: one item per blob, in order.
@@ -26,26 +26,32 @@ def movement_of(
     and pass it on, which no rule of plans forbids.  What is said of places that are no memories counts for nothing.
     """
     memories = {place.id: None for place in cluster.places if place.kind is not PlaceKind.SWITCH}
-    holders, wanters = _by_blob(held, memories), _by_blob(wanted, memories)
+    ordered: dict[frozenset[PlaceId], tuple[PlaceId, ...]] = {}  # blobs at the same places share one tuple
+
+    def in_order(places: Collection[PlaceId]) -> tuple[PlaceId, ...]:
+        key = frozenset(places)
+        if key not in ordered:
+            ordered[key] = tuple(sorted(place for place in key if place in memories))
+        return ordered[key]
+
     items = [
-        Item(name=blob.id, bytes=blob.bytes, holders=holders.get(blob.id, ()), wanters=wanters.get(blob.id, ()))
+        Item(
+            name=blob.id,
+            bytes=blob.bytes,
+            holders=in_order(held.get(blob.id, ())),
+            wanters=in_order(wanted.get(blob.id, ())),
+        )
         for blob in blobs
     ]
     return movement_in(cluster, items, memories if relays is None else relays)
 
 
-def _by_blob(pairs: Collection[BlobAt], memories: Collection[PlaceId]) -> dict[BlobId, tuple[PlaceId, ...]]:
-    """Gather the places of each blob in ascending order; blobs at the same places share one tuple."""
+def by_blob(pairs: Iterable[BlobAt]) -> dict[BlobId, set[PlaceId]]:
+    """Gather the places of each blob."""
     found: dict[BlobId, set[PlaceId]] = {}
     for blob, place in pairs:
-        if place in memories:
-            found.setdefault(blob, set()).add(place)
-    ordered: dict[frozenset[PlaceId], tuple[PlaceId, ...]] = {}
-    return {
-        blob: ordered.setdefault(key, tuple(sorted(places)) if key not in ordered else ())
-        for blob, places in found.items()
-        for key in (frozenset(places),)
-    }
+        found.setdefault(blob, set()).add(place)
+    return found
 
 
 def promised_movement(facts: Facts, llm: LlmId | None = None) -> Movement:
@@ -58,8 +64,7 @@ def promised_movement(facts: Facts, llm: LlmId | None = None) -> Movement:
     """
     blobs = facts.plan.blobs if llm is None else facts.blobs_of_llm[llm]
     received = _received(facts)
-    wanted = movement_of(facts.problem.cluster, blobs, facts.held_at_start, facts.promised, received)
-    return involved(wanted)
+    return involved(movement_of(facts.problem.cluster, blobs, by_blob(facts.held_at_start), facts.promised, received))
 
 
 def _received(facts: Facts) -> tuple[PlaceId, ...]:
@@ -71,9 +76,10 @@ def _received(facts: Facts) -> tuple[PlaceId, ...]:
 def covering_movement(facts: Facts, llm: LlmId) -> Movement:
     """Ask for every blob of one LLM at each of its targets: the first cover is about these alone."""
     blobs = facts.blobs_of_llm[llm]
-    targets = [target.place for target in facts.problem.targets if target.llm == llm]
-    wanted = {(blob.id, place) for blob in blobs for place in targets}
-    return involved(movement_of(facts.problem.cluster, blobs, facts.held_at_start, wanted, _received(facts)))
+    targets = frozenset(target.place for target in facts.problem.targets if target.llm == llm)
+    wanted = {blob.id: targets for blob in blobs}
+    received = _received(facts)
+    return involved(movement_of(facts.problem.cluster, blobs, by_blob(facts.held_at_start), wanted, received))
 
 
 def involved(movement: Movement) -> Movement:

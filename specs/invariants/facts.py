@@ -95,18 +95,25 @@ class Facts:
         return frozenset((blob, place) for place, blobs in self.held.items() for blob in blobs)
 
     @cached_property
-    def promised(self) -> frozenset[BlobAt]:
-        """What must be where at the end.
+    def promised(self) -> dict[BlobId, set[PlaceId]]:
+        """Where each blob must be at the end.
 
         Targets and residents hold their LLM, and stages that stay open what they compute with.
         """
+        wanted: dict[tuple[BlobId, ...], set[PlaceId]] = {}
         whole = [(target.llm, target.place) for target in self.problem.targets]
         whole += [(resident.llm, resident.place) for resident in self.plan.residents]
-        found = {(blob.id, place) for llm, place in whole for blob in self.blobs_of_llm[llm]}
+        names = {llm: tuple(blob.id for blob in blobs) for llm, blobs in self.blobs_of_llm.items()}
+        for llm, place in whole:
+            wanted.setdefault(names[llm], set()).add(place)
         for pipeline in self.open_at_end:
             for stage in pipeline.stages:
-                found.update((blob, stage.place) for blob in self.needs(pipeline.llm, stage))
-        return frozenset(found)
+                wanted.setdefault(self.needs(pipeline.llm, stage), set()).add(stage.place)
+        found: dict[BlobId, set[PlaceId]] = {}
+        for blobs, places in wanted.items():
+            for blob in blobs:
+                found.setdefault(blob, set()).update(places)
+        return found
 
     @cached_property
     def open_at_end(self) -> tuple[Pipeline, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from specs import capacity
-from specs.cluster import Cluster, PlaceId
+from specs.cluster import Cluster, Link, PlaceId
 from specs.decisions.flow.question import Movement, as_cluster
 
 _Sets = Mapping[PlaceId, set[PlaceId]]  # for each place, the places of its set
@@ -112,14 +112,13 @@ def _drawn_together(cluster: Cluster, sets: _Sets, heads: Mapping[int, PlaceId])
     """Draw each set that has memories together in its head: what is left are links between sets."""
     name = {member: head for head in heads.values() for member in sets[head]}
     kept = (place for place in cluster.places if name.get(place.id, place.id) == place.id)
-    links = (
-        attrs.evolve(
-            link, source=name.get(link.source, link.source), destination=name.get(link.destination, link.destination)
-        )
-        for link in cluster.links
-    )
-    between = tuple(link for link in links if link.source != link.destination)
-    return attrs.evolve(cluster, places=tuple(kept), links=between)
+    links: list[Link] = []
+    for link in cluster.links:
+        source, destination = name.get(link.source, link.source), name.get(link.destination, link.destination)
+        if source != destination:
+            same = (source, destination) == (link.source, link.destination)
+            links.append(link if same else attrs.evolve(link, source=source, destination=destination))
+    return attrs.evolve(cluster, places=tuple(kept), links=tuple(links))
 
 
 def _ports(movement: Movement, island_of: Mapping[PlaceId, int]) -> dict[int, int]:

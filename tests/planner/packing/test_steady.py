@@ -27,8 +27,8 @@ from tests.place_graphs import star
 def test_a_solver_that_loses_its_way_costs_quality_alone(monkeypatch):
     blobs = cut(an_llm(4, layer_bytes=2**20), 4)
     cluster = star(4, (GIGABYTE, 2 * GIGABYTE))
-    held = {(blob.id, "n0/gpu0") for blob in blobs}
-    wanted = {(blob.id, f"n{node}/gpu0") for blob in blobs for node in (1, 2, 3)}
+    held = {blob.id: ("n0/gpu0",) for blob in blobs}
+    wanted = {blob.id: tuple(f"n{node}/gpu0" for node in (1, 2, 3)) for blob in blobs}
     movement = movement_of(cluster, blobs, held, wanted, ())
     usual = move(movement, Search(steps_max=5_000))
     monkeypatch.setattr(pywraplp.Solver, "Solve", lambda *_: pywraplp.Solver.ABNORMAL)
