@@ -1,0 +1,105 @@
+"""The state of a running cluster: what each node holds and serves now, under the plan that it has adopted.
+
+A node tells its own part (`GET /state`).  Put together with the plan and its problem, the parts are where the next plan
+begins: what is held becomes its holdings, what is open its running pipelines.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import attrs
+
+from specs import codec, fields
+from specs.cluster import NodeId
+from specs.errors import MalformedDocument
+from specs.plan import Pipeline, PipelineId, Plan
+from specs.problem import Problem
+from specs.protocols.nouns import Copy
+from specs.units import Tokens
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """An open pipeline, as its leader sees it."""
+
+    pipeline: PipelineId = fields.name()
+    live_requests: int = fields.natural()
+    live_tokens: Tokens = fields.natural()  # of their contexts, all together
+
+
+@attrs.frozen(kw_only=True)
+class RunningNode:
+    """What one node holds and leads."""
+
+    node: NodeId = fields.name()
+    plan: str = fields.digest()  # that it has adopted
+    generation: int = fields.positive()
+    held: tuple[Copy, ...]  # of blobs that its plan names, in memories of this node
+    leads: tuple[Load, ...]  # pipelines that are open and whose first stage is on this node
+
+
+@attrs.frozen(kw_only=True)
+class RunningCluster:
+    """The plan that nodes have adopted, its problem, and what each node that answered says.
+
+    Raises MalformedDocument, with every fault in its message, where they contradict each other.
+    """
+
+    problem: Problem
+    plan: Plan
+    nodes: tuple[RunningNode, ...]  # those that answered, each once
+
+    def __attrs_post_init__(self) -> None:
+        if faults := tuple(_faults(self)):
+            raise MalformedDocument("; ".join(faults))
+
+    @property
+    def pipelines(self) -> dict[PipelineId, Pipeline]:
+        """Each pipeline that may be open: those that ran when the plan was made, and the plan's own."""
+        running = {each.pipeline.id: each.pipeline for each in self.problem.running}
+        return running | {pipeline.id: pipeline for pipeline in self.plan.pipelines}
+
+    @property
+    def silent(self) -> tuple[NodeId, ...]:
+        """The nodes of the cluster that said nothing, in the cluster's order."""
+        answered = {each.node for each in self.nodes}
+        return tuple(node.id for node in self.problem.cluster.nodes if node.id not in answered)
+
+
+def _faults(cluster: RunningCluster) -> Iterator[str]:
+    problem, plan = cluster.problem, cluster.plan
+    digest = codec.digest(plan)
+    if plan.problem != codec.digest(problem):
+        yield f"the plan is for problem {plan.problem[:12]}, given is {codec.digest(problem)[:12]}"
+    known = {node.id for node in problem.cluster.nodes}
+    for node, count in Counter(each.node for each in cluster.nodes).items():
+        if count > 1:
+            yield f"node {node} is given {count} times"
+        if node not in known:
+            yield f"node {node} is not in cluster {problem.cluster.name}"
+    for each in cluster.nodes:
+        if (each.plan, each.generation) != (digest, plan.generation):
+            theirs = f"{each.plan[:12]}, generation {each.generation}"
+            yield f"node {each.node} has adopted plan {theirs}; given is {digest[:12]}, generation {plan.generation}"
+    yield from _unknown_names(cluster)
+
+
+def _unknown_names(cluster: RunningCluster) -> Iterator[str]:
+    node_of = {place.id: place.node for place in cluster.problem.cluster.places}
+    blobs = {blob.id for blob in cluster.plan.blobs}
+    leader_of = {pipeline.id: node_of.get(pipeline.stages[0].place) for pipeline in cluster.pipelines.values()}
+    for each in cluster.nodes:
+        for copy in each.held:
+            if node_of.get(copy.place) != each.node:
+                yield f"node {each.node} says what {copy.place} holds, which is not a place of it"
+            if copy.blob not in blobs:
+                yield f"node {each.node} holds {copy.blob}, which its plan does not name"
+        if len(set(each.held)) < len(each.held):
+            yield f"node {each.node} names a copy twice"
+        for load in each.leads:
+            if load.pipeline not in leader_of:
+                yield f"node {each.node} leads pipeline {load.pipeline}, which its plan does not name"
+            elif leader_of[load.pipeline] != each.node:
+                yield f"node {each.node} leads pipeline {load.pipeline}, which begins at {leader_of[load.pipeline]}"
+        if len({load.pipeline for load in each.leads}) < len(each.leads):
+            yield f"node {each.node} names a pipeline twice"

@@ -1,0 +1,70 @@
+"""The state of a running cluster: a strict document, and what contradicts itself in it."""
+
+import attrs
+import pytest
+
+from specs import codec
+from specs.errors import MalformedDocument
+from specs.protocols.nouns import Copy
+from specs.state import Load, RunningCluster, RunningNode
+from tests.plans import a_chain, gpu, local
+
+
+def a_node(plan, number, held, leads=()):
+    return RunningNode(
+        node=f"n{number}",
+        plan=codec.digest(plan),
+        generation=plan.generation,
+        held=tuple(Copy(blob=blob, place=gpu(number)) for blob in held),
+        leads=tuple(Load(pipeline=pipeline, live_requests=2, live_tokens=33) for pipeline in leads),
+    )
+
+
+def a_running_chain():
+    problem, plan = a_chain()
+    names = [blob.id for blob in plan.blobs]
+    nodes = (a_node(plan, 0, names, [f"llm@{gpu(0)}"]), a_node(plan, 1, names[:1]))
+    return RunningCluster(problem=problem, plan=plan, nodes=nodes)
+
+
+def test_it_is_read_as_it_was_written():
+    state = a_running_chain()
+    assert codec.decode(RunningCluster, codec.encode(state)) == state
+
+
+def test_nodes_that_said_nothing():
+    assert a_running_chain().silent == ("n2", "n3")
+
+
+def test_pipelines_are_those_that_ran_and_those_of_the_plan():
+    state = a_running_chain()
+    (llm,) = state.problem.llms
+    assert state.pipelines[f"llm@{gpu(0)}"] == state.plan.pipelines[0]
+    assert local(llm, gpu(3)).id in state.pipelines
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"node": "n7"}, "n7 is not in cluster"),
+        ({"node": "n1"}, "n1 is given 2 times"),
+        ({"generation": 2}, "n0 has adopted plan"),
+        ({"plan": "0" * 64}, "n0 has adopted plan 000000000000"),
+        ({"held": (Copy(blob="llm/0", place=gpu(1)),)}, "which is not a place of it"),
+        ({"held": (Copy(blob="llm/9", place=gpu(0)),)}, "holds llm/9, which its plan does not name"),
+        ({"held": (Copy(blob="llm/0", place=gpu(0)),) * 2}, "names a copy twice"),
+        ({"leads": (Load(pipeline="other", live_requests=0, live_tokens=0),)}, "leads pipeline other"),
+        ({"leads": (Load(pipeline=f"llm@{gpu(1)}", live_requests=0, live_tokens=0),)}, "which begins at n1"),
+        ({"leads": (Load(pipeline=f"llm@{gpu(0)}", live_requests=0, live_tokens=0),) * 2}, "names a pipeline twice"),
+    ],
+)
+def test_what_contradicts_itself_is_said(changes, sentence):
+    state = a_running_chain()
+    with pytest.raises(MalformedDocument, match=sentence):
+        attrs.evolve(state, nodes=(attrs.evolve(state.nodes[0], **changes), state.nodes[1]))
+
+
+def test_a_plan_of_another_problem():
+    state = a_running_chain()
+    with pytest.raises(MalformedDocument, match="the plan is for problem"):
+        attrs.evolve(state, problem=attrs.evolve(state.problem, name="another"))
