@@ -8,7 +8,7 @@ from functools import cached_property
 import attrs
 
 from specs.blobs import Blob, BlobId, blobs_of_units
-from specs.cluster import Link, LinkId, Place, PlaceId
+from specs.cluster import Link, LinkId, Place, PlaceId, PlaceKind
 from specs.llm import Llm, LlmId
 from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch, Transfer
 from specs.ports import Hop, hops, ticks
@@ -36,6 +36,11 @@ class Facts:
     def places(self) -> dict[PlaceId, Place]:
         """Each place by its id."""
         return {place.id: place for place in self.problem.cluster.places}
+
+    @cached_property
+    def memories(self) -> frozenset[PlaceId]:
+        """The places that are no switches."""
+        return frozenset(place.id for place in self.problem.cluster.places if place.kind is not PlaceKind.SWITCH)
 
     @cached_property
     def links(self) -> dict[LinkId, Link]:

@@ -1,7 +1,7 @@
 """Rules MEM and LAST: what fits where, and what may be given up."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specs import timing
 from specs.blobs import BlobId
@@ -78,7 +78,8 @@ def _by_order(facts: Facts) -> Iterator[Violation]:
     for place, held in facts.held.items():
         changes[place] = [(_START, sizes[blob]) for blob in held]
     for place, arrived in facts.arrivals.items():
-        came = ((_arrives(facts, place, blob), sizes[blob]) for blob in arrived)
+        held = facts.held.get(place, set())
+        came = [(_START if blob in held else step.id, sizes[blob]) for blob, step in arrived.items()]
         changes.setdefault(place, []).extend(came)
     for place, released in facts.releases.items():
         gone = ((release.id, -sizes[blob]) for blob, release in released.items())
@@ -88,7 +89,7 @@ def _by_order(facts: Facts) -> Iterator[Violation]:
             needs = facts.needs(pipeline.llm, stage)
             reserve = stage.kv_bytes + stage.workspace_bytes
             of_place = changes.setdefault(stage.place, [])
-            of_place.append((max((_arrives(facts, stage.place, blob) for blob in needs), default=_START), reserve))
+            of_place.append((_complete(facts, stage.place, needs), reserve))
             released = facts.releases.get(stage.place, {})
             ends = [released[blob].id for blob in needs if blob in released]
             if ends:
@@ -104,10 +105,10 @@ def _by_order(facts: Facts) -> Iterator[Violation]:
                 break
 
 
-def _arrives(facts: Facts, place: PlaceId, blob: BlobId) -> int:
-    """Give the step that brings a blob to a place; _START when it is there then, or never comes (rule EARLY)."""
-    arrival = None if blob in facts.held.get(place, ()) else facts.arrivals.get(place, {}).get(blob)
-    return _START if arrival is None else arrival.id
+def _complete(facts: Facts, place: PlaceId, blobs: Iterable[BlobId]) -> int:
+    """Give the step that brings the last of these blobs; those that never come do not count (rule EARLY)."""
+    held, arrived = facts.held.get(place, set()), facts.arrivals.get(place, {})
+    return max((arrived[blob].id for blob in blobs if blob in arrived and blob not in held), default=_START)
 
 
 def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:

@@ -7,6 +7,7 @@ from specs.invariants.facts import Facts
 from specs.invariants.rule import Violation
 from specs.plan import StepId, Transfer
 from specs.timing import route_latency_ns, transfer_ns
+from specs.units import Bytes, BytesPerSecond, Nanos
 
 Crossing = tuple[int, int, int]  # start_ns, end_ns, bytes_per_second
 
@@ -49,33 +50,43 @@ def ports_take_turns(facts: Facts) -> Iterator[Violation]:
 
 def links_carry(facts: Facts) -> Iterator[Violation]:
     """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate."""
-    latency = [route_latency_ns(facts.links, route) for route in facts.plan.routes]
-    crossings: dict[LinkId, list[Crossing]] = {}
-    by_route: list[list[Crossing]] = [[] for _ in facts.plan.routes]
-    for hop in facts.hops:
-        step = hop.transfer
-        by_route[step.route].append((step.start_ns, step.end_ns, step.bytes_per_second))
-        size = facts.blobs[step.blob].bytes
-        least = transfer_ns(size, step.bytes_per_second, latency[step.route])
-        if step.end_ns - step.start_ns < least:
-            yield Violation(
-                "LINK",
-                f"transfer {step.id}",
-                f"it is predicted to take {step.end_ns - step.start_ns} ns; {size} bytes at {step.bytes_per_second} "
-                f"bytes/s and {latency[step.route]} ns of latency take {least} ns",
-            )
-    for index, route in enumerate(facts.plan.routes):
-        if by_route[index]:
-            for link in route.links:
-                crossings.setdefault(link, []).extend(by_route[index])
-    for link_id, found in crossings.items():
-        capacity = facts.links[link_id].bytes_per_second
-        load, at_ns = highest_load(found)
+    yield from _too_short(facts)
+    by_route: dict[int, list[Crossing]] = {}
+    for transfer in (hop.transfer for hop in facts.hops):
+        crossing = (transfer.start_ns, transfer.end_ns, transfer.bytes_per_second)
+        by_route.setdefault(transfer.route, []).append(crossing)
+    routes_over: dict[LinkId, list[int]] = {}
+    for index in sorted(by_route):
+        for link in facts.plan.routes[index].links:
+            routes_over.setdefault(link, []).append(index)
+    loads: dict[tuple[int, ...], tuple[int, int]] = {}  # links that are crossed by the same routes carry the same
+    for link, routes in routes_over.items():
+        together = tuple(routes)
+        if together not in loads:
+            loads[together] = highest_load(crossing for index in routes for crossing in by_route[index])
+        (load, at_ns), capacity = loads[together], facts.links[link].bytes_per_second
         if load > capacity:
             yield Violation(
                 "LINK",
-                f"link {link_id}",
+                f"link {link}",
                 f"at {at_ns} ns transfers cross it at {load} bytes/s, it carries {capacity}: they would be late",
+            )
+
+
+def _too_short(facts: Facts) -> Iterator[Violation]:
+    latency = [route_latency_ns(facts.links, route) for route in facts.plan.routes]
+    least_ns: dict[tuple[Bytes, BytesPerSecond, Nanos], Nanos] = {}  # many transfers are alike
+    for transfer in (hop.transfer for hop in facts.hops):
+        alike = (facts.blob_bytes[transfer.blob], transfer.bytes_per_second, latency[transfer.route])
+        if alike not in least_ns:
+            least_ns[alike] = transfer_ns(*alike)
+        if transfer.end_ns - transfer.start_ns < least_ns[alike]:
+            size, rate, wait = alike
+            yield Violation(
+                "LINK",
+                f"transfer {transfer.id}",
+                f"it is predicted to take {transfer.end_ns - transfer.start_ns} ns; {size} bytes at {rate} "
+                f"bytes/s and {wait} ns of latency take {least_ns[alike]} ns",
             )
 
 

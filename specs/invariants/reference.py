@@ -121,22 +121,22 @@ def _blobs_of_llm(llm: Llm, blobs: list[Blob]) -> Iterator[Violation]:
 
 def _route(facts: Facts, index: int, route: Route) -> Iterator[Violation]:
     where = f"route {index}"
-    unknown = sorted({link for link in route.links if link not in facts.links})
-    if unknown or not route.links:
+    links = [facts.links[link] for link in route.links if link in facts.links]
+    if len(links) < len(route.links) or not links:
+        unknown = sorted(set(route.links) - facts.links.keys())
         yield _broken(where, f"link {unknown[0]!r:.80} is not in the cluster" if unknown else "it has no links")
         return
-    links = [facts.links[link] for link in route.links]
     for near, far in pairwise(links):
         if near.destination != far.source:
             yield _broken(where, f"link {near.id} ends at {near.destination}, the next one begins at {far.source}")
-        elif facts.places[far.source].kind is not PlaceKind.SWITCH:
+        elif far.source in facts.memories:
             yield _broken(where, f"it passes through {far.source}, a memory in which no room is set aside for it")
-    source, destination = facts.places[links[0].source], facts.places[links[-1].destination]
+    source, destination = links[0].source, links[-1].destination
     for end in (source, destination):
-        if end.kind is PlaceKind.SWITCH:
-            yield _broken(where, f"it ends at {end.id}, a switch, where no bytes can rest")
-    if source.id == destination.id:
-        yield _broken(where, f"it leads from {source.id} to itself")
+        if end not in facts.memories:
+            yield _broken(where, f"it ends at {end}, a switch, where no bytes can rest")
+    if source == destination:
+        yield _broken(where, f"it leads from {source} to itself")
     if len(set(route.links)) < len(route.links):
         yield _broken(where, "it crosses one link twice")
 
@@ -177,13 +177,16 @@ def _steps(facts: Facts) -> Iterator[Violation]:
             )
     activated: set[str] = set()
     for step in facts.plan.steps:
-        where = f"{type(step).__name__.lower()} {step.id}"
         for sentence in _unknown_in(facts, step):
-            yield _broken(where, sentence)
+            yield _broken(_name(step), sentence)
         if isinstance(step, Activate):
             if step.pipeline in activated:
-                yield _broken(where, f"pipeline {step.pipeline} is activated a second time")
+                yield _broken(_name(step), f"pipeline {step.pipeline} is activated a second time")
             activated.add(step.pipeline)
+
+
+def _name(step: Step) -> str:
+    return f"{type(step).__name__.lower()} {step.id}"
 
 
 def _unknown_in(facts: Facts, step: Step) -> Iterator[str]:
@@ -232,7 +235,7 @@ def _residents(facts: Facts) -> Iterator[Violation]:
         where = f"resident {index}"
         if resident.llm not in facts.llms:
             yield _broken(where, f"its LLM {resident.llm} is not in the problem")
-        if resident.place not in facts.places or facts.places[resident.place].kind is PlaceKind.SWITCH:
+        if resident.place not in facts.memories:
             yield _broken(where, f"{resident.place} is not a memory of the cluster")
         if resident.route is not None and resident.route >= len(facts.plan.routes):
             yield _broken(where, f"route {resident.route} is not one of {len(facts.plan.routes)}")
