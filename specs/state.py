@@ -1,7 +1,8 @@
 """The state of a running cluster: what each node holds and serves now, under the plan that it has adopted.
 
-A node tells its own part (`GET /state`).  Put together with the plan and its problem, the parts are where the next plan
-begins: what is held becomes its holdings, what is open its running pipelines.
+A node tells its own part (`GET /state`, a RunningNode), and the plan with its problem (`GET /plan`, the document that
+`PUT /plan` took).  Put together they are where the next plan begins: what is held becomes its holdings, what is open its
+running pipelines.
 """
 
 from collections import Counter
@@ -34,6 +35,7 @@ class RunningNode:
     node: NodeId = fields.name()
     plan: str = fields.digest()  # that it has adopted
     generation: int = fields.positive()
+    generation_max: int = fields.positive()  # of all plans that it ever accepted: the next one's must be higher
     held: tuple[Copy, ...]  # of blobs that its plan names, in memories of this node
     leads: tuple[Load, ...]  # pipelines that are open and whose first stage is on this node
 

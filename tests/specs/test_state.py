@@ -15,6 +15,7 @@ def a_node(plan, number, held, leads=()):
         node=f"n{number}",
         plan=codec.digest(plan),
         generation=plan.generation,
+        generation_max=plan.generation,
         held=tuple(Copy(blob=blob, place=gpu(number)) for blob in held),
         leads=tuple(Load(pipeline=pipeline, live_requests=2, live_tokens=33) for pipeline in leads),
     )
