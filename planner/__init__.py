@@ -42,6 +42,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from planner.decided import Request
     from planner.description.reading import read_cluster, read_problem
     from planner.explain.decisions import explain as explain_plan
     from planner.explain.of_promises import most_requests_per_hour
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from planner.rounds.frontier import frontier as collective_frontier
     from planner.rounds.schedule import schedule as schedule_collective
     from planner.search import Search
-    from planner.solve import Request, solve
+    from planner.solve import solve
     from planner.speculation.lengths import best_table as best_length_table
     from planner.speculation.trees import best_size as best_token_tree_size
     from planner.speculation.trees import best_tree as best_token_tree
@@ -68,7 +69,7 @@ _LATER = {
     "Infeasible": ("planner.outcome", "Infeasible"),
     "Outcome": ("planner.outcome", "Outcome"),
     "Planned": ("planner.outcome", "Planned"),
-    "Request": ("planner.solve", "Request"),
+    "Request": ("planner.decided", "Request"),
     "Search": ("planner.search", "Search"),
     "Undecided": ("planner.outcome", "Undecided"),
     "best_length_table": ("planner.speculation.lengths", "best_table"),

@@ -4,27 +4,22 @@ The repaired plan is then the plan of that problem, with the old plan as its par
 whatever has arrived is a blob of both, and sends nothing of it again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import pairwise
-
-import attrs
 
 from planner.audit.journals import NodeJournal
-from planner.errors import BadJournal, BadPlan
-from planner.outcome import Conflict, Infeasible
+from planner.errors import BadJournal
+from planner.outcome import Infeasible
+from planner.remaining import Held, Interrupted, left
 from specs import codec
-from specs.blobs import Blob, BlobId
-from specs.cluster import Cluster, NodeId, PlaceId
+from specs.blobs import BlobId
+from specs.cluster import NodeId, PlaceId
 from specs.journal import Adopted, BlobHeld, PeerLost, Record, Released
 from specs.llm import LlmId
 from specs.plan import Plan, Release
-from specs.problem import Holding, Problem, Target
-from specs.wishes import Service, Standby
+from specs.problem import Problem
 
 Records = Mapping[NodeId, Sequence[Record]]  # of each node, since it adopted the plan
-
-_PLACES_NAMED = 4
 
 
 def records_of_run(journals: Sequence[NodeJournal], problem: Problem, plan: Plan) -> dict[NodeId, tuple[Record, ...]]:
@@ -86,80 +81,9 @@ def repair(
     of something that is wanted.  Raises BadJournal for records that are not of this plan, BadPlan when an LLM is not
     what it was.
     """
-    base = wanted or problem
-    _same_llms(problem, base)
     gone = (lost | lost_by(records_by_node, lost).keys()) - back
-    cluster = _without(base.cluster, gone)
-    places = {place.id for place in cluster.places}
-    held = _held(problem, plan, records_by_node)
-    fresh = back | ({node.id for node in base.cluster.nodes} - {node.id for node in problem.cluster.nodes})
-    parts = attrs.evolve(
-        _Wishes.of(base, places),
-        holdings=tuple(_holdings(base, cluster, plan, held, fresh)),
-    )
-    if conflicts := tuple(_no_copies(base, parts, plan, held)):
-        return Infeasible(conflicts=conflicts)
-    return attrs.evolve(
-        base,
-        cluster=cluster,
-        holdings=parts.holdings,
-        targets=parts.targets,
-        services=parts.services,
-        standbys=parts.standbys,
-    )
-
-
-Held = Mapping[tuple[LlmId, PlaceId], AbstractSet[BlobId]]
-
-
-@attrs.frozen(kw_only=True)
-class _Wishes:
-    """What is held and wanted in a part of a cluster."""
-
-    targets: tuple[Target, ...]
-    services: tuple[Service, ...]
-    standbys: tuple[Standby, ...]
-    holdings: tuple[Holding, ...] = ()
-
-    @classmethod
-    def of(cls, problem: Problem, places: AbstractSet[PlaceId]) -> "_Wishes":
-        """Keep what is wanted at these places; a wish that may use none of them goes."""
-        services = [
-            attrs.evolve(each, places=tuple(filter(places.__contains__, each.places))) for each in problem.services
-        ]
-        standbys = [
-            attrs.evolve(each, places=tuple(filter(places.__contains__, each.places))) for each in problem.standbys
-        ]
-        return cls(
-            targets=tuple(target for target in problem.targets if target.place in places),
-            services=tuple(each for each in services if each.places),
-            standbys=tuple(each for each in standbys if each.places),
-        )
-
-    @property
-    def llms(self) -> set[LlmId]:
-        """Name the LLMs that are wanted."""
-        named = [target.llm for target in self.targets] + [service.llm for service in self.services]
-        return {*named, *(standby.llm for standby in self.standbys)}
-
-
-def _same_llms(problem: Problem, wanted: Problem) -> None:
-    old = {llm.id: llm for llm in problem.llms}
-    for llm in wanted.llms:
-        if old.get(llm.id, llm) != llm:
-            raise BadPlan(f"LLM {llm.id} is not what it was under the plan; what has arrived of it is of no use")
-
-
-def _without(cluster: Cluster, gone: AbstractSet[NodeId]) -> Cluster:
-    """Take nodes out, with their places and the links to these."""
-    places = tuple(place for place in cluster.places if place.node not in gone)
-    names = {place.id for place in places}
-    return attrs.evolve(
-        cluster,
-        nodes=tuple(node for node in cluster.nodes if node.id not in gone),
-        places=places,
-        links=tuple(link for link in cluster.links if link.source in names and link.destination in names),
-    )
+    before = Interrupted(problem=problem, plan=plan, held=_held(problem, plan, records_by_node))
+    return left(before, wanted or problem, gone=gone, fresh=back)
 
 
 def _held(problem: Problem, plan: Plan, records_by_node: Records) -> Held:
@@ -189,67 +113,3 @@ def _held(problem: Problem, plan: Plan, records_by_node: Records) -> Held:
                     release = releases[step]
                     held.get((blobs[release.blob].llm, release.place), set()).discard(release.blob)
     return held
-
-
-def _holdings(
-    wanted: Problem, cluster: Cluster, plan: Plan, held: Held, fresh: AbstractSet[NodeId]
-) -> Iterator[Holding]:
-    """Write what is held as runs of tensors, place by place; neighbouring blobs are one run."""
-    described: dict[PlaceId, list[Holding]] = {}
-    for holding in wanted.holdings:
-        described.setdefault(holding.place, []).append(holding)
-    known = {llm for llm, _ in held} | {blob.llm for blob in plan.blobs}
-    for place in cluster.places:
-        here = described.get(place.id, [])
-        if place.node in fresh:
-            yield from here
-            continue
-        for llm in wanted.llms:
-            if llm.id in known:
-                mine = held.get((llm.id, place.id), frozenset())
-                runs = _runs([blob for blob in plan.blobs if blob.id in mine]) if mine else ()
-                for first, end in runs:
-                    whole = end == len(llm.tensors)
-                    yield Holding(llm=llm.id, place=place.id, first_tensor=first, end_tensor=None if whole else end)
-            else:
-                yield from (holding for holding in here if holding.llm == llm.id)
-
-
-def _runs(blobs: Sequence[Blob]) -> list[tuple[int, int]]:
-    """Join blobs to runs of tensors, first and (exclusive) end."""
-    runs: list[tuple[int, int]] = []
-    for blob in sorted(blobs, key=lambda blob: blob.first_tensor):
-        if runs and runs[-1][1] == blob.first_tensor:
-            runs[-1] = runs[-1][0], blob.end_tensor
-        else:
-            runs.append((blob.first_tensor, blob.end_tensor))
-    return runs
-
-
-def _no_copies(wanted: Problem, parts: _Wishes, plan: Plan, held: Held) -> Iterator[Conflict]:
-    """LAST.  Say of what is wanted which tensors nobody holds any more, and where they were."""
-    for llm in wanted.llms:
-        if llm.id not in parts.llms:
-            continue
-        count = len(llm.tensors)
-        covered = [False] * count
-        for holding in parts.holdings:
-            if holding.llm == llm.id:
-                end = count if holding.end_tensor is None else holding.end_tensor
-                covered[holding.first_tensor : end] = [True] * (end - holding.first_tensor)
-        borders = [index for index in range(count) if index == 0 or covered[index] != covered[index - 1]]
-        for first, end in pairwise([*borders, count]):
-            if not covered[first]:
-                yield _no_copy(llm.id, first, end, plan, held)
-
-
-def _no_copy(llm: LlmId, first: int, end: int, plan: Plan, held: Held) -> Conflict:
-    gone = {blob.id for blob in plan.blobs if blob.llm == llm and first <= blob.first_tensor < end}
-    places = [place for (of, place), has in held.items() if of == llm and has & gone]
-    named = ", ".join(places[:_PLACES_NAMED]) + (
-        f" and {len(places) - _PLACES_NAMED} others" * (len(places) > _PLACES_NAMED)
-    )
-    sentence = f"no copy of its tensors {first} to {end} (exclusive) is left; " + (
-        f"they were at {named}" if places else "nobody is known to have held them"
-    )
-    return Conflict(rule="LAST", where=llm, sentence=sentence)

@@ -17,9 +17,10 @@ from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
 from planner.cli.output import keep
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary, resident_table
 from planner.cli.searching import make_search, shown
+from planner.decided import Request
 from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
 from planner.search import Search
-from planner.solve import Request, solve
+from planner.solve import solve
 from specs import codec
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId

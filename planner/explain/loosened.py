@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator
 
 import attrs
 
+from planner.decided import Request
 from planner.explain.limits import with_copies
 from planner.flow import Bottleneck
 from planner.outcome import Planned
 from planner.search import Search
-from planner.solve import Request, solve
+from planner.solve import solve
 from specs.certificates import FORMULAS, Inapplicable, derive
 from specs.certificates.formula import ClosedForm
 from specs.cluster import Link, LinkId, PlaceId, PlaceKind

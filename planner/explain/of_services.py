@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import attrs
 
+from planner.decided import Request
 from planner.explain.explained import Explained, Figure, Worth
 from planner.explain.limits import with_copies
 from planner.explain.loosened import bound_of, plans_again, tighter, values_again
-from planner.solve import Request
 from specs.cluster import PlaceId
 from specs.invariants.facts import Facts
 from specs.plan import LARGER_IS_BETTER, Certificate, Claim, Method

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from planner.cutting import TRANSFER_OVERHEAD_NS, forecast
+from planner.decided import Request
 from planner.explain.explained import Explained, Figure, Worth, say
 from planner.explain.loosened import Loosened, bound_of, loosened, plans_again, values_again
 from planner.flow import Bottleneck, Flow, bottleneck, certified_members, flow_of
 from planner.page.flow_words import bottleneck_sentences
 from planner.routes import Routes
-from planner.solve import Request
 from specs.blobs import BlobId
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
