@@ -58,6 +58,15 @@ class Facts:
         return self.running | {pipeline.id: pipeline for pipeline in self.plan.pipelines}
 
     @cached_property
+    def stages_at(self) -> dict[PlaceId, list[tuple[Pipeline, Stage]]]:
+        """The stages of the plan's pipelines at each place, in the plan's order."""
+        found: dict[PlaceId, list[tuple[Pipeline, Stage]]] = {}
+        for pipeline in self.plan.pipelines:
+            for stage in pipeline.stages:
+                found.setdefault(stage.place, []).append((pipeline, stage))
+        return found
+
+    @cached_property
     def blobs(self) -> dict[BlobId, Blob]:
         """Each blob by its id."""
         return {blob.id: blob for blob in self.plan.blobs}

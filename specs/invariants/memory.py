@@ -1,7 +1,7 @@
 """Rules MEM and LAST: what fits where, and what may be given up."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from specs import timing
 from specs.blobs import BlobId
@@ -32,72 +32,38 @@ def memories_suffice(facts: Facts) -> Iterator[Violation]:
 
 
 def _by_times(facts: Facts) -> Iterator[Violation]:
-    for place_id, changes in _changes(facts).items():
-        room = facts.places[place_id].memory_bytes
-        used = 0
-        for at_ns, _, change in sorted(changes):
+    for place in dict.fromkeys((*facts.arrivals, *facts.held, *facts.stages_at)):
+        room, used = facts.places[place].memory_bytes, 0
+        for at_ns, _, change in sorted(_changes(facts, place)):
             used += change
             if used > room:
-                yield Violation(
-                    "MEM",
-                    f"place {place_id}",
-                    f"at {at_ns} ns it needs {used} bytes, it has {room}: {used - room} too few",
-                )
+                sentence = f"at {at_ns} ns it needs {used} bytes, it has {room}: {used - room} too few"
+                yield Violation("MEM", f"place {place}", sentence)
                 break
 
 
-def _changes(facts: Facts) -> dict[PlaceId, list[tuple[Nanos, int, int]]]:
-    """For each place, the changes of the bytes in use: (instant, _ROOM or _END, bytes)."""
-    changes: dict[PlaceId, list[tuple[Nanos, int, int]]] = {}
-    sizes = facts.blob_bytes
-    for place, arrived in facts.arrivals.items():
-        held = facts.held.get(place, ())
-        changes[place] = [(step.start_ns, _ROOM, sizes[blob]) for blob, step in arrived.items() if blob not in held]
-    for place, held in facts.held.items():
-        changes.setdefault(place, []).extend((Nanos(0), _ROOM, sizes[blob]) for blob in held)
-    for place, released in facts.releases.items():
-        there = facts.held.get(place, set()) | facts.arrivals.get(place, {}).keys()
-        given_up = ((release.at_ns, _END, -sizes[blob]) for blob, release in released.items() if blob in there)
-        changes.setdefault(place, []).extend(given_up)
-    for pipeline in facts.plan.pipelines:
-        if pipeline.id not in facts.opened_ns:
-            continue
-        closed_by = facts.closed_by.get(pipeline.id)
-        for stage in pipeline.stages:
-            reserve = stage.kv_bytes + stage.workspace_bytes
-            of_place = changes.setdefault(stage.place, [])
-            of_place.append((facts.opened_ns[pipeline.id], _ROOM, reserve))
-            if closed_by is not None:
-                of_place.append((closed_by.at_ns, _END, -reserve))
+def _changes(facts: Facts, place: PlaceId) -> list[tuple[Nanos, int, int]]:
+    """Changes of the bytes in use at a place: (instant, _ROOM or _END, bytes)."""
+    held, arrivals = facts.held.get(place, set()), facts.arrivals.get(place, {})
+    releases, sizes = facts.releases.get(place, {}), facts.blob_bytes
+    changes = [(Nanos(0), _ROOM, int(sizes[blob])) for blob in held]
+    changes += [(step.start_ns, _ROOM, sizes[blob]) for blob, step in arrivals.items() if blob not in held]
+    for blob, release in releases.items():
+        if blob in held or blob in arrivals:
+            changes.append((release.at_ns, _END, -sizes[blob]))
+    for pipeline, stage in facts.stages_at.get(place, ()):
+        reserve = stage.kv_bytes + stage.workspace_bytes
+        if pipeline.id in facts.opened_ns:
+            changes.append((facts.opened_ns[pipeline.id], _ROOM, reserve))
+            if pipeline.id in facts.closed_by:
+                changes.append((facts.closed_by[pipeline.id].at_ns, _END, -reserve))
     return changes
 
 
 def _by_order(facts: Facts) -> Iterator[Violation]:
-    changes: dict[PlaceId, list[tuple[int, int]]] = {}  # step (-1: the start), bytes
-    sizes = facts.blob_bytes
-    for place, held in facts.held.items():
-        changes[place] = [(_START, sizes[blob]) for blob in held]
-    for place, arrived in facts.arrivals.items():
-        held = facts.held.get(place, set())
-        came = [(_START if blob in held else step.id, sizes[blob]) for blob, step in arrived.items()]
-        changes.setdefault(place, []).extend(came)
-    for place, released in facts.releases.items():
-        gone = ((release.id, -sizes[blob]) for blob, release in released.items())
-        changes.setdefault(place, []).extend(gone)
-    for pipeline in facts.plan.pipelines:
-        for stage in pipeline.stages if pipeline.id in facts.activations else ():
-            needs = facts.needs(pipeline.llm, stage)
-            reserve = stage.kv_bytes + stage.workspace_bytes
-            of_place = changes.setdefault(stage.place, [])
-            of_place.append((_complete(facts, stage.place, needs), reserve))
-            released = facts.releases.get(stage.place, {})
-            ends = [released[blob].id for blob in needs if blob in released]
-            if ends:
-                of_place.append((min(ends), -reserve))
-    for place, found in changes.items():
-        room = facts.places[place].memory_bytes
-        used = 0
-        for step, change in sorted(found):
+    for place in dict.fromkeys((*facts.held, *facts.arrivals, *facts.releases, *facts.stages_at)):
+        room, used = facts.places[place].memory_bytes, 0
+        for step, change in sorted(_changes_by_order(facts, place)):
             used += change
             if used > room:
                 sentence = f"by the order of steps it may need {used} bytes at step {max(step, 0)}, it has {room}"
@@ -105,10 +71,24 @@ def _by_order(facts: Facts) -> Iterator[Violation]:
                 break
 
 
-def _complete(facts: Facts, place: PlaceId, blobs: Iterable[BlobId]) -> int:
-    """Give the step that brings the last of these blobs; those that never come do not count (rule EARLY)."""
-    held, arrived = facts.held.get(place, set()), facts.arrivals.get(place, {})
-    return max((arrived[blob].id for blob in blobs if blob in arrived and blob not in held), default=_START)
+def _changes_by_order(facts: Facts, place: PlaceId) -> list[tuple[int, int]]:
+    """Changes of the bytes that may be in use at a place: (step, bytes); before the first step is _START."""
+    held, arrivals = facts.held.get(place, set()), facts.arrivals.get(place, {})
+    releases, sizes = facts.releases.get(place, {}), facts.blob_bytes
+    comes: dict[BlobId, int] = {blob: _START if blob in held else step.id for blob, step in arrivals.items()}
+    changes = [(_START, int(sizes[blob])) for blob in held]
+    changes += [(step, sizes[blob]) for blob, step in comes.items()]
+    changes += [(release.id, -sizes[blob]) for blob, release in releases.items()]
+    for pipeline, stage in facts.stages_at.get(place, ()):
+        if pipeline.id in facts.activations:
+            needs = facts.needs(pipeline.llm, stage)
+            reserve = stage.kv_bytes + stage.workspace_bytes
+            # What never comes does not count here (rule EARLY).
+            changes.append((max((comes[blob] for blob in needs if blob in comes), default=_START), reserve))
+            ends = [releases[blob].id for blob in needs if blob in releases]
+            if ends:
+                changes.append((min(ends), -reserve))
+    return changes
 
 
 def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:

@@ -51,10 +51,9 @@ def ports_take_turns(facts: Facts) -> Iterator[Violation]:
 def links_carry(facts: Facts) -> Iterator[Violation]:
     """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate."""
     yield from _too_short(facts)
-    by_route: dict[int, list[Crossing]] = {}
-    for transfer in (hop.transfer for hop in facts.hops):
-        crossing = (transfer.start_ns, transfer.end_ns, transfer.bytes_per_second)
-        by_route.setdefault(transfer.route, []).append(crossing)
+    by_route: dict[int, list[Transfer]] = {}
+    for hop in facts.hops:
+        by_route.setdefault(hop.transfer.route, []).append(hop.transfer)
     routes_over: dict[LinkId, list[int]] = {}
     for index in sorted(by_route):
         for link in facts.plan.routes[index].links:
@@ -63,7 +62,8 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
     for link, routes in routes_over.items():
         together = tuple(routes)
         if together not in loads:
-            loads[together] = highest_load(crossing for index in routes for crossing in by_route[index])
+            crossing = [transfer for index in routes for transfer in by_route[index]]
+            loads[together] = highest_load((each.start_ns, each.end_ns, each.bytes_per_second) for each in crossing)
         (load, at_ns), capacity = loads[together], facts.links[link].bytes_per_second
         if load > capacity:
             yield Violation(
