@@ -6,12 +6,12 @@ Nothing here waits, reads a clock or opens a socket: events go in, actions come 
 from specs.blobs import blobs_of_units
 from specs.cluster import NodeId, PlaceId
 from specs.errors import InvalidProblem
-from specs.plan import Activate, Pipeline, Plan, Release, Switch
+from specs.plan import Activate, Pipeline, Plan, Release, StepId, Switch
 from specs.ports import Hop, hops
 from specs.problem import Problem
 from specs.protocols.block_multicast import begin, step
 from specs.protocols.events import Action, Event
-from specs.protocols.nouns import Copy, NodePlan, Part, Passage
+from specs.protocols.nouns import RUNNING, Carried, Copy, NodePlan, Part, Passage
 
 
 def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
@@ -21,6 +21,8 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
     """
     node_of = {place.id: place.node for place in problem.cluster.places}
     pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
+    started = [(pipelines[each.pipeline], each.id) for each in plan.steps if isinstance(each, Activate)]
+    running = [(each.pipeline, RUNNING) for each in problem.running]
     return NodePlan(
         node=node,
         peers=tuple(each.id for each in problem.cluster.nodes if each.id != node),
@@ -35,11 +37,7 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
             for passage in map(_passage, hops(problem.cluster, plan))
             if node in (passage.sender, passage.receiver)
         ),
-        parts=tuple(
-            _part(problem, plan, pipelines[each.pipeline], each, node)
-            for each in plan.steps
-            if isinstance(each, Activate)
-        ),
+        parts=tuple(_part(problem, plan, pipeline, step, node) for pipeline, step in (*running, *started)),
         switches=tuple(each for each in plan.steps if isinstance(each, Switch)),
         releases=tuple(each for each in plan.steps if isinstance(each, Release) and node_of[each.place] == node),
     )
@@ -62,7 +60,7 @@ def _passage(hop: Hop) -> Passage:
     )
 
 
-def _part(problem: Problem, plan: Plan, pipeline: Pipeline, activate: Activate, node: NodeId) -> Part:
+def _part(problem: Problem, plan: Plan, pipeline: Pipeline, step: StepId, node: NodeId) -> Part:
     node_of: dict[PlaceId, NodeId | None] = {place.id: place.node for place in problem.cluster.places}
     homes = [node_of[stage.place] for stage in pipeline.stages]
     members = tuple(dict.fromkeys(home for home in homes if home is not None))
@@ -75,7 +73,7 @@ def _part(problem: Problem, plan: Plan, pipeline: Pipeline, activate: Activate, 
     ]
     return Part(
         pipeline=pipeline.id,
-        step=activate.id,
+        step=step,
         leader=members[0],
         members=members,
         needs=tuple(dict.fromkeys(needs)),
@@ -88,9 +86,9 @@ class Machine:
     `take` must be called for one event at a time, and its actions done in their order.
     """
 
-    def __init__(self, plan: NodePlan) -> None:
+    def __init__(self, plan: NodePlan, carried: Carried = Carried()) -> None:  # noqa: B008 - frozen
         self.plan = plan
-        self.state, self._due = begin(plan)
+        self.state, self._due = begin(plan, carried)
 
     def begin(self) -> tuple[Action, ...]:
         """Give the actions that are due on adopting the plan; later calls give none."""

@@ -9,7 +9,7 @@ and the explorer runs it.  It works in three movements:
 1. *Learn.*  The event's row in `learn.LEARN` adds facts to the state.  An event that does not fit changes nothing.
 2. *Act.*  The rules of `_RULES` look at the state and nothing else.  Each does what is due and notes that it did, so
    that nothing is done twice.  They are repeated until none has anything to do.
-3. *Tell.*  What each peer should know is a function of the state (`reports`).  Who should know something else than
+3. *Tell.*  What each peer should know is a function of the state (`tell.reports`).  Who should know something else than
    before is told at once; on a Tick, which teaches nothing, everyone is told everything.
 
 Why lost, late and repeated messages do no harm.  There is one message, the report, and it says how things are, never
@@ -38,15 +38,27 @@ stage.  When all members have, the leader proves the pipeline with a prompt whos
 is right it opens.  Only the leader opens or closes.  A pipeline that was closed, opened or not, never opens again.
 The leader closes it when two of its members have lost each other, a member can never build its stage, the answer was
 wrong, or a switch of the plan names it as old and the new pipeline is open.  Draining, it closes for good when its
-last request is finished.  Members free their stages when they hear it, or when they lose the leader.
+last request is finished.  Handing over, it stays open, new requests included, until the shell says that its requests'
+KV is with the successor (HandedOver); where the successor closes first, the hand-over is aborted, the old pipeline
+serves on, and a later successor begins another.  Members free their stages when they hear that a pipeline has closed,
+or when they lose the leader.
+
+Pipelines that run.  A plan may begin while pipelines serve (`Part.is_running`).  What a node knows of them under the
+plan before, it carries over (`Carried`), and nothing that happens at adoption closes them: they are never built and
+never proved again, and from then on they live by the rules above.  Nodes adopt at different moments, and hear each
+other's reports only under the same plan.  What they carry may therefore disagree: a member may not have heard that a
+pipeline is open, or that it has closed.  It does no harm, for only the leader's word counts, it is in every report, and
+`closed` wins over `opened`.  A member whose stage does not compute (it was started again, and has no memory) says
+`unable`, and the leader closes the pipeline.  A pipeline that no switch names as old is kept.  A hand-over that is
+under way when the next plan is adopted is not carried over: the shell aborts it, and the next plan's switch, if there
+is one, begins it anew.  A pipeline that drains is carried as draining, since it takes no requests any more.
 
 Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
-was activated before the release and needs it is freed or will never be built.  A transfer into a memory waits for the
-releases there that stand before it, since the plan counts on their room.  Where such a release waits for a switch
-whose new pipeline never opens, the old pipeline goes on serving, and that transfer waits until there is another plan.
+was activated before the release, or ran, and needs it is freed or will never be built.  A transfer into a memory waits
+for the releases there that stand before it, since the plan counts on their room.  Where such a release waits for a
+switch whose new pipeline never opens, the old pipeline goes on serving, and that transfer waits for another plan.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -55,11 +67,13 @@ from specs.cluster import NodeId
 from specs.plan import Continuity, PipelineId, StepId
 from specs.protocols.events import (
     Abandon,
+    AbortHandOver,
     Action,
     BuildStage,
     Close,
     Event,
     FreeStage,
+    HandOver,
     Open,
     Prove,
     Receive,
@@ -70,21 +84,51 @@ from specs.protocols.events import (
 )
 from specs.protocols.facts import (
     doomed_because,
-    hopeless_because,
     is_lost,
     is_received,
     is_sent,
     is_unable,
 )
 from specs.protocols.learn import LEARN
-from specs.protocols.nouns import Cannot, Copy, Ending, NodePlan, NodeState, Part, Passage, Ready, Report
+from specs.protocols.nouns import (
+    Carried,
+    Copy,
+    Ending,
+    Handing,
+    NodePlan,
+    NodeState,
+    Part,
+    Passage,
+    Ready,
+    Report,
+)
+from specs.protocols.tell import reports
 
 Outcome = tuple[NodeState, tuple[Action, ...]]
 
 
-def begin(plan: NodePlan) -> Outcome:
-    """Adopt a plan: the first state, and what is due at once."""
-    state, actions = _act(plan, NodeState(held=frozenset(plan.held)))
+def carry(state: NodeState) -> Carried:
+    """Say what a node brings to the next plan from the state under this one."""
+    return Carried(built=state.built - state.freed, opened=state.opened, draining=state.draining, closed=state.closed)
+
+
+def begin(plan: NodePlan, carried: Carried = Carried()) -> Outcome:  # noqa: B008 - frozen
+    """Adopt a plan: the first state, and what is due at once.  Carried pipelines that the plan does not name are none.
+
+    A running pipeline whose stage should compute here and does not will never be again.
+    """
+    running = frozenset(part.pipeline for part in plan.parts if part.is_running)
+    mine = frozenset(part.pipeline for part in plan.parts if part.is_running and plan.node in part.members)
+    first = NodeState(
+        held=frozenset(plan.held),
+        building=mine & carried.built,
+        built=mine & carried.built,
+        unbuildable=mine - carried.built,
+        draining=running & carried.draining,
+        opened=running & carried.opened,
+        closed=running & carried.closed,
+    )
+    state, actions = _act(plan, first)
     return state, (*actions, *_tell(plan, {}, state))
 
 
@@ -157,7 +201,7 @@ def _build(plan: NodePlan, state: NodeState) -> Outcome:
 
 
 def _close(plan: NodePlan, state: NodeState) -> Outcome:
-    """The leader closes a pipeline that cannot go on, that has drained, or whose successor is open."""
+    """The leader closes a pipeline that cannot go on, that has drained or handed over, or whose successor is open."""
     for part in plan.parts:
         if part.leader != plan.node or part.pipeline in state.closed:
             continue
@@ -170,13 +214,26 @@ def _close(plan: NodePlan, state: NodeState) -> Outcome:
             return closed, (Close(pipeline, new, Continuity.RECOMPUTE, ending),)
         if pipeline in state.drained:
             return closed, ()
-        if successor is None or pipeline in state.draining:
+        handing = next((each for each in state.handing if each.pipeline == pipeline), None)
+        if handing is not None and pipeline in state.handed:
+            return closed, (Close(pipeline, handing.successor, Continuity.COPY, Ending.SUPERSEDED),)
+        if handing is not None and handing.successor in state.closed:
+            return attrs.evolve(state, handing=state.handing - {handing}), (AbortHandOver(pipeline),)
+        if successor is None or handing is not None or pipeline in state.draining:
             continue
-        act = Close(pipeline, new, successor[1], Ending.SUPERSEDED)
-        if successor[1] is Continuity.DRAIN and pipeline in state.opened:
-            return attrs.evolve(state, draining=state.draining | {pipeline}), (act,)
-        return closed, (act,)
+        return _supersede(state, pipeline, *successor)
     return state, ()
+
+
+def _supersede(state: NodeState, old: PipelineId, new: PipelineId, continuity: Continuity) -> Outcome:
+    """The new pipeline is open: the old one closes, or begins to."""
+    act = Close(old, new, continuity, Ending.SUPERSEDED)
+    if old in state.opened and continuity is Continuity.COPY:
+        handing = Handing(pipeline=old, successor=new)
+        return attrs.evolve(state, handing=state.handing | {handing}), (HandOver(old, new),)
+    if old in state.opened and continuity is Continuity.DRAIN:
+        return attrs.evolve(state, draining=state.draining | {old}), (act,)
+    return attrs.evolve(state, closed=state.closed | {old}), (act,)
 
 
 def _open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tuple[PipelineId, Continuity] | None:
@@ -213,7 +270,7 @@ def _spoilt_by(plan: NodePlan, state: NodeState, part: Part) -> Ending | None:
 def _prove(plan: NodePlan, state: NodeState) -> Outcome:
     """The leader proves a pipeline once every member's stage is built."""
     for part in plan.parts:
-        begun = part.pipeline in state.proving | state.closed
+        begun = part.is_running or part.pipeline in state.proving | state.closed
         if part.leader == plan.node and not begun and _is_ready(plan, state, part):
             return attrs.evolve(state, proving=state.proving | {part.pipeline}), (Prove(part.pipeline),)
     return state, ()
@@ -291,45 +348,6 @@ def _act(plan: NodePlan, state: NodeState) -> Outcome:
 
 
 # --- tell: what each peer should know --------------------------------------------------------------------------------
-
-
-def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
-    """Say what this node has to tell each peer."""
-    ready: dict[NodeId, list[StepId]] = defaultdict(list)
-    over: dict[NodeId, list[StepId]] = defaultdict(list)
-    cannot: dict[NodeId, list[Cannot]] = defaultdict(list)
-    built: dict[NodeId, list[PipelineId]] = defaultdict(list)
-    unable: dict[NodeId, list[PipelineId]] = defaultdict(list)
-    for passage in plan.passages:
-        if passage.step in state.arrived:
-            over[passage.sender].append(passage.step)
-        elif passage.step in state.receiving - state.abandoned:
-            ready[passage.sender].append(passage.step)
-        elif passage.sender == plan.node and passage.step not in state.sent:
-            because = hopeless_because(plan, state, passage.source)
-            if because is not None:
-                cannot[passage.receiver].append(Cannot(step=passage.step, because=because))
-    for part in plan.parts:
-        if part.pipeline in state.built:
-            built[part.leader].append(part.pipeline)
-        elif part.pipeline not in state.closed and is_unable(plan, state, part):
-            unable[part.leader].append(part.pipeline)
-    led = {part.pipeline for part in plan.led_by.get(plan.node, ())}
-    opened, closed = tuple(sorted(led & state.opened)), tuple(sorted(led & state.closed))
-    lost = tuple(sorted(loss.node for loss in state.lost))
-    return {
-        peer: Report(
-            ready=tuple(sorted(ready[peer])),
-            over=tuple(sorted(over[peer])),
-            cannot=tuple(sorted(cannot[peer], key=lambda each: each.step)),
-            built=tuple(sorted(built[peer])),
-            unable=tuple(sorted(unable[peer])),
-            opened=opened,
-            closed=closed,
-            lost=lost,
-        )
-        for peer in plan.peers
-    }
 
 
 def _tell(plan: NodePlan, told: Mapping[NodeId, Report], state: NodeState) -> tuple[Action, ...]:

@@ -92,6 +92,13 @@ class Drained:
     pipeline: PipelineId
 
 
+@attrs.frozen
+class HandedOver:
+    """The fronts know that the successor has the KV of the pipeline's live requests, or that it must be recomputed."""
+
+    pipeline: PipelineId
+
+
 Event = (
     Tick
     | Heard
@@ -105,6 +112,7 @@ Event = (
     | StageFailed
     | Proved
     | Drained
+    | HandedOver
 )
 
 # --- actions: what a node does ---------------------------------------------------------------------------------------
@@ -173,12 +181,31 @@ class Close:
 
     RECOMPUTE: its live requests go on in the successor at once, or, without one, in any open pipeline of the LLM.
     DRAIN: it finishes those it has; ends in Drained, unless a second Close with RECOMPUTE comes first.
+    COPY: they were handed over; those that came since go on as if by RECOMPUTE.
     """
 
     pipeline: PipelineId
     successor: PipelineId | None
     continuity: Continuity
     ending: Ending
+
+
+@attrs.frozen
+class HandOver:
+    """Copy the KV of its live requests to the successor, while it goes on serving and taking new ones.
+
+    Ends in HandedOver, unless AbortHandOver or a Close of the pipeline comes first.
+    """
+
+    pipeline: PipelineId
+    successor: PipelineId
+
+
+@attrs.frozen
+class AbortHandOver:
+    """The successor has closed: forget what was copied, and serve on."""
+
+    pipeline: PipelineId
 
 
 @attrs.frozen
@@ -189,4 +216,6 @@ class Release:
     copy: Copy
 
 
-Action = Tell | Receive | Send | Abandon | BuildStage | FreeStage | Prove | Open | Close | Release
+Action = (
+    Tell | Receive | Send | Abandon | BuildStage | FreeStage | Prove | Open | Close | HandOver | AbortHandOver | Release
+)

@@ -12,6 +12,7 @@ from specs.protocols.events import (
     Corrupt,
     Drained,
     Event,
+    HandedOver,
     Heard,
     PeerLost,
     Proved,
@@ -146,6 +147,12 @@ def _drained(_plan: NodePlan, state: NodeState, event: Drained) -> NodeState:
     return attrs.evolve(state, drained=state.drained | {event.pipeline})
 
 
+def _handed_over(_plan: NodePlan, state: NodeState, event: HandedOver) -> NodeState:
+    if event.pipeline in state.closed or all(each.pipeline != event.pipeline for each in state.handing):
+        return state
+    return attrs.evolve(state, handed=state.handed | {event.pipeline})
+
+
 # A Tick teaches nothing.
 LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
     Heard: _heard,
@@ -159,4 +166,5 @@ LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
     StageFailed: _stage_failed,
     Proved: _proved,
     Drained: _drained,
+    HandedOver: _handed_over,
 }

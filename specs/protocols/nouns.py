@@ -18,6 +18,8 @@ from specs.plan import Release as ReleaseStep
 
 # --- the plan, as one node sees it -----------------------------------------------------------------------------------
 
+RUNNING = StepId(-1)  # in the place of an activation, of a pipeline that is open when the plan is adopted
+
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Copy:
@@ -42,13 +44,18 @@ class Passage:
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A pipeline that the plan activates, and what this node has to do with it."""
+    """A pipeline that the plan activates or finds running, and what this node has to do with it."""
 
     pipeline: PipelineId
-    step: StepId  # of its activation
+    step: StepId  # of its activation, or RUNNING
     leader: NodeId  # of the first stage: it proves, opens and closes the pipeline
     members: tuple[NodeId, ...]  # each once, in order of their first stages
     needs: tuple[Copy, ...]  # of this node's stages; empty for a node that is no member
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was open before the plan: it is neither built nor proved again."""
+        return self.step == RUNNING
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +66,7 @@ class NodePlan:
     peers: tuple[NodeId, ...]  # all other nodes with a daemon
     held: tuple[Copy, ...]  # at the start, on this node
     passages: tuple[Passage, ...]  # those that this node sends or receives
-    parts: tuple[Part, ...]  # every activated pipeline
+    parts: tuple[Part, ...]  # every pipeline: those that run, then those that are activated
     switches: tuple[Switch, ...]  # of all pipelines
     releases: tuple[ReleaseStep, ...]  # of this node's places
     tries_max: int = 5  # a transfer that fails this often counts its other end as lost
@@ -111,6 +118,16 @@ class NodePlan:
 
 
 # --- what a node knows -----------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Carried:
+    """What a node brings from the plan before about the pipelines that run; what other nodes know, they tell it."""
+
+    built: frozenset[PipelineId] = frozenset()  # this node's stage computes
+    opened: frozenset[PipelineId] = frozenset()
+    draining: frozenset[PipelineId] = frozenset()  # led here, and superseded under the plan before
+    closed: frozenset[PipelineId] = frozenset()
 
 
 class LossReason(StrEnum):
@@ -180,9 +197,20 @@ class Ready:
     member: NodeId
 
 
+@attrs.frozen(kw_only=True)
+class Handing:
+    """The KV of a pipeline that this node leads is being copied to its successor."""
+
+    pipeline: PipelineId
+    successor: PipelineId
+
+
 @attrs.frozen(kw_only=True, cache_hash=True)
 class NodeState:
-    """Everything that one node knows.  Each set only grows, except `held`, `receiving`, `granted` and `sending`."""
+    """Everything that one node knows.
+
+    Each set only grows, except `held`, `receiving`, `granted`, `sending` and `handing`.
+    """
 
     held: frozenset[Copy]
     # Receiving: a step is in `receiving` from its Receive until Arrived, Corrupt or ReceiveFailed.
@@ -210,6 +238,8 @@ class NodeState:
     proved: frozenset[PipelineId] = frozenset()
     draining: frozenset[PipelineId] = frozenset()
     drained: frozenset[PipelineId] = frozenset()
+    handing: frozenset[Handing] = frozenset()  # HandOver was given, and AbortHandOver was not; one per pipeline
+    handed: frozenset[PipelineId] = frozenset()
     # All pipelines, as far as heard: open are those that opened and have not closed.
     opened: frozenset[PipelineId] = frozenset()
     closed: frozenset[PipelineId] = frozenset()

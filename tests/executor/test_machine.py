@@ -7,10 +7,11 @@ from executor import messages
 from executor.machine import Machine, node_plan
 from specs import codec
 from specs.errors import InvalidProblem
-from specs.plan import Continuity
+from specs.plan import Activate, Continuity, Switch
+from specs.problem import Running
 from specs.protocols import events as ev
 from specs.protocols.facts import is_settled, lacks, open_pipelines
-from specs.protocols.nouns import Copy, Ending
+from specs.protocols.nouns import RUNNING, Carried, Copy, Ending
 from tests.plans import a_chain, a_relocation, a_rescue
 
 
@@ -18,9 +19,27 @@ def copies(*pairs):
     return {Copy(blob=blob, place=place) for blob, place in pairs}
 
 
+def carried_by(plan):
+    running = frozenset(part.pipeline for part in plan.parts if part.is_running)
+    return Carried(built=frozenset(each for each in running if plan.node in plan.part[each].members), opened=running)
+
+
+def from_running(problem, plan):
+    """The same plan for a cluster in which its first pipeline runs, with a switch that copies its KV."""
+    first = plan.pipelines[0]
+    problem = attrs.evolve(problem, running=(Running(pipeline=first, live_requests=1, live_tokens=9),))
+    steps = tuple(
+        attrs.evolve(each, continuity=Continuity.COPY) if isinstance(each, Switch) else each
+        for each in plan.steps
+        if not (isinstance(each, Activate) and each.pipeline == first.id)
+    )
+    return problem, attrs.evolve(plan, pipelines=plan.pipelines[1:], steps=steps)
+
+
 def run(problem, plan):
     """All that the nodes do, in order, when everything succeeds, reports cross as bytes and blobs take the longest."""
-    machines = {node.id: Machine(node_plan(problem, plan, node.id)) for node in problem.cluster.nodes}
+    plans = {node.id: node_plan(problem, plan, node.id) for node in problem.cluster.nodes}
+    machines = {name: Machine(each, carried_by(each)) for name, each in plans.items()}
     due = [(name, action) for name, machine in machines.items() for action in machine.begin()]
     done, digest = [], codec.digest(plan)
     while due:
@@ -49,6 +68,8 @@ def run(problem, plan):
                 happen(name, ev.Proved(pipeline, True))
             case ev.Close(pipeline, _, Continuity.DRAIN, _):
                 happen(name, ev.Drained(pipeline))
+            case ev.HandOver(pipeline):
+                happen(name, ev.HandedOver(pipeline))
     return machines, done
 
 
@@ -106,6 +127,23 @@ def test_a_transfer_waits_for_the_room_that_a_release_before_it_makes():
     assert len(releases) == len(receives) == 2
     assert drain < min(releases)
     assert max(releases) < min(receives)
+
+
+def test_what_runs_is_a_part_and_is_switched_away_from_without_being_built_again():
+    problem, plan = from_running(*a_relocation())
+    mine = node_plan(problem, plan, "n0")
+    old = mine.parts[0]
+    assert (old.pipeline, old.step, old.leader) == ("moved@n0/gpu0", RUNNING, "n0")
+    assert set(old.needs) <= set(mine.held)
+    _, done = run(problem, plan)
+    actions = [action for name, action in done if name == "n0"]
+    assert ev.BuildStage("moved@n0/gpu0") not in actions
+    assert ev.Prove("moved@n0/gpu0") not in actions
+    over = actions.index(ev.HandOver("moved@n0/gpu0", "moved@n1/gpu0"))
+    close = actions.index(ev.Close("moved@n0/gpu0", "moved@n1/gpu0", Continuity.COPY, Ending.SUPERSEDED))
+    releases = [index for index, action in enumerate(actions) if isinstance(action, ev.Release)]
+    assert len(releases) == 2
+    assert over < close < actions.index(ev.FreeStage("moved@n0/gpu0")) < min(releases)
 
 
 def test_a_memory_without_a_daemon_is_refused():

@@ -14,7 +14,7 @@ waits for is refused; a blob that has arrived is acknowledged without being sent
 sender alone before the offer came through, or the acknowledgement.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -23,17 +23,23 @@ from specs.protocols import block_multicast as protocol
 from specs.protocols import events as ev
 from specs.protocols.explore import Move
 from specs.protocols.facts import is_lost
-from specs.protocols.nouns import LossReason, NodePlan, NodeState, Passage, Report
+from specs.protocols.nouns import Carried, LossReason, NodePlan, NodeState, Passage, Report
 from tests.protocols.properties import breaches
 from tests.protocols.world import Faults, Letter, World
 
 
 class Cluster:
-    """Plans of all nodes, by index, and what may happen to them."""
+    """Plans of all nodes, by index, and what may happen to them.
 
-    def __init__(self, plans: tuple[NodePlan, ...], faults: Faults) -> None:
+    Each node carries over all that can be known of the running pipelines, unless `carried` says what it knows.
+    """
+
+    def __init__(
+        self, plans: tuple[NodePlan, ...], faults: Faults, carried: Mapping[str, Carried] | None = None
+    ) -> None:
         self.plans = plans
         self.faults = faults
+        self.carried = {plan.node: _all_carried(plan) for plan in plans} | dict(carried or {})
         self.index = {plan.node: number for number, plan in enumerate(plans)}
         self.passages: dict[StepId, Passage] = {each.step: each for plan in plans for each in plan.passages}
         self.leaders = {part.pipeline: self.index[part.leader] for part in plans[0].parts}
@@ -43,8 +49,9 @@ class Cluster:
     # --- running ---
 
     def start(self) -> World:
-        begun = [protocol.begin(plan) for plan in self.plans]
-        world = World(nodes=tuple(state for state, _ in begun), faults=self.faults)
+        begun = [protocol.begin(plan, self.carried[plan.node]) for plan in self.plans]
+        running = frozenset(part.pipeline for part in self.plans[0].parts if part.is_running)
+        world = World(nodes=tuple(state for state, _ in begun), faults=self.faults, right=running)
         for node, (_, actions) in enumerate(begun):
             world = self._do(world, node, actions)
         return world
@@ -103,6 +110,8 @@ class Cluster:
                 case ev.Close(pipeline, _, continuity, _):
                     if continuity is Continuity.RECOMPUTE or pipeline not in world.nodes[node].draining:
                         world = attrs.evolve(world, ended=world.ended | {pipeline})
+                case ev.AbortHandOver(pipeline):
+                    world = attrs.evolve(world, aborted=world.aborted | {pipeline})
         return world
 
     # --- what may happen next ---
@@ -220,6 +229,10 @@ class Cluster:
         for pipeline in sorted(state.draining - state.drained - state.closed):
             ended = world.ended | {pipeline}
             yield Move(f"{name} has drained {pipeline}", self.happen(world, node, ev.Drained(pipeline), ended=ended))
+        for pipeline in sorted({each.pipeline for each in state.handing} - state.handed - state.closed):
+            handed = world.handed | {pipeline}
+            over = self.happen(world, node, ev.HandedOver(pipeline), handed=handed)
+            yield Move(f"{name} has handed {pipeline} over", over)
 
     def _clock(self, world: World, node: int) -> Iterator[Move[World]]:
         name = self.plans[node].node
@@ -256,6 +269,14 @@ class Cluster:
                 faults=less,
             )
             yield Move(f"{plan.node} DIES", after, is_fault=True)
+
+
+def _all_carried(plan: NodePlan) -> Carried:
+    running = [part for part in plan.parts if part.is_running]
+    return Carried(
+        built=frozenset(part.pipeline for part in running if plan.node in part.members),
+        opened=frozenset(part.pipeline for part in running),
+    )
 
 
 def _shown(report: Report) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
+from specs.plan import Continuity, PipelineId
 from specs.protocols import events as ev
 from specs.protocols.facts import is_lost, is_settled, lacks
-from specs.protocols.nouns import Copy, Ending, NodeState, Part
+from specs.protocols.nouns import Copy, Ending, NodePlan, NodeState, Part
 from tests.protocols.world import World
 
 
@@ -46,6 +47,11 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
         case ev.BuildStage(pipeline):
             if not right.issuperset(plan.part[pipeline].needs):
                 broken.add("EARLY")
+            if plan.part[pipeline].is_running:
+                broken.add("RUNS")
+        case ev.Prove(pipeline):
+            if plan.part[pipeline].is_running:
+                broken.add("RUNS")
         case ev.Open(pipeline):
             members = [cluster.index[name] for name in plan.part[pipeline].members]
             if any(pipeline not in world.nodes[each].built for each in members):
@@ -54,9 +60,17 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
                 broken.add("PROVED")
             if pipeline in world.ended:
                 broken.add("NEVER-AGAIN")
-        case ev.Close(_, successor, _, Ending.SUPERSEDED):
-            if successor not in world.nodes[cluster.leaders[successor]].opened:
+        case ev.Close(old, successor, continuity, Ending.SUPERSEDED):
+            if successor not in world.nodes[cluster.leaders[successor]].opened or _has_no_switch(plan, old):
                 broken.add("SERVE")
+            if continuity is Continuity.COPY and old in world.nodes[node].opened - world.handed:
+                broken.add("HANDED")
+        case ev.HandOver(old, successor):
+            state = world.nodes[node]
+            if successor not in world.nodes[cluster.leaders[successor]].opened or _has_no_switch(plan, old):
+                broken.add("SERVE")
+            if old in state.closed or old not in state.opened or successor in state.closed:
+                broken.add("HANDED")
         case ev.Release(_, copy):
             busy = {step for state in world.nodes for step in state.sending}
             if any(cluster.passages[step].source == copy for step in busy):
@@ -64,16 +78,22 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
     return broken
 
 
+def _has_no_switch(plan: NodePlan, pipeline: PipelineId) -> bool:
+    return all(each.old != pipeline for each in plan.switches)
+
+
 def always(cluster) -> dict[str, Callable[[World], bool]]:
     """Properties of every state; those named by an id are broken by an action, see `breaches`."""
     ids = (
-        "CAUSE", "EARLY", "GRANT", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE", "ROOM",
-        "SERVE", "TWICE",
+        "CAUSE", "EARLY", "GRANT", "HANDED", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE",
+        "ROOM", "RUNS", "SERVE", "TWICE",
     )  # fmt: skip
     rules: dict[str, Callable[[World], bool]] = {
         name: (lambda world, name=name: name not in world.breaches) for name in ids
     }
     rules["a blob is held only from the start or by a right arrival"] = partial(_held_by_right, cluster)
+    rules["what an open pipeline computes with is held"] = partial(_open_is_held, cluster)
+    rules["nothing is handed to a successor that has closed"] = _handed_to_what_serves
     rules["nobody is lost without a death, a suspicion or many failures"] = partial(_lost_with_reason, cluster)
     rules["lacks are blamed on a node that is lost"] = partial(_blame_is_due, cluster)
     return rules
@@ -85,6 +105,27 @@ def _held_by_right(cluster, world: World) -> bool:
             {*plan.held, *(cluster.passages[step].destination for step in world.arrivals if step in plan.passage)}
         )
         for plan, state in zip(cluster.plans, world.nodes, strict=True)
+    )
+
+
+def _open_is_held(cluster, world: World) -> bool:
+    """Each member that lives and does not know better has its stage, and each blob that it needs."""
+    return all(
+        state.held.issuperset(part.needs) and part.pipeline in state.built - state.freed
+        for node, (plan, state) in enumerate(zip(cluster.plans, world.nodes, strict=True))
+        for part in plan.parts
+        if node not in world.dead
+        and plan.node in part.members
+        and part.pipeline not in state.closed | state.unbuildable
+        and part.pipeline in world.nodes[cluster.leaders[part.pipeline]].opened
+    )
+
+
+def _handed_to_what_serves(world: World) -> bool:
+    return not any(
+        each.successor in state.closed and each.pipeline not in state.closed
+        for state in world.nodes
+        for each in state.handing
     )
 
 
@@ -147,8 +188,10 @@ def _pipeline_is_good(cluster, world: World, node: int, part: Part) -> bool:
     is_known = cluster.leaders[part.pipeline] not in world.dead and not is_lost(state, part.leader)
     if is_known and (part.pipeline in leader.closed) != (part.pipeline in state.closed):
         return False
-    if is_known and (part.pipeline in leader.opened) != (part.pipeline in state.opened):
+    forgotten = part.is_running and part.pipeline in state.closed  # by a leader that was started again
+    if is_known and not forgotten and (part.pipeline in leader.opened) != (part.pipeline in state.opened):
         return False
     if part.pipeline in state.closed:
         return part.pipeline in state.freed or part.pipeline not in state.building
-    return part.pipeline in state.opened and part.pipeline in world.right
+    computes = cluster.plans[node].node not in part.members or part.pipeline in state.built
+    return computes and part.pipeline in state.opened and part.pipeline in world.right

@@ -8,7 +8,7 @@ from tests.protocols.node_cluster import Cluster
 from tests.protocols.properties import always, is_complete, is_good
 from tests.protocols.world import node_plans
 
-R, D = Continuity.RECOMPUTE, Continuity.DRAIN
+R, D, C = Continuity.RECOMPUTE, Continuity.DRAIN, Continuity.COPY
 
 # One source and two receivers, which pass on to each other what they got.
 THREE = {"n0": "ab", "n1": "", "n2": ""}
@@ -40,8 +40,45 @@ def swap():
     )
 
 
-def run(plans, faults, sometimes=(), states_max=60_000):
-    cluster = Cluster(plans, faults)
+def moving(continuity, transfers=TWO[1]):
+    """What runs on n0 moves to n1, and n0 then gives up what it held."""
+    runs = {"old": [("n0", "ab")]}
+    releases = [("a", "n0"), ("b", "n0")]
+    return node_plans(TWO[0], transfers, {"new": [("n1", "ab")]}, [("old", "new", continuity)], releases, running=runs)
+
+
+def shrinking(continuity):
+    """A pipeline that runs on both nodes makes room for one on n1 alone."""
+    held = {"n0": "a", "n1": "b"}
+    runs = {"old": [("n0", "a"), ("n1", "b")]}
+    return node_plans(
+        held, [("a", "n0", "n1")], {"new": [("n1", "ab")]}, [("old", "new", continuity)], [("a", "n0")], running=runs
+    )
+
+
+def chained(continuity):
+    """What runs on n0 is superseded on n1, and that on n2."""
+    return node_plans(
+        {"n0": "a", "n1": "", "n2": ""},
+        [("a", "n0", "n1"), ("a", "n0", "n2")],
+        {"next": [("n1", "a")], "last": [("n2", "a")]},
+        [("old", "next", continuity), ("next", "last", continuity)],
+        running={"old": [("n0", "a")]},
+    )
+
+
+def kept():
+    """A pipeline runs on n0 and n1 and takes over the requests of another; meanwhile n1 gets what n0 has."""
+    return node_plans(
+        {"n0": "a", "n1": "b"},
+        [("a", "n0", "n1")],
+        switches=[("other", "kept", C)],
+        running={"kept": [("n0", "a"), ("n1", "b")], "other": [("n1", "b")]},
+    )
+
+
+def run(plans, faults, sometimes=(), states_max=60_000, carried=None):
+    cluster = Cluster(plans, faults, carried)
     return explore(
         [cluster.start()],
         cluster.moves,

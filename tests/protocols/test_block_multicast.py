@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from specs.protocols import block_multicast
+from specs.protocols import block_multicast, tell
 from specs.protocols import events as ev
 from specs.protocols.facts import is_settled, lacks
 from specs.protocols.nouns import Cannot, Copy, Ending, LossReason, Report
@@ -130,7 +130,7 @@ def test_the_receiver_of_a_chain_names_what_it_lacks_and_the_node_to_blame():
         plans[3], state, ev.Heard("n2", Report(cannot=(Cannot(step=2, because="n0"),)))
     )
     assert actions == (ev.Abandon(2), ev.Tell("n2", Report()))
-    assert block_multicast.reports(plans[3], state)["n2"] == Report()
+    assert tell.reports(plans[3], state)["n2"] == Report()
     state, actions = block_multicast.step(plans[3], state, ev.ReceiveFailed(2))
     (lack,) = lacks(plans[3], state)
     assert (lack.copy, lack.because) == (Copy(blob="a", place="n3"), "n0")

@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from specs.protocols import block_multicast, learn
+from specs.protocols import block_multicast, learn, tell
 from specs.protocols import events as ev
 from tests.protocols.spaces import EARLY, EARLY_AND_LOCAL, R, relay, run, swap, two
 from tests.protocols.world import Faults
@@ -112,7 +112,7 @@ def ticks_repeat_nothing(monkeypatch):
 
 
 def nobody_is_told_what_will_never_come(monkeypatch):
-    monkeypatch.setattr(block_multicast, "hopeless_because", lambda *_: None)
+    monkeypatch.setattr(tell, "hopeless_because", lambda *_: None)
 
 
 def a_lost_node_is_not_told_so(monkeypatch):

@@ -4,7 +4,7 @@ import attrs
 
 from specs.plan import Continuity, PipelineId, StepId, Switch
 from specs.plan import Release as ReleaseStep
-from specs.protocols.nouns import Copy, NodePlan, NodeState, Part, Passage, Report
+from specs.protocols.nouns import RUNNING, Copy, NodePlan, NodeState, Part, Passage, Report
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -38,6 +38,8 @@ class World:
     arrivals: frozenset[StepId] = frozenset()  # right ones
     right: frozenset[PipelineId] = frozenset()  # pipelines whose canary was right
     ended: frozenset[PipelineId] = frozenset()  # pipelines that their leader closed
+    handed: frozenset[PipelineId] = frozenset()  # pipelines whose requests' KV is with a successor
+    aborted: frozenset[PipelineId] = frozenset()  # pipelines that took back a hand-over
     breaches: frozenset[str] = frozenset()  # ids of ALWAYS properties that an action broke
 
 
@@ -60,19 +62,21 @@ def node_plans(
     switches: list[tuple[str, str, Continuity]] | None = None,
     releases: list[tuple[str, str]] | None = None,
     tries_max: int = 5,
+    running: dict[str, list[tuple[str, str]]] | None = None,
 ) -> tuple[NodePlan, ...]:
     """Plans of all nodes from a few words.
 
     held: node -> its blobs, one letter each; transfers: (blob, sender, receiver) in order; pipelines: id -> stages,
-    each a node with the blobs that it needs; releases: (blob, node).
+    each a node with the blobs that it needs; releases: (blob, node); running: like pipelines, open at the start.
     """
     passages = [a_passage(step, *words) for step, words in enumerate(transfers)]
     parts = []
     at = len(passages)
-    for pipeline, stages in (pipelines or {}).items():
+    for pipeline, stages in [*(running or {}).items(), *(pipelines or {}).items()]:
         members = tuple(dict.fromkeys(node for node, _ in stages))
-        parts.append((pipeline, at, members, stages))
-        at += 1
+        is_running = pipeline in (running or {})
+        parts.append((pipeline, RUNNING if is_running else at, members, stages))
+        at += not is_running
     changes = []
     for old, new, continuity in switches or []:
         changes.append(Switch(id=at, old=old, new=new, continuity=continuity, at_ns=0))

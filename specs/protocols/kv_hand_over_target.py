@@ -1,0 +1,297 @@
+"""KV hand-over, the target: the leader that seats guests, and the stages that take their KV.
+
+See `specs.protocols.kv_hand_over` for the theory of operation.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from specs.protocols.kv_hand_over_events import (
+    Answer,
+    ChunkCame,
+    GiveBack,
+    HeldIs,
+    Invited,
+    Reserve,
+    Resumed,
+    SeatsAre,
+    StageAction,
+    StageEvent,
+    TakeOver,
+    TargetAction,
+    TargetEvent,
+    TellHeld,
+    TellSeats,
+    Tick,
+    TurnAway,
+    Write,
+)
+from specs.protocols.kv_hand_over_nouns import (
+    Chunk,
+    Count,
+    Held,
+    Host,
+    Hosting,
+    Invitation,
+    OpenSeat,
+    Row,
+    Seated,
+    Seats,
+    StageState,
+    Stay,
+    TargetState,
+)
+
+LeaderOutcome = tuple[TargetState, tuple[TargetAction, ...]]
+StageOutcome = tuple[StageState, tuple[StageAction, ...]]
+
+# --- the leader ------------------------------------------------------------------------------------------------------
+
+
+def step(host: Host, state: TargetState, event: TargetEvent) -> LeaderOutcome:
+    """Take one event at the leader of a pipeline to which requests are handed over."""
+    actions: tuple[TargetAction, ...] = ()
+    answered: Stay | None = None
+    match event:
+        case Invited(invitation):
+            learnt, actions = _hear(state, event)
+            answered = _find(learnt, invitation)
+            if answered is None:  # over, now or before
+                actions += (Answer(Hosting(id=invitation.id, is_over=True)),)
+        case HeldIs(held):
+            learnt = attrs.evolve(state, stages=_merge(host, state.stages, held))
+        case Resumed():
+            learnt, actions = _resume(state, event)
+        case Tick():
+            waited = tuple(attrs.evolve(stay, quiet=stay.quiet + 1) for stay in state.stays)
+            learnt = attrs.evolve(state, stays=waited)
+            for stay in waited:
+                if stay.quiet > host.patience:
+                    learnt = _end(learnt, stay)
+    learnt, free = _give_back(host, learnt)
+    return learnt, (*actions, *free, *_tell(host, state, learnt, answered, is_tick=isinstance(event, Tick)))
+
+
+def _find(state: TargetState, invitation: Invitation) -> Stay | None:
+    return next((stay for stay in state.stays if stay.id == invitation.id), None)
+
+
+def _hear(state: TargetState, event: Invited) -> LeaderOutcome:
+    """Learn who comes, and give those a seat who are new, while there is one."""
+    invitation = event.invitation
+    before = next((stay for stay in state.stays if stay.id.old == invitation.id.old), None)
+    if before is not None and before.id.number < invitation.id.number:
+        state, before = _end(state, before), None
+    if invitation.id.number <= dict(state.over).get(invitation.id.old, 0):
+        return state, ()
+    if before is not None and before.id != invitation.id:  # of an earlier number, and late
+        return state, ()
+    stay = before or Stay(id=invitation.id, paths=invitation.paths)
+    if before is None:
+        state = attrs.evolve(state, stays=(*state.stays, stay))
+    if invitation.is_over:
+        return _end(state, stay), ()
+    if invitation.edition < stay.edition:
+        return state, ()
+    return _seat(state, attrs.evolve(stay, edition=invitation.edition, quiet=0), event)
+
+
+def _seat(state: TargetState, stay: Stay, event: Invited) -> LeaderOutcome:
+    """Close the seats of those who do not come any more, and open seats for those who are new."""
+    invitation = event.invitation
+    finals = {final.request: final for final in invitation.rest or ()}
+    staying = tuple(
+        attrs.evolve(guest, final=finals.get(guest.request))
+        for guest in stay.guests
+        if guest.request in invitation.guests
+    )
+    leaving = [guest.seat for guest in stay.guests if guest.request not in invitation.guests]
+    known = {guest.request for guest in stay.guests} | set(stay.refused)
+    coming = [fresh.request for fresh in invitation.fresh if fresh.request not in known]
+    edition = state.edition + bool(leaving or (coming and event.free))
+    seats = sorted(event.free)
+    seated = tuple(
+        Seated(request=request, seat=seat, fence=event.fence, since=edition, final=finals.get(request))
+        for request, seat in zip(coming, seats, strict=False)
+    )
+    stay = attrs.evolve(
+        stay,
+        guests=staying + seated,
+        refused=(*stay.refused, *coming[len(seats) :]),
+        is_rest=invitation.rest is not None,
+    )
+    state = attrs.evolve(
+        _put(state, stay), edition=edition, closing=(*state.closing, *((seat, edition) for seat in leaving))
+    )
+    return state, tuple(Reserve(guest.seat) for guest in seated)
+
+
+def _put(state: TargetState, stay: Stay) -> TargetState:
+    return attrs.evolve(state, stays=tuple(stay if each.id == stay.id else each for each in state.stays))
+
+
+def _end(state: TargetState, stay: Stay) -> TargetState:
+    """Close every seat of a hand-over, for ever."""
+    edition = state.edition + bool(stay.guests)
+    over = {**dict(state.over), stay.id.old: stay.id.number}
+    return attrs.evolve(
+        state,
+        edition=edition,
+        stays=tuple(each for each in state.stays if each.id != stay.id),
+        over=tuple(sorted(over.items())),
+        closing=(*state.closing, *((guest.seat, edition) for guest in stay.guests)),
+    )
+
+
+def _merge(host: Host, stages: Sequence[Held], held: Held) -> tuple[Held, ...]:
+    """Take what a stage says, unless it has said more already: late words teach nothing."""
+    if held.pipeline != host.pipeline or held.stage >= host.stages:
+        return tuple(stages)
+    known = {each.stage: each for each in stages}
+    before = known.get(held.stage)
+    if before is None or (before.edition, sum(e.tokens for e in before.counts)) <= (
+        held.edition,
+        sum(each.tokens for each in held.counts),
+    ):
+        known[held.stage] = held
+    return tuple(known[stage] for stage in sorted(known))
+
+
+def _resume(state: TargetState, event: Resumed) -> LeaderOutcome:
+    """Take over a guest whose KV is whole and whose tokens are those of its front; its seat is a slot now."""
+    stay = next((each for each in state.stays if each.id == event.id), None)
+    guest = None if stay is None else next((each for each in stay.guests if each.request == event.request), None)
+    if stay is None or guest is None or not _is_whole(state, stay, guest) or guest.final is None:
+        return state, (TurnAway(event.attempt),)
+    if guest.final.tokens != event.tokens:
+        return state, (TurnAway(event.attempt),)
+    left = attrs.evolve(stay, guests=tuple(each for each in stay.guests if each != guest))
+    state = attrs.evolve(_put(state, left), edition=state.edition + 1)
+    return state, (TakeOver(event.id, event.request, event.attempt, guest.seat),)
+
+
+def _give_back(host: Host, state: TargetState) -> LeaderOutcome:
+    """A closed seat is a free slot again once every stage knows that it is closed."""
+    known = min((held.edition for held in state.stages), default=0) if len(state.stages) == host.stages else 0
+    free = tuple(seat for seat, edition in state.closing if edition <= known)
+    closing = tuple(each for each in state.closing if each[1] > known)
+    return attrs.evolve(state, closing=closing), tuple(GiveBack(seat) for seat in free)
+
+
+def _is_open(host: Host, state: TargetState, guest: Seated) -> bool:
+    return len(state.stages) == host.stages and all(held.edition >= guest.since for held in state.stages)
+
+
+def _held(state: TargetState, stay: Stay, request: str) -> int:
+    """Count the first tokens of a guest whose KV has come on every path."""
+    counts = {
+        (held.stage, count.old_stage): count.tokens
+        for held in state.stages
+        for count in held.counts
+        if (count.id, count.request) == (stay.id, request)
+    }
+    return min((counts.get((path.new_stage, path.old_stage), 0) for path in stay.paths), default=0)
+
+
+def _is_whole(state: TargetState, stay: Stay, guest: Seated) -> bool:
+    return guest.final is not None and _held(state, stay, guest.request) == guest.final.computed
+
+
+def hosting(host: Host, state: TargetState, stay: Stay) -> Hosting:
+    """Say what the target leader has to tell a source leader."""
+    rows = [
+        Row(
+            request=guest.request,
+            seat=guest.seat if _is_open(host, state, guest) else None,
+            held=_held(state, stay, guest.request),
+        )
+        for guest in stay.guests
+    ]
+    rows += [Row(request=request, is_refused=True) for request in stay.refused]
+    is_whole = stay.is_rest and all(_is_whole(state, stay, guest) for guest in stay.guests)
+    return Hosting(id=stay.id, rows=tuple(rows), is_whole=is_whole)
+
+
+def seats(host: Host, state: TargetState, stage: int) -> Seats:
+    """Say what the target leader has to tell a stage."""
+    opened = tuple(
+        OpenSeat(id=stay.id, request=guest.request, seat=guest.seat, fence=guest.fence)
+        for stay in state.stays
+        for guest in stay.guests
+    )
+    return Seats(pipeline=host.pipeline, stage=stage, edition=state.edition, seats=opened)
+
+
+def _tell(
+    host: Host, before: TargetState, after: TargetState, answered: Stay | None, *, is_tick: bool
+) -> tuple[TargetAction, ...]:
+    """Tell stages of other seats, and source leaders of what has changed; on a tick, the stages that lag behind."""
+    actions: list[TargetAction] = []
+    known = {held.stage: held.edition for held in after.stages}
+    for stage in range(host.stages):
+        if after.edition != before.edition or (is_tick and known.get(stage, 0) < after.edition):
+            actions.append(TellSeats(seats(host, after, stage)))
+    told = {stay.id: hosting(host, before, stay) for stay in before.stays}
+    for stay in after.stays:
+        now = hosting(host, after, stay)
+        if stay == answered or now != told.get(stay.id):
+            actions.append(Answer(now))
+    return tuple(actions)
+
+
+# --- a stage ---------------------------------------------------------------------------------------------------------
+
+
+def step_stage(pipeline: str, stage: int, state: StageState, event: StageEvent) -> StageOutcome:
+    """Take one event at a stage of a pipeline to which requests are handed over; it always answers."""
+    actions: tuple[StageAction, ...] = ()
+    match event:
+        case SeatsAre(seats):
+            state = _open(state, seats)
+        case ChunkCame(chunk):
+            state, actions = _take(state, chunk)
+    held = Held(pipeline=pipeline, stage=stage, edition=state.edition, counts=state.counts)
+    return state, (*actions, TellHeld(held))
+
+
+def _open(state: StageState, seats: Seats) -> StageState:
+    """Go by the latest seats; what was written for a guest who has left counts no more."""
+    if seats.edition <= state.edition:
+        return state
+    guests = {(each.id, each.request) for each in seats.seats}
+    fences = {**dict(state.fences), **{each.seat: each.fence for each in seats.seats}}
+    return attrs.evolve(
+        state,
+        edition=seats.edition,
+        seats=seats.seats,
+        counts=tuple(each for each in state.counts if (each.id, each.request) in guests),
+        fences=tuple(sorted(fences.items())),
+    )
+
+
+def _take(state: StageState, chunk: Chunk) -> StageOutcome:
+    """Take a chunk that continues what there is of its guest."""
+    if not any((e.id, e.request, e.seat) == (chunk.id, chunk.request, chunk.seat) for e in state.seats):
+        return state, ()
+    rest = tuple(
+        each
+        for each in state.counts
+        if (each.id, each.request, each.old_stage) != (chunk.id, chunk.request, chunk.path.old_stage)
+    )
+    held = held_of(state, chunk)
+    if not chunk.start <= held < chunk.end:
+        return state, ()
+    count = Count(id=chunk.id, request=chunk.request, old_stage=chunk.path.old_stage, tokens=chunk.end)
+    return attrs.evolve(state, counts=(*rest, count)), (Write(chunk, held),)
+
+
+def held_of(state: StageState, chunk: Chunk) -> int:
+    """Count the first tokens of the chunk's guest whose KV has come from the chunk's old stage."""
+    key = (chunk.id, chunk.request, chunk.path.old_stage)
+    return next((e.tokens for e in state.counts if (e.id, e.request, e.old_stage) == key), 0)
+
+
+def is_void(state: StageState, slot: int, iteration: int) -> bool:
+    """Tell whether an iteration is from before a guest came to this slot: it must not write there."""
+    return iteration < dict(state.fences).get(slot, 0)

@@ -1,0 +1,48 @@
+"""What each peer should know: the report is a function of the state."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from specs.cluster import NodeId
+from specs.plan import PipelineId, StepId
+from specs.protocols.facts import hopeless_because, is_unable
+from specs.protocols.nouns import Cannot, NodePlan, NodeState, Report
+
+
+def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
+    """Say what this node has to tell each peer."""
+    ready: dict[NodeId, list[StepId]] = defaultdict(list)
+    over: dict[NodeId, list[StepId]] = defaultdict(list)
+    cannot: dict[NodeId, list[Cannot]] = defaultdict(list)
+    built: dict[NodeId, list[PipelineId]] = defaultdict(list)
+    unable: dict[NodeId, list[PipelineId]] = defaultdict(list)
+    for passage in plan.passages:
+        if passage.step in state.arrived:
+            over[passage.sender].append(passage.step)
+        elif passage.step in state.receiving - state.abandoned:
+            ready[passage.sender].append(passage.step)
+        elif passage.sender == plan.node and passage.step not in state.sent:
+            because = hopeless_because(plan, state, passage.source)
+            if because is not None:
+                cannot[passage.receiver].append(Cannot(step=passage.step, because=because))
+    for part in plan.parts:
+        if part.pipeline in state.built:
+            built[part.leader].append(part.pipeline)
+        elif part.pipeline not in state.closed and is_unable(plan, state, part):
+            unable[part.leader].append(part.pipeline)
+    led = {part.pipeline for part in plan.led_by.get(plan.node, ())}
+    opened, closed = tuple(sorted(led & state.opened)), tuple(sorted(led & state.closed))
+    lost = tuple(sorted(loss.node for loss in state.lost))
+    return {
+        peer: Report(
+            ready=tuple(sorted(ready[peer])),
+            over=tuple(sorted(over[peer])),
+            cannot=tuple(sorted(cannot[peer], key=lambda each: each.step)),
+            built=tuple(sorted(built[peer])),
+            unable=tuple(sorted(unable[peer])),
+            opened=opened,
+            closed=closed,
+            lost=lost,
+        )
+        for peer in plan.peers
+    }
