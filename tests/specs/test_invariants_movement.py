@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from specs import codec
-from specs.checker import VerifiedPlan, verify
+from specs.checker import Rejected, VerifiedPlan, verify
 from specs.cluster import Cluster, Link, Node, Place, PlaceKind
 from specs.invariants.movement import highest_load
 from specs.plan import FORMAT, Activate, Plan, Provenance, Route, RoutingWeight, Transfer
@@ -47,6 +47,17 @@ def test_link_every_link_of_a_route_carries_the_rate(name):
         )
         other = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, links=links))
         assert broken(other, certified(other, attrs.evolve(plan, problem=codec.digest(other)))) == rules
+
+
+def test_link_tells_transfers_apart_that_differ_in_their_latency_alone():
+    problem, plan = a_chain(3, 1)
+    links = tuple(
+        attrs.evolve(link, latency_ns=5) if link.id == "n2/nic0>n2/gpu0" else link for link in problem.cluster.links
+    )
+    slower = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, links=links))
+    verdict = verify(slower, certified(slower, attrs.evolve(plan, problem=codec.digest(slower))))
+    assert isinstance(verdict, Rejected)
+    assert [(violation.rule, violation.where) for violation in verdict.violations] == [("LINK", "transfer 2")]
 
 
 crossings = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9))
