@@ -62,8 +62,9 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
     for link, routes in routes_over.items():
         together = tuple(routes)
         if together not in loads:
-            crossing = [transfer for index in routes for transfer in by_route[index]]
-            loads[together] = highest_load((each.start_ns, each.end_ns, each.bytes_per_second) for each in crossing)
+            loads[together] = highest_load(
+                [(each.start_ns, each.end_ns, each.bytes_per_second) for index in routes for each in by_route[index]]
+            )
         (load, at_ns), capacity = loads[together], facts.links[link].bytes_per_second
         if load > capacity:
             yield Violation(
