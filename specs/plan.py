@@ -116,7 +116,7 @@ class HandOver:
     rounds_max: int = fields.positive()
     rest_tokens_max: Tokens = fields.positive()
     copy_tokens_min: Tokens = fields.natural()  # shorter contexts are computed again: that takes less time
-    pause_ns: Nanos = fields.positive()  # from the last token of the old pipeline to the first iteration of the new
+    pause_ns: Nanos = fields.positive()  # from a request's last token in the old pipeline to its first in the new
     paths: tuple[KvPath, ...]  # one for each pair of stages on different devices that share layers
 
 

@@ -27,3 +27,4 @@ class Slo:
     percentile: int = fields.positive()  # 50 to 99
     ttft_ns_max: Nanos = fields.positive()  # time to first token
     tpot_ns_max: Nanos = fields.positive()  # time per output token after the first
+    pause_ns_max: Nanos | None = None  # beyond an iteration, while KV is handed over; absent: nothing promised

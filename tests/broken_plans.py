@@ -9,7 +9,7 @@ from specs.decisions.latency.prediction import Prediction
 from specs.decisions.layout.values import rate_millitokens_per_second
 from specs.decisions.speculation.lengths import Load, Row, SpeculationTable, geometric
 from specs.drafting import Drafting, Speculation
-from specs.plan import Plan, Release, Resident
+from specs.plan import Plan, Release, Resident, Switch
 from specs.problem import Problem
 from specs.profile import Profile
 from specs.services import answer_of, offer
@@ -17,11 +17,13 @@ from specs.timing import links_by_id, route_latency_ns, transfer_ns
 from specs.wishes import Standby
 from specs.workload import Slo
 from tests.builders import GIGABYTE, a_problem
+from tests.live_plans import a_join
 from tests.plans import (
     Draft,
     a_chain,
     a_chain_in_memory,
     a_relocation,
+    a_rescue,
     a_service,
     a_stage,
     blobs_of,
@@ -94,6 +96,23 @@ def an_opening(early_ns: int) -> tuple[Problem, Plan]:
 def _serve() -> tuple[Problem, Plan]:
     problem, plan = a_chain()
     return problem, attrs.evolve(plan, routing=plan.routing[1:])
+
+
+def a_switch(*order: int) -> tuple[Problem, Plan]:
+    """The last steps of a rescue in another order: 6 and 7 open local pipelines, 8 switches from the pair to 6's."""
+    problem, plan = a_rescue()
+    steps = [attrs.evolve(plan.steps[index], id=number) for number, index in enumerate((*range(6), *order))]
+    return problem, certified(problem, attrs.evolve(plan, steps=tuple(steps)))
+
+
+def a_rest(less: int) -> tuple[Problem, Plan]:
+    """A hand-over that may leave this much less to the end than its rounds do."""
+    problem, plan = a_join()
+    index = next(index for index, step in enumerate(plan.steps) if isinstance(step, Switch))
+    hand_over = plan.steps[index].hand_over
+    return problem, with_step(
+        plan, index, hand_over=attrs.evolve(hand_over, rest_tokens_max=hand_over.rest_tokens_max - less)
+    )
 
 
 def a_release(early_ns: int) -> tuple[Problem, Plan]:
@@ -172,6 +191,8 @@ BREAKS: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "LAYER": _layer,
     "EARLY": lambda: an_opening(1),
     "SERVE": _serve,
+    "UNDO": lambda: a_switch(8, 6, 7),
+    "KV": lambda: a_rest(1),
     "LAST": lambda: a_release(1),
     "DEMAND": lambda: a_demand(1),
     "START": lambda: a_standby(1),
@@ -187,6 +208,8 @@ JUST_GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "LINK": lambda: a_rate(0),
     "MEM": lambda: a_chain_in_memory(0),
     "EARLY": lambda: an_opening(0),
+    "UNDO": lambda: a_switch(6, 8, 7),
+    "KV": lambda: a_rest(0),
     "LAST": lambda: a_release(0),
     "DEMAND": lambda: a_demand(0),
     "START": lambda: a_standby(0),

@@ -16,6 +16,7 @@ from specs.plan import (
     Activate,
     Claim,
     Continuity,
+    HandOver,
     Measure,
     Pipeline,
     Plan,
@@ -31,7 +32,7 @@ from specs.plan import (
 from specs.problem import Problem
 from specs.timing import kv_bytes, links_by_id, route_latency_ns, transfer_ns, workspace_bytes
 from specs.wishes import Objective, Service
-from tests.builders import GIGABYTE, a_cluster, a_problem, an_llm
+from tests.builders import GIGABYTE, a_cluster, a_digest, a_problem, an_llm
 
 SLOTS, REQUEST_TOKENS, ITERATION_TOKENS = 4, 64, 32
 
@@ -58,13 +59,13 @@ def blobs_of(llm: Llm, count: int) -> tuple[Blob, ...]:
     )
 
 
-def a_stage(llm: Llm, place: str, first_unit: int, end_unit: int) -> Stage:
+def a_stage(llm: Llm, place: str, first_unit: int, end_unit: int, slots: int = SLOTS) -> Stage:
     return Stage(
         place=place,
         first_unit=first_unit,
         end_unit=end_unit,
-        kv_bytes=kv_bytes(llm, first_unit, end_unit, SLOTS * REQUEST_TOKENS),
-        workspace_bytes=workspace_bytes(llm, end_unit, SLOTS, ITERATION_TOKENS),
+        kv_bytes=kv_bytes(llm, first_unit, end_unit, slots * REQUEST_TOKENS),
+        workspace_bytes=workspace_bytes(llm, end_unit, slots, ITERATION_TOKENS),
     )
 
 
@@ -134,25 +135,38 @@ class Draft:
         self.steps.append(Activate(id=len(self.steps), pipeline=pipeline.id, at_ns=at_ns))
         return at_ns
 
-    def switch(self, old: Pipeline, new: Pipeline, at_ns: int, continuity: Continuity = Continuity.RECOMPUTE) -> None:
-        self.steps.append(Switch(id=len(self.steps), old=old.id, new=new.id, continuity=continuity, at_ns=at_ns))
+    def switch(
+        self,
+        old: Pipeline,
+        new: Pipeline,
+        at_ns: int,
+        continuity: Continuity = Continuity.RECOMPUTE,
+        hand_over: HandOver | None = None,
+    ) -> None:
+        step = Switch(
+            id=len(self.steps), old=old.id, new=new.id, continuity=continuity, hand_over=hand_over, at_ns=at_ns
+        )
+        self.steps.append(step)
 
     def release(self, blob: Blob, place: str, at_ns: int) -> None:
         self.steps.append(Release(id=len(self.steps), blob=blob.id, place=place, at_ns=at_ns))
 
     def plan(self) -> Plan:
+        """The first plan, or the one after a first plan where pipelines run."""
+        running = [each.pipeline for each in self.problem.running]
         return certified(
             self.problem,
             Plan(
                 format=FORMAT,
                 problem=codec.digest(self.problem),
-                generation=1,
+                parent=a_digest("the plan before it") if running else None,
+                generation=2 if running else 1,
                 provenance=Provenance(planner="hand/1", solvers=(), seed=0),
                 blobs=self.blobs,
                 routes=tuple(self.routes),
                 pipelines=tuple(self.pipelines),
                 steps=tuple(self.steps),
-                routing=tuple(RoutingWeight(pipeline=pipeline.id, weight=1) for pipeline in self.pipelines),
+                routing=tuple(RoutingWeight(pipeline=each.id, weight=1) for each in (*running, *self.pipelines)),
                 certificates=(),
             ),
         )
@@ -183,7 +197,10 @@ def certified(problem: Problem, plan: Plan) -> Plan:
         certify(facts, Claim.BOTTLENECK, pipeline.id, Measure.NANOS, "pipeline-bottleneck")
         for pipeline in plan.pipelines
     ]
-    return attrs.evolve(plan, certificates=tuple(rows))
+    once = {
+        (row.claim, row.subject, row.measure, row.formula): row for row in rows
+    }  # bounds that say nothing are alike
+    return attrs.evolve(plan, certificates=tuple(once.values()))
 
 
 # --- good plans ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from specs.cluster import PlaceKind
 from specs.invariants.facts import Facts
 from specs.invariants.rule import Violation
 from specs.llm import Llm
-from specs.plan import FORMAT, Activate, Claim, Pipeline, Release, Route, Step, Switch, Transfer
+from specs.plan import FORMAT, Activate, Claim, Continuity, Pipeline, Release, Route, Step, Switch, Transfer
 from specs.problem import Problem
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -34,8 +34,9 @@ def names_exist(facts: Facts) -> Iterator[Violation]:
     yield from _blobs(facts)
     for index, route in enumerate(plan.routes):
         yield from _route(facts, index, route)
-    yield from _repeated("pipeline", [pipeline.id for pipeline in plan.pipelines])
-    for pipeline in plan.pipelines:
+    pipelines = (*facts.running.values(), *plan.pipelines)
+    yield from _repeated("pipeline", [pipeline.id for pipeline in pipelines])
+    for pipeline in pipelines:
         yield from _pipeline(facts, pipeline)
     yield from _steps(facts)
     yield from _names_in_tables(facts)
@@ -70,7 +71,7 @@ def _blobs(facts: Facts) -> Iterator[Violation]:
         if blob.llm not in facts.llms:
             yield _broken(f"blob {blob.id}", f"its LLM {blob.llm} is not in the problem")
     touched = {holding.llm for holding in problem.holdings} | problem.wished
-    touched |= {pipeline.llm for pipeline in plan.pipelines}
+    touched |= {pipeline.llm for pipeline in (*facts.running.values(), *plan.pipelines)}
     for llm in problem.llms:
         if llm.id in by_llm or llm.id in touched:
             yield from _blobs_of_llm(llm, by_llm.get(llm.id, []))
@@ -202,6 +203,7 @@ def _unknown_in(facts: Facts, step: Step) -> Iterator[str]:
         case Switch():
             for pipeline in sorted({step.old, step.new} - facts.pipelines.keys()):
                 yield f"the plan describes no pipeline {pipeline}"
+            yield from _unknown_in_hand_over(facts, step)
         case Release():
             if step.blob not in facts.blobs:
                 yield f"the plan describes no blob {step.blob}"
@@ -209,6 +211,19 @@ def _unknown_in(facts: Facts, step: Step) -> Iterator[str]:
                 yield f"{step.place} is not a place of the cluster"
         case _:
             assert_never(step)
+
+
+def _unknown_in_hand_over(facts: Facts, switch: Switch) -> Iterator[str]:
+    if (switch.continuity is Continuity.COPY) != (switch.hand_over is not None):
+        said = "no hand-over" if switch.hand_over is None else "a hand-over"
+        yield f"its KV is to be treated by {switch.continuity} and it has {said}: exactly what is copied is handed over"
+    for path in () if switch.hand_over is None else switch.hand_over.paths:
+        if path.route >= len(facts.plan.routes):
+            yield f"route {path.route} is not one of {len(facts.plan.routes)}"
+        for name, index in ((switch.old, path.old_stage), (switch.new, path.new_stage)):
+            pipeline = facts.pipelines.get(name)
+            if pipeline is not None and index >= len(pipeline.stages):
+                yield f"stage {index} is not one of {len(pipeline.stages)} of pipeline {name}"
 
 
 def _names_in_tables(facts: Facts) -> Iterator[Violation]:

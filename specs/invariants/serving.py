@@ -106,11 +106,9 @@ def _switch(facts: Facts, switch: Switch) -> Iterator[Violation]:
     if switch.old == switch.new:
         yield Violation("SERVE", where, f"it leads from {switch.old} to itself, so that its requests would be lost")
     for pipeline in (switch.old, switch.new):
-        activation = facts.activations.get(pipeline)
-        if activation is None or activation.at_ns > switch.at_ns:
+        opened_ns = facts.opened_ns.get(pipeline)
+        if opened_ns is None or opened_ns > switch.at_ns:
             yield Violation("SERVE", where, f"pipeline {pipeline} is not open yet at {switch.at_ns} ns")
-        elif activation.id > switch.id:
-            yield Violation("SERVE", where, f"it stands before step {activation.id}, which opens pipeline {pipeline}")
         closed_by = facts.closed_by.get(pipeline)
         if closed_by is not None and (closed_by.at_ns, closed_by.id) < (switch.at_ns, switch.id):
             yield Violation("SERVE", where, f"pipeline {pipeline} was closed by switch {closed_by.id} already")

@@ -2,6 +2,7 @@
 
 from specs.invariants.claims import claims_are_true
 from specs.invariants.demand import services_keep_up
+from specs.invariants.handing_over import copies_converge
 from specs.invariants.memory import copies_remain, memories_suffice
 from specs.invariants.movement import links_carry, ports_take_turns, sources_hold, targets_are_filled
 from specs.invariants.policies import tables_are_the_best
@@ -10,6 +11,7 @@ from specs.invariants.reference import names_exist, problem_is_the_same
 from specs.invariants.rule import Invariant
 from specs.invariants.serving import blobs_come_first, requests_find_a_pipeline, units_are_computed_once
 from specs.invariants.standing_by import standbys_start_in_time
+from specs.invariants.undo import every_prefix_serves
 
 # Without these two the others would look up names that do not exist.
 GROUNDS = (
@@ -43,9 +45,22 @@ INVARIANTS = (
     ),
     Invariant(
         "SERVE",
-        "Every pipeline opens once and has one weight; requests go to open pipelines of their LLM only; "
-        "every target ends with an open pipeline of its own, every service with pipelines on devices of their own.",
+        "Every pipeline runs at the start or opens once, and has one weight; requests go to open pipelines of their "
+        "LLM only; every target ends with an open pipeline of its own, every service with pipelines on devices of "
+        "their own.",
         requests_find_a_pipeline,
+    ),
+    Invariant(
+        "UNDO",
+        "After every prefix of the steps, in their order, every LLM that was served has an open pipeline with all its "
+        "blobs resident.",
+        every_prefix_serves,
+    ),
+    Invariant(
+        "KV",
+        "KV is copied on one path for each pair of stages on different devices that share layers; slots and contexts "
+        "fit, rounds converge, and they and the pause take the time that is said.",
+        copies_converge,
     ),
     Invariant(
         "LAST",

@@ -7,12 +7,13 @@ import pytest
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.invariants.table import INVARIANTS
 from tests.broken_plans import BREAKS, JUST_GOOD
+from tests.live_plans import LIVE
 from tests.plans import GOOD
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_good_plans_are_verified(name):
-    verdict = verify(*GOOD[name]())
+@pytest.mark.parametrize("make", [*GOOD.values(), *LIVE.values()], ids=[*GOOD, *LIVE])
+def test_good_plans_are_verified(make):
+    verdict = verify(*make())
     assert isinstance(verdict, VerifiedPlan), str(verdict)
 
 

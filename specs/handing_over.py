@@ -1,0 +1,156 @@
+"""Pre-copy: how much KV is left to copy while it is written, and how long its requests then wait.
+
+The rounds of live migration (Clark et al., Live Migration of Virtual Machines, NSDI 2005), with the KV of tokens for
+pages of memory: a round copies what was written since the round before it began, so that less and less is left where
+copying is faster than writing.  PipeLive (Bai et al., arXiv 2604.12171) does the same with the KV of pipelines.  KV is
+only ever appended, so what a round has to copy is what was computed since, and nothing twice.
+
+Whole tokens, rounded against us.  Every context counts as long as requests may be at the start, every slot as one that
+decodes.  Prompts that come meanwhile are left out: requests with too much left are computed again (`specs.plan`).
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from specs.cluster import Link, LinkId
+from specs.llm import Llm
+from specs.plan import KvPath, Pipeline, Route
+from specs.problem import Problem
+from specs.timing import decode_ns, device_rate, route_latency_ns, transfer_ns
+from specs.units import Bytes, BytesPerSecond, Nanos, Tokens, ceil_div
+
+# Clark et al. stop after 29 rounds: what is not nearly there by then never will be.
+ROUNDS_MAX = 30
+
+# After the last KV: the new stage tells its leader, that the old one, that the front, and the front the new leader.
+_MESSAGES = 4
+
+
+@attrs.frozen(kw_only=True)
+class Way:
+    """How the KV of some layers gets from an old stage to a new one."""
+
+    bytes_per_token: Bytes  # of all these layers
+    bytes_per_second: BytesPerSecond
+    latency_ns: Nanos
+
+
+@attrs.frozen(kw_only=True)
+class PreCopy:
+    """The KV of one pipeline is copied while it is written."""
+
+    ways: tuple[Way, ...]  # side by side
+    slots: int
+    request_tokens_max: Tokens
+    lap_ns: Nanos  # between two tokens of a request; at least 1
+    wait_ns: Nanos  # after an iteration, until the others under way have ended
+    iteration_ns: Nanos  # of the new pipeline
+
+    @property
+    def tokens_max(self) -> Tokens:
+        """Tokens of all contexts."""
+        return Tokens(self.slots * self.request_tokens_max)
+
+    def copy_ns(self, tokens: int) -> Nanos:
+        """Time until the KV of so many tokens is there, on every way."""
+        times = (transfer_ns(Bytes(tokens * w.bytes_per_token), w.bytes_per_second, w.latency_ns) for w in self.ways)
+        return max(times, default=Nanos(0))
+
+    def written_tokens(self, during_ns: Nanos) -> Tokens:
+        """Give how many tokens are computed in this time at most.
+
+        Two tokens of one request are a lap apart, so in t ns each slot gets at most floor(t / lap) + 1.
+        """
+        return Tokens(min(self.slots * (during_ns // self.lap_ns + 1), self.tokens_max))
+
+    def left_tokens(self, rounds: int) -> tuple[Tokens, ...]:
+        """Give how many tokens are left to copy at most, before the first and after each of so many rounds.
+
+        left[0] is every context; left[k + 1] is what is written in the time in which left[k] is copied.  Both
+        functions grow with what they are given and left[1] <= left[0], so by induction no round leaves more than the
+        one before it; and what is really left after k rounds is at most left[k].
+        """
+        left = [self.tokens_max]
+        for _ in range(rounds):
+            left.append(self.written_tokens(self.copy_ns(left[-1])))
+        return tuple(left)
+
+    def rounds(self, rest_tokens_max: int, rounds_max: int = ROUNDS_MAX) -> int | None:
+        """Give the number of rounds after which no more than this is left; None: more than `rounds_max`."""
+        left = self.left_tokens(rounds_max)
+        return next((done for done, tokens in enumerate(left) if tokens <= rest_tokens_max), None)
+
+    def rounds_ns(self, rounds: int) -> Nanos:
+        """Time that so many rounds take at most."""
+        return Nanos(sum(self.copy_ns(tokens) for tokens in self.left_tokens(rounds)[:rounds]))
+
+    def pause_ns(self, rest_tokens_max: int) -> Nanos:
+        """Time from a request's last token in the old pipeline to its first in the new one, at most.
+
+        Once no more than the rest is left no iteration begins.  Those under way end, and give each slot one more token
+        at most; then all that is left is copied, messages say so, and the new pipeline computes an iteration.
+        """
+        rest = min(rest_tokens_max + self.slots, self.tokens_max)
+        latency_ns = max((way.latency_ns for way in self.ways), default=0)
+        return Nanos(self.wait_ns + self.copy_ns(rest) + _MESSAGES * latency_ns + self.iteration_ns)
+
+
+def shared_kv(llm: Llm, old: Pipeline, new: Pipeline) -> dict[tuple[int, int], Bytes]:
+    """For each pair of an old and a new stage that share layers: the bytes of their KV per token."""
+    found = {}
+    for source, ours in enumerate(old.stages):
+        for destination, theirs in enumerate(new.stages):
+            units = llm.units[max(ours.first_unit, theirs.first_unit) : min(ours.end_unit, theirs.end_unit)]
+            size = sum(unit.kv_bytes_per_token for unit in units)
+            if size:
+                found[source, destination] = Bytes(size)
+    return found
+
+
+def far_pairs(llm: Llm, old: Pipeline, new: Pipeline) -> tuple[tuple[int, int], ...]:
+    """Name the pairs of stages that share layers and are on different devices: each needs a path."""
+    return tuple(
+        (source, destination)
+        for source, destination in shared_kv(llm, old, new)
+        if old.stages[source].place != new.stages[destination].place
+    )
+
+
+def pre_copy(
+    problem: Problem,
+    links: dict[LinkId, Link],
+    routes: Sequence[Route],
+    old: Pipeline,
+    new: Pipeline,
+    paths: Sequence[KvPath],
+) -> PreCopy:
+    """Ask how the KV of a pipeline gets to its successor.
+
+    `paths` names each of `far_pairs` once.  Within a device KV is read and written at the rate of its memory.  The
+    pipeline has a batch under way for each stage, or for each slot where these are fewer.  A request's next token takes
+    its batch through all stages, and in as many turns of the slowest stage as there are batches each has been through.
+    """
+    llm = problem.llm(old.llm)
+    path_of = {(path.old_stage, path.new_stage): path for path in paths}
+    ways = []
+    for pair, kv_bytes in shared_kv(llm, old, new).items():
+        path = path_of.get(pair)
+        if path is None:
+            device = next(place for place in problem.cluster.places if place.id == old.stages[pair[0]].place)
+            rate, latency_ns = device_rate(problem, device, llm.dtype).memory_bytes_per_second, Nanos(0)
+            size = Bytes(2 * kv_bytes)
+        else:
+            rate, latency_ns = path.bytes_per_second, route_latency_ns(links, routes[path.route])
+            size = kv_bytes
+        ways.append(Way(bytes_per_token=size, bytes_per_second=rate, latency_ns=latency_ns))
+    batches = max(1, min(len(old.stages), old.slots))
+    times = decode_ns(problem, attrs.evolve(old, slots=ceil_div(old.slots, batches)))
+    return PreCopy(
+        ways=tuple(ways),
+        slots=old.slots,
+        request_tokens_max=old.request_tokens_max,
+        lap_ns=Nanos(max(1, sum(times))),
+        wait_ns=Nanos(batches * max(times, default=0) if batches > 1 else 0),
+        iteration_ns=Nanos(sum(decode_ns(problem, new))),
+    )
