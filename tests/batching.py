@@ -10,7 +10,8 @@ import random
 
 import attrs
 
-from executor.engine.batcher import Batcher, Iteration, Limits
+from executor.engine.batcher import Batcher
+from executor.engine.iteration import Iteration, Limits
 from executor.engine.request import Request
 from specs.decisions.latency.question import FS_PER_NS, Latency, Share, StageCost, exponential
 
@@ -50,6 +51,7 @@ class _Simulation:
             Limits(
                 slots=question.slots,
                 context_tokens=2**40,
+                kv_tokens=question.slots * 2**40,
                 tokens_per_iteration=question.iteration_tokens_max,
                 in_flight_max=len(question.stages),
             )

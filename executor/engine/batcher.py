@@ -1,82 +1,24 @@
 """Continuous batching at the first node of a pipeline: which tokens of which requests the next iteration computes.
 
-Requests join and leave between iterations.  As many iterations can be under way as the pipeline has stages; a request
-is in at most one of them, because its next token depends on the last.  All decisions are made in order of arrival and
-depend on nothing but the calls made so far.
+Requests join and leave between iterations, in order of arrival, when a slot is free and the KV tokens that they may
+come to can be reserved.  As many iterations can be under way as the pipeline has stages; a request is in at most one of
+them, because its next token depends on the last.  All decisions depend on nothing but the calls made so far.
+
+A guest is a request of another pipeline whose keys and values are copied into a slot here, reserved for it, before it
+joins.  It does not queue behind those that wait: it has been served already, and a hand-over has an end.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Iterable, Sequence
 
 import attrs
 
-from executor.engine.batch import Batch, Row
+from executor.engine.batch import Row
 from executor.engine.errors import RequestRefused
-from executor.engine.request import Request, RequestId, SamplingParams
-from specs import fields
+from executor.engine.iteration import Entry, Finish, Held, Iteration, Limits, Progress
+from executor.engine.request import Request, RequestId
+from executor.engine.room import Room
 from specs.units import ceil_div
-
-
-class Finish(Enum):
-    """Why a request ended, in the words of OpenAI's interface."""
-
-    STOP = "stop"  # an end token
-    LENGTH = "length"  # max_tokens, or the pipeline's context is full
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """What the stages of a pipeline have room for."""
-
-    slots: int = fields.positive()  # requests with keys and values
-    context_tokens: int = fields.positive()  # of each request, prompt and generated together
-    tokens_per_iteration: int = fields.positive()
-    in_flight_max: int = fields.positive()  # iterations; the number of stages keeps all of them busy
-
-
-@attrs.frozen(kw_only=True)
-class Entry:
-    """One request's part of an iteration."""
-
-    request: RequestId
-    row: Row
-    tokens: tuple[int, ...]  # as many as the row says
-    index: int = fields.natural()  # of the token that is sampled, counted from the end of the prompt
-    sampling: SamplingParams
-
-
-@attrs.frozen(kw_only=True)
-class Iteration:
-    """What all stages compute next, in one pass from the first to the last."""
-
-    id: int
-    entries: tuple[Entry, ...]  # decoding ones first, by slot
-
-    @property
-    def batch(self) -> Batch:
-        """The rows, for the stages."""
-        return Batch(rows=tuple(entry.row for entry in self.entries))
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """All tokens, back to back, for the embedding."""
-        return tuple(token for entry in self.entries for token in entry.tokens)
-
-    @property
-    def sampled(self) -> tuple[Entry, ...]:
-        """The entries that want logits, in their order."""
-        return tuple(entry for entry in self.entries if entry.row.wants_logits)
-
-
-@attrs.frozen(kw_only=True)
-class Progress:
-    """One more token of a request."""
-
-    request: RequestId
-    index: int  # counted from the end of the prompt
-    token: int
-    finish: Finish | None  # None: more will come
 
 
 @attrs.define
@@ -95,18 +37,26 @@ class _Running:
         """Tokens to compute before the next one can be sampled; 1 while decoding."""
         return len(self.tokens) - self.computed
 
+    def as_it_stands(self) -> Request:
+        """The request with its tokens so far: another pipeline can go on from it."""
+        return attrs.evolve(self.request, tokens=tuple(self.tokens))
+
 
 class Batcher:
-    """The requests of one pipeline, waiting and running."""
+    """The requests of one pipeline, waiting and running.  Raises NoRoom for a budget smaller than one context."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._room = Room(slots=limits.slots, context_tokens=limits.context_tokens, kv_tokens=limits.kv_tokens)
         self._waiting: deque[Request] = deque()
         self._running: dict[RequestId, _Running] = {}  # in order of admission
         self._ready: deque[_Running] = deque()  # running and in no iteration
-        self._free_slots = list(range(limits.slots))
+        self._guests: dict[int, RequestId] = {}  # by slot: requests of other pipelines whose KV comes
         self._in_flight: dict[int, Iteration] = {}
         self._next_id = 0
+        self._last_naming: dict[int, int] = {}  # by slot: the latest iteration with a row in it
+        self._passed = -1  # this iteration and all before it have left every stage
+        self._paused = False
 
     @property
     def waiting(self) -> int:
@@ -123,16 +73,95 @@ class Batcher:
         """Iterations that have been given out and not completed."""
         return len(self._in_flight)
 
+    @property
+    def reserved_tokens(self) -> int:
+        """KV tokens reserved, in pages, by requests and guests; above the budget for a while after it has shrunk."""
+        return self._room.reserved_tokens
+
+    @property
+    def boundary(self) -> bool:
+        """Whether the batcher is paused and every iteration has been completed: nothing changes but by our calls."""
+        return self._paused and not self._in_flight
+
+    def pause(self) -> None:
+        """Form no iteration until `go_on`; those under way are completed as always."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """Form iterations again."""
+        self._paused = False
+
+    def resize(self, kv_tokens: int) -> None:
+        """Change the budget at once; after it has shrunk, nobody joins until what is reserved fits.  Raises NoRoom."""
+        self._room.resize(kv_tokens)
+        self.limits = attrs.evolve(self.limits, kv_tokens=kv_tokens)
+
     def add(self, request: Request) -> None:
         """Take a request; raises RequestRefused when its tokens and one more do not fit into a slot, or it is known."""
-        if len(request.tokens) >= self.limits.context_tokens:
-            raise RequestRefused(
-                f"request {request.id} has {len(request.tokens)} tokens, but the context holds "
-                f"{self.limits.context_tokens}, the next token included"
-            )
-        if request.id in self._running or any(other.id == request.id for other in self._waiting):
-            raise RequestRefused(f"request {request.id} is already being served")
+        self._check_new(request)
         self._waiting.append(request)
+
+    def running_requests(self) -> tuple[Held, ...]:
+        """Give the requests that have a slot, as they stand, in order of admission; cancelled ones left out."""
+        return tuple(
+            Held(request=running.as_it_stands(), slot=running.slot, computed=running.computed)
+            for running in self._running.values()
+            if not running.cancelled
+        )
+
+    def take_out(self, ids: Iterable[RequestId]) -> tuple[Request, ...]:
+        """Give up requests, waiting or running, as `cancel` does; give those that were known, as they stand."""
+        waiting = {request.id: request for request in self._waiting}
+        taken = []
+        for request_id in ids:
+            running = self._running.get(request_id)
+            if self.cancel(request_id):
+                taken.append(waiting[request_id] if running is None else running.as_it_stands())
+        return tuple(taken)
+
+    def reserve(self, request_id: RequestId, tokens: int) -> int | None:
+        """Reserve a slot for a guest that may come to so many tokens; None when there is no room now.
+
+        Only a slot that no iteration can still write to is given: whoever copies keys and values into it does so
+        beside the iterations, not in their order.  An iteration that has been completed proves that those before it
+        have left every stage, because stages compute in order; `drain` forgets iterations, but not that.  Raises
+        RequestRefused when the guest has a slot already.
+        """
+        if request_id in self._guests.values():
+            raise RequestRefused(f"guest {request_id} has a slot already")
+        self._admit()
+        slot = self._room.take(tokens, lambda slot: self._last_naming.get(slot, -1) <= self._passed)
+        if slot is not None:
+            self._guests[slot] = request_id
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """Free the slot of a guest that will not come, once nothing can be copied into it any more."""
+        del self._guests[slot]
+        self._room.give_back(slot)
+
+    def seat(self, request: Request, slot: int, computed: int) -> None:
+        """Let a guest join whose first `computed` tokens have their keys and values in its slot, in every stage.
+
+        The request may have another id than the guest.  Raises RequestRefused when it is known, too long for the
+        context, may come to more tokens than are reserved, or has nothing computed or nothing left to compute; then the
+        slot is still reserved.
+        """
+        assert slot in self._guests, slot
+        self._check_new(request)
+        if self._need(request) > self._room.reserved(slot):
+            raise RequestRefused(
+                f"request {request.id} may come to {self._need(request)} KV tokens, but {self._room.reserved(slot)} "
+                f"are reserved in slot {slot}"
+            )
+        if not 0 < computed < len(request.tokens):
+            raise RequestRefused(
+                f"request {request.id} has {len(request.tokens)} tokens, {computed} of them computed; it joins with at "
+                "least one computed, and one not"
+            )
+        del self._guests[slot]
+        self._room.shrink(slot, self._need(request))
+        self._join(request, slot, computed)
 
     def cancel(self, request_id: RequestId) -> bool:
         """Give up a request; False when it is not known.  No progress of it is reported any more."""
@@ -151,8 +180,8 @@ class Batcher:
         return True
 
     def next_iteration(self) -> Iteration | None:
-        """Form the next iteration; None when nothing can be computed now, or enough is under way."""
-        if len(self._in_flight) == self.limits.in_flight_max:
+        """Form the next iteration; None when paused, when nothing can be computed now, or enough is under way."""
+        if self._paused or len(self._in_flight) == self.limits.in_flight_max:
             return None
         self._admit()
         if not self._ready:
@@ -161,6 +190,7 @@ class Batcher:
         iteration = Iteration(id=self._next_id, entries=tuple(entries))
         self._next_id += 1
         self._in_flight[iteration.id] = iteration
+        self._last_naming.update((entry.row.slot, iteration.id) for entry in entries)
         return iteration
 
     def complete(self, iteration_id: int, sampled: Sequence[int]) -> tuple[Progress, ...]:
@@ -169,6 +199,7 @@ class Batcher:
         Nothing comes of an iteration from before `drain`.
         """
         assert iteration_id < self._next_id, iteration_id
+        self._passed = max(self._passed, iteration_id)
         iteration = self._in_flight.pop(iteration_id, None)
         if iteration is None:
             return ()
@@ -191,31 +222,46 @@ class Batcher:
     def drain(self) -> tuple[Request, ...]:
         """Give up all requests, in order of arrival, with their tokens so far: another pipeline can go on from them.
 
-        A slot can be taken again at once: stages compute iterations in order, and a request only ever reads positions
-        that it has written.
+        Iterations under way are forgotten.  A slot can be taken again at once: stages compute iterations in order, and
+        a request only ever reads positions that it has written.  Guests keep theirs.
         """
-        moved = [
-            attrs.evolve(running.request, tokens=tuple(running.tokens))
-            for running in self._running.values()
-            if not running.cancelled
-        ]
+        moved = [running.as_it_stands() for running in self._running.values() if not running.cancelled]
         moved.extend(self._waiting)
+        for running in self._running.values():
+            self._room.give_back(running.slot)
         self._waiting.clear()
         self._running.clear()
         self._ready.clear()
         self._in_flight.clear()
-        self._free_slots = list(range(self.limits.slots))
         return tuple(moved)
 
+    def _check_new(self, request: Request) -> None:
+        if len(request.tokens) >= self.limits.context_tokens:
+            raise RequestRefused(
+                f"request {request.id} has {len(request.tokens)} tokens, but the context holds "
+                f"{self.limits.context_tokens}, the next token included"
+            )
+        if request.id in self._running or any(other.id == request.id for other in self._waiting):
+            raise RequestRefused(f"request {request.id} is already being served")
+
+    def _need(self, request: Request) -> int:
+        return self._room.pages_of(request.prompt_tokens + request.max_tokens)
+
     def _admit(self) -> None:
-        """Give the lowest free slots to the first that wait: slots close together are computed fastest."""
-        while self._waiting and self._free_slots:
-            request = self._waiting.popleft()
-            slot = min(self._free_slots)
-            self._free_slots.remove(slot)
-            running = _Running(request, slot, list(request.tokens))
-            self._running[request.id] = running
-            self._ready.append(running)
+        """Let the first that wait join, in their order, until one of them finds no room.
+
+        No one waits for ever: the budget holds the need of any request, and those that hold it back end.
+        """
+        while self._waiting:
+            slot = self._room.take(self._need(self._waiting[0]))
+            if slot is None:
+                return
+            self._join(self._waiting.popleft(), slot, computed=0)
+
+    def _join(self, request: Request, slot: int, computed: int) -> None:
+        running = _Running(request, slot, list(request.tokens), computed)
+        self._running[request.id] = running
+        self._ready.append(running)
 
     def _grant(self) -> list[Entry]:
         """Share the iteration's tokens among the first that are ready.
@@ -224,7 +270,7 @@ class Batcher:
         least one token, so nobody waits for ever; prompts leave one token to each decoding request after them, and
         wait for the next iteration, in their order, when that leaves them none.
         """
-        seats = ceil_div(len(self._running), self.limits.in_flight_max)
+        share = ceil_div(len(self._running), self.limits.in_flight_max)
         budget = self.limits.tokens_per_iteration
         decoding = sum(running.left == 1 for running in self._ready)
         entries: list[Entry] = []
@@ -232,11 +278,11 @@ class Batcher:
         for running in self._ready:
             decoding -= running.left == 1
             least = 1 if running.left == 1 or not entries else 0
-            tokens = min(running.left, budget, max(least, budget - min(decoding, seats - 1))) if seats else 0
+            tokens = min(running.left, budget, max(least, budget - min(decoding, share - 1))) if share else 0
             if tokens:
                 entries.append(self._entry(running, tokens))
                 budget -= tokens
-                seats -= 1
+                share -= 1
             else:
                 kept.append(running)
         self._ready = kept
@@ -271,4 +317,4 @@ class Batcher:
 
     def _release(self, running: _Running) -> None:
         del self._running[running.request.id]
-        self._free_slots.append(running.slot)
+        self._room.give_back(running.slot)

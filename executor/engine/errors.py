@@ -4,6 +4,8 @@ EngineError              base; never raised itself
 +-- UnsupportedLlm       a checkpoint whose configuration the engine cannot cut into stages
 +-- WrongTensor          a tensor that does not belong to the LLM, or not in this shape, dtype or place
 +-- RequestRefused       a request that can never be computed within the limits of the pipeline
++-- OutOfRange           layers, slots or positions that a stage's keys and values do not have
++-- NoRoom               a budget of KV tokens that does not hold what it must
 """
 
 
@@ -21,3 +23,11 @@ class WrongTensor(EngineError):
 
 class RequestRefused(EngineError):
     """A request that is longer than the pipeline's context, or has nothing to compute."""
+
+
+class OutOfRange(EngineError):
+    """Keys and values asked for, or given, that have no place in a stage; the message says which it has."""
+
+
+class NoRoom(EngineError):
+    """A budget of KV tokens that is smaller than one context, or than the pages that are written."""

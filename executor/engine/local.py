@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from executor.engine.batcher import Batcher, Iteration, Limits
+from executor.engine.batcher import Batcher
+from executor.engine.iteration import Iteration, Limits
 from executor.engine.request import Request, RequestId
 from executor.engine.sampler import Sampled, sample
 from executor.engine.stage import Stage
@@ -43,9 +44,11 @@ def generate(
 
     Raises RequestRefused, before anything is computed, for a request that does not fit the stages.
     """
+    cache = stages[0].cache
     limits = Limits(
-        slots=stages[0].cache.slots,
-        context_tokens=stages[0].cache.context_tokens,
+        slots=cache.slots,
+        context_tokens=cache.context_tokens,
+        kv_tokens=cache.slots * cache.context_tokens,
         tokens_per_iteration=tokens_per_iteration,
         in_flight_max=in_flight_max,
     )

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import attrs
 
-from executor.engine.batcher import Batcher, Limits
+from executor.engine.batcher import Batcher
 from executor.engine.errors import RequestRefused
+from executor.engine.iteration import Limits
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.errors import MalformedFrame
 from executor.pipelines.host import Host
@@ -41,6 +42,7 @@ class Leader:
             Limits(
                 slots=pipeline.slots,
                 context_tokens=pipeline.request_tokens_max,
+                kv_tokens=pipeline.slots * pipeline.request_tokens_max,
                 tokens_per_iteration=pipeline.iteration_tokens_max,
                 in_flight_max=len(pipeline.stages),
             )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from executor import traffic
 from executor.engine.batch import Row
-from executor.engine.batcher import Entry, Iteration
 from executor.engine.errors import RequestRefused
+from executor.engine.iteration import Entry, Iteration
 from executor.engine.request import Request, SamplingParams
 from executor.engine.sampler import Sampled
 from executor.errors import MalformedFrame

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.engine.batcher import Batcher, Finish, Iteration, Limits
+from executor.engine.batcher import Batcher
 from executor.engine.errors import RequestRefused
+from executor.engine.iteration import Finish, Iteration, Limits
 from executor.engine.request import Request, RequestId, SamplingParams
 
 END = 7
@@ -22,7 +23,8 @@ def request(name: str, prompt: int, max_tokens: int, *, end: bool = True) -> Req
 
 
 def limits(**changes: int) -> Limits:
-    return Limits(**({"slots": 4, "context_tokens": 64, "tokens_per_iteration": 32, "in_flight_max": 1} | changes))
+    bounds = {"slots": 4, "context_tokens": 64, "tokens_per_iteration": 32, "in_flight_max": 1} | changes
+    return Limits(**({"kv_tokens": bounds["slots"] * bounds["context_tokens"]} | bounds))
 
 
 class Simulation:
