@@ -39,7 +39,8 @@ def predict(problem: Problem, plan: Plan, llm: LlmId) -> Prediction | Overload |
 def questions_of(problem: Problem, plan: Plan, llm: LlmId) -> dict[PipelineId, Latency]:
     """The question of each pipeline of an LLM that is open at the end, with its share of the requests."""
     closed = {step.old for step in plan.steps if isinstance(step, Switch)}
-    lasting = tuple(pipeline for pipeline in plan.pipelines if pipeline.id not in closed)
+    pipelines = (*(each.pipeline for each in problem.running), *plan.pipelines)
+    lasting = tuple(pipeline for pipeline in pipelines if pipeline.id not in closed)
     serving = tuple(pipeline for pipeline in lasting if pipeline.llm == llm)
     weights = {row.pipeline: row.weight for row in plan.routing}
     return shared_questions(problem, [(pipeline, weights[pipeline.id], 1) for pipeline in serving], lasting)

@@ -195,11 +195,10 @@ def certified(problem: Problem, plan: Plan) -> Plan:
         rows.append(certify(facts, Claim.MAKESPAN, problem.name, Measure.NANOS, "makespan-distance-ns"))
     rows += [
         certify(facts, Claim.BOTTLENECK, pipeline.id, Measure.NANOS, "pipeline-bottleneck")
-        for pipeline in plan.pipelines
+        for pipeline in facts.pipelines.values()
     ]
-    once = {
-        (row.claim, row.subject, row.measure, row.formula): row for row in rows
-    }  # bounds that say nothing are alike
+    # Bounds that say nothing are alike, and claimed once.
+    once = {(row.claim, row.subject, row.measure, row.formula): row for row in rows}
     return attrs.evolve(plan, certificates=tuple(once.values()))
 
 

@@ -22,7 +22,7 @@ def _pipeline_bottleneck(problem: Problem, plan: Plan, subject: str) -> int | In
       read at least once) and overhead of the stages sum to at least those of the whole, and the slowest stage takes at
       least the mean, rounded up because stages take whole nanoseconds.
     """
-    pipeline = pipeline_of(plan, subject)
+    pipeline = _pipeline_of(problem, plan, subject)
     llm = problem.llm(pipeline.llm)
     if not pipeline.stages:
         return Inapplicable("the pipeline has no stages")
@@ -50,9 +50,10 @@ def _ideal_device(problem: Problem, dtype: str) -> DeviceRate:
     )
 
 
-def pipeline_of(plan: Plan, subject: str) -> Pipeline:
+def _pipeline_of(problem: Problem, plan: Plan, subject: str) -> Pipeline:
     """Find the pipeline that a claim is about."""
-    return next(pipeline for pipeline in plan.pipelines if pipeline.id == subject)
+    pipelines = (*(each.pipeline for each in problem.running), *plan.pipelines)
+    return next(pipeline for pipeline in pipelines if pipeline.id == subject)
 
 
 PIPELINES = (

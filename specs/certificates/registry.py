@@ -10,11 +10,11 @@ from specs.certificates.formula import Formula, Inapplicable, derive
 from specs.certificates.lacking import LACKING
 from specs.certificates.layouts import LAYOUTS, service_value
 from specs.certificates.multicast import MULTICAST
-from specs.certificates.pipelines import PIPELINES, pipeline_of
+from specs.certificates.pipelines import PIPELINES
 from specs.certificates.placement import PLACEMENT, mean_start_ns
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
-from specs.plan import Certificate, Claim, Measure, Method
+from specs.plan import Certificate, Claim, Measure, Method, PipelineId
 from specs.timing import decode_ns
 from specs.witness import Witness
 
@@ -33,7 +33,7 @@ def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int 
         case Claim.MAKESPAN:
             return max((hop.transfer.end_ns for hop in facts.hops), default=0)
         case Claim.BOTTLENECK:
-            return max(decode_ns(facts.problem, pipeline_of(facts.plan, subject)), default=0)
+            return max(decode_ns(facts.problem, facts.pipelines[PipelineId(subject)]), default=0)
         case Claim.START:
             return mean_start_ns(facts)
         case Claim.COMPLETION:

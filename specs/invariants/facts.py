@@ -59,9 +59,9 @@ class Facts:
 
     @cached_property
     def stages_at(self) -> dict[PlaceId, list[tuple[Pipeline, Stage]]]:
-        """The stages of the plan's pipelines at each place, in the plan's order."""
+        """The stages of all pipelines at each place: of those that run at the start, then in the plan's order."""
         found: dict[PlaceId, list[tuple[Pipeline, Stage]]] = {}
-        for pipeline in self.plan.pipelines:
+        for pipeline in self.pipelines.values():
             for stage in pipeline.stages:
                 found.setdefault(stage.place, []).append((pipeline, stage))
         return found

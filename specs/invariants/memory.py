@@ -18,14 +18,15 @@ _START = -1  # before the first step
 def memories_suffice(facts: Facts) -> Iterator[Violation]:
     """MEM: blobs resident or reserved, KV and workspace fit in each memory at every instant.
 
-    A blob counts from the start of its transfer, a pipeline's KV and workspace from its activation, both to the
-    instant at which they are given up, that instant included.  No stage may declare less than its slots need.
+    A blob counts from the start of its transfer, a pipeline's KV and workspace from its activation or, where it runs
+    at the start, from there, both to the instant at which they are given up, that instant included.  No stage may
+    declare less than its slots need.
 
     The same must hold by the plan's order, whatever the times come out as.  What daemons wait for with a transfer are
     the releases at its destination that stand before it; a stage may be built as soon as its blobs are there, and is
     surely freed only where a release of one of them comes.
     """
-    for pipeline in facts.plan.pipelines:
+    for pipeline in facts.pipelines.values():
         yield from _declared_enough(facts, pipeline)
     yield from _by_times(facts)
     yield from _by_order(facts)
@@ -80,7 +81,7 @@ def _changes_by_order(facts: Facts, place: PlaceId) -> list[tuple[int, int]]:
     changes += [(step, sizes[blob]) for blob, step in comes.items()]
     changes += [(release.id, -sizes[blob]) for blob, release in releases.items()]
     for pipeline, stage in facts.stages_at.get(place, ()):
-        if pipeline.id in facts.activations:
+        if pipeline.id in facts.opened_ns:
             needs = facts.needs(pipeline.llm, stage)
             reserve = stage.kv_bytes + stage.workspace_bytes
             # What never comes does not count here (rule EARLY).
@@ -176,7 +177,7 @@ def _users(facts: Facts) -> dict[BlobAt, list[_User]]:
         step = hop.transfer
         user = (f"transfer {step.id}", Nanos(0), step.end_ns, step.id)
         users.setdefault((step.blob, hop.source), []).append(user)
-    for pipeline in facts.plan.pipelines:
+    for pipeline in facts.pipelines.values():
         if pipeline.id not in facts.opened_ns:
             continue
         closed_by = facts.closed_by.get(pipeline.id)

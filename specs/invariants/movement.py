@@ -49,22 +49,26 @@ def ports_take_turns(facts: Facts) -> Iterator[Violation]:
 
 
 def links_carry(facts: Facts) -> Iterator[Violation]:
-    """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate."""
+    """LINK: rates on a link sum to at most its capacity at every instant, and no transfer beats its own rate.
+
+    A hand-over has the rates of its paths from its first round to the switch.
+    """
     yield from _too_short(facts)
     by_route: dict[int, list[Transfer]] = {}
     for hop in facts.hops:
         by_route.setdefault(hop.transfer.route, []).append(hop.transfer)
+    copied = _copied(facts)
     routes_over: dict[LinkId, list[int]] = {}
-    for index in sorted(by_route):
+    for index in sorted(by_route.keys() | copied.keys()):
         for link in facts.plan.routes[index].links:
             routes_over.setdefault(link, []).append(index)
     loads: dict[tuple[int, ...], tuple[int, int]] = {}  # links that are crossed by the same routes carry the same
     for link, routes in routes_over.items():
         together = tuple(routes)
         if together not in loads:
-            loads[together] = highest_load(
-                [(each.start_ns, each.end_ns, each.bytes_per_second) for index in routes for each in by_route[index]]
-            )
+            moved = [each for index in routes for each in by_route.get(index, ())]
+            crossings = [(each.start_ns, each.end_ns, each.bytes_per_second) for each in moved]
+            loads[together] = highest_load(crossings + [each for index in routes for each in copied.get(index, ())])
         (load, at_ns), capacity = loads[together], facts.links[link].bytes_per_second
         if load > capacity:
             yield Violation(
@@ -72,6 +76,17 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
                 f"link {link}",
                 f"at {at_ns} ns transfers cross it at {load} bytes/s, it carries {capacity}: they would be late",
             )
+
+
+def _copied(facts: Facts) -> dict[int, list[Crossing]]:
+    """When and at what rates hand-overs cross each route."""
+    found: dict[int, list[Crossing]] = {}
+    for switch in facts.switches:
+        if switch.hand_over is not None:
+            for path in switch.hand_over.paths:
+                crossing = (switch.hand_over.start_ns, switch.at_ns, path.bytes_per_second)
+                found.setdefault(path.route, []).append(crossing)
+    return found
 
 
 def _too_short(facts: Facts) -> Iterator[Violation]:

@@ -13,7 +13,7 @@ from specs.wishes import Service
 
 def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
     """LAYER: the stages of a pipeline compute every unit once and in order."""
-    for pipeline in facts.plan.pipelines:
+    for pipeline in facts.pipelines.values():
         units = len(facts.llms[pipeline.llm].units)
         computed = 0
         for index, stage in enumerate(pipeline.stages):
@@ -33,8 +33,15 @@ def units_are_computed_once(facts: Facts) -> Iterator[Violation]:
 def blobs_come_first(facts: Facts) -> Iterator[Violation]:
     """EARLY: a pipeline opens only when each stage's place holds the stage's blobs, by the plan's order and its times.
 
-    Whether they stay as long as it is open is the business of rule LAST.
+    Those of a pipeline that runs at the start are held from the start.  Whether they stay as long as it is open is the
+    business of rule LAST.
     """
+    for pipeline in facts.running.values():
+        for index, stage in enumerate(pipeline.stages):
+            held = facts.held.get(stage.place, ())
+            for blob in (blob for blob in facts.needs(pipeline.llm, stage) if blob not in held):
+                sentence = f"it runs at the start, when {stage.place} does not hold {blob}"
+                yield Violation("EARLY", f"pipeline {pipeline.id} stage {index}", sentence)
     for pipeline in facts.plan.pipelines:
         activation = facts.activations.get(pipeline.id)
         if activation is None:
@@ -63,9 +70,13 @@ def _not_there(facts: Facts, activation: Activate, place: PlaceId, blobs: Iterab
 
 
 def requests_find_a_pipeline(facts: Facts) -> Iterator[Violation]:
-    """SERVE: pipelines open once and have one weight, switches join open ones, targets end with one of their own."""
+    """SERVE: pipelines open once and have one weight, switches join open ones, targets end with one of their own.
+
+    So an LLM that is served once is served at every later instant.  A pipeline closes only by a switch, to another one
+    of its LLM that is open then; in the order of instants, and of steps within one, each switch leaves that one open.
+    """
     weights = Counter(row.pipeline for row in facts.plan.routing)
-    for pipeline in facts.plan.pipelines:
+    for pipeline in facts.pipelines.values():
         where = f"pipeline {pipeline.id}"
         if pipeline.id not in facts.opened_ns:
             yield Violation("SERVE", where, "no step activates it: what it reserves would never serve")

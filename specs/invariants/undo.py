@@ -16,7 +16,8 @@ def every_prefix_serves(facts: Facts) -> Iterator[Violation]:
     closes it (rule LAST).  A plan whose next step fails has left its LLMs with pipelines that serve.
     """
     is_open = dict.fromkeys(facts.running, True)
-    for step in sorted((*facts.activations.values(), *facts.switches), key=lambda step: step.id):
+    steps: list[Activate | Switch] = [*facts.activations.values(), *facts.switches]
+    for step in sorted(steps, key=lambda step: step.id):
         match step:
             case Activate():
                 is_open[step.pipeline] = True
