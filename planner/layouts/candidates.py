@@ -40,14 +40,15 @@ def option_of(question: Question, replica: Replica) -> Option | None:
 def even(question: Question, shapes: tuple[str, ...], batch: int, in_flight: int) -> Replica | None:
     """Give this row of shapes the borders with the least longest stage, by bisection over its time.
 
-    For times of which a longer run is never shorter.  None when memory does not allow any borders.
+    For times of which a longer run is never shorter.  None when memory does not allow any borders,
+    or TPOT none for so many batches in flight.
     """
     if any((shape, batch) not in question.pace for shape in shapes):
         return None
     tokens = batch * in_flight * question.context_tokens
     needs = [weight + kv * tokens for weight, kv in zip(question.weight_sums, question.kv_sums, strict=True)]
     places = [(question.pace[shape, batch], _room(question, shape, batch)) for shape in shapes]
-    low, high = 0, int(question.limits.tpot_ns)
+    low, high = 0, question.limits.tpot_ns // in_flight
     best = _borders(places, needs, high)
     if best is None:
         return None
@@ -111,8 +112,10 @@ class Pool:
     _tried: set[tuple[tuple[str, ...], int, int]] = attrs.field(factory=set, init=False)
 
     def add(self, found: Found) -> None:
-        """Even out a row and keep it, with some more and some fewer batches in flight."""
+        """Keep a row, and evened out with some more and some fewer batches in flight."""
         shapes = tuple(name for name, _, _ in found.row.stages)
+        borders = tuple(end for _, _, end in found.row.stages)
+        self.keep(_replica(self.question, shapes, borders, found.batch, found.in_flight))
         for in_flight in range(max(1, found.in_flight - 1), found.in_flight + 2):
             key = (shapes, found.batch, in_flight)
             if key in self._tried or len(shapes) > self.question.limits.depth:

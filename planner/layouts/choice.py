@@ -22,14 +22,6 @@ _SHARE = 0.8  # of what is left of a run's limits
 
 
 @attrs.frozen(kw_only=True)
-class Blend:
-    """A mixture of rows that is in time: no pipeline, but the bound cannot tell it from one."""
-
-    counts: tuple[float, ...]  # devices per group
-    rate_millitokens_per_second: float
-
-
-@attrs.frozen(kw_only=True)
 class Relaxed:
     """The choice in fractions of pipelines."""
 
@@ -38,7 +30,7 @@ class Relaxed:
     demand: float  # dual price of a millitoken/s; 1 where the rate is the objective
     unit: float  # dual price of a unit to be loaded
     seat: Mapping[loads.Run, float]  # dual price of devices that hold a run together
-    chosen: tuple[float, ...]  # per option, without the mixtures
+    chosen: tuple[float, ...]  # per option
 
     def load(self, run: loads.Run) -> float:
         """What loading a stage costs on the best devices for it, at these prices."""
@@ -51,14 +43,8 @@ def spend(question: Question, objective: Objective) -> list[int]:
     return [group.cost_per_hour if objective is Objective.COST else 1 for group in question.groups]
 
 
-def relaxed(
-    question: Question, pipelines: list[Option], blends: list[Blend], objective: Objective, search: Search
-) -> Relaxed | None:
-    """Solve the linear program over pipelines and mixtures; None when they cannot meet the demand, or not in time.
-
-    A limit of units to be loaded is for pipelines alone.
-    """
-    options: list[Option | Blend] = [*pipelines, *blends]
+def relaxed(question: Question, options: list[Option], objective: Objective, search: Search) -> Relaxed | None:
+    """Solve the linear program over pipelines; None when they cannot meet the demand, or not in time."""
     solver = program(search)
     many = [solver.NumVar(0.0, solver.infinity(), "") for _ in options]
     rows = [
@@ -70,7 +56,7 @@ def relaxed(
     seat_rows: dict[loads.Run, pywraplp.Constraint] = {}
     if question.limits.moved_units is not None:
         unit_row, seat_rows = loads.limit(
-            question, pipelines, many[: len(pipelines)], lambda most: solver.NumVar(0.0, most, ""), solver.Add
+            question, options, many, lambda most: solver.NumVar(0.0, most, ""), solver.Add
         )
     demand_row = None
     if objective in (Objective.COST, Objective.DEVICES):
@@ -91,7 +77,7 @@ def relaxed(
         seat={
             run: abs(seat_rows[run].dual_value()) * scale if run in seat_rows else 0.0 for run in loads.held(question)
         },
-        chosen=tuple(x.solution_value() for x in many[: len(pipelines)]),
+        chosen=tuple(x.solution_value() for x in many),
     )
 
 
@@ -161,7 +147,7 @@ def best_whole(
     linear program and the choice from few cannot.
     """
     additive = objective not in (Objective.TPOT, Objective.TTFT)
-    linear = relaxed(question, options, [], objective, search) if additive and len(options) > _FEW else None
+    linear = relaxed(question, options, objective, search) if additive and len(options) > _FEW else None
     if linear is None:
         return whole(question, options, objective, search, bound)
     reduced = [_reduced(question, option, objective, linear) for option in options]
@@ -187,7 +173,7 @@ def promising(
         return options
     free = attrs.evolve(question, limits=attrs.evolve(question.limits, moved_units=None))
     additive = objective if objective in (Objective.COST, Objective.DEVICES) else Objective.GOODPUT
-    linear = relaxed(free, options, [], additive, search)
+    linear = relaxed(free, options, additive, search)
     if linear is None:
         return options[:count]
     reduced = [_reduced(free, option, additive, linear) for option in options]

@@ -1,29 +1,24 @@
 """Large questions: columns are pipelines, rows are groups of devices; prices say which pipeline comes next."""
 
-from collections import Counter
-from collections.abc import Sequence
-from operator import itemgetter
-
 import attrs
 
 from planner.layouts.candidates import Pool, even
-from planner.layouts.choice import Blend, Relaxed, relaxed, spend
+from planner.layouts.choice import Relaxed, relaxed, spend
 from planner.layouts.keeping import near
 from planner.layouts.layout import Layout, choose, told
 from planner.search import Progress, Search
 from specs.decisions.layout import bounds, values
 from specs.decisions.layout.answer import Answer
-from specs.decisions.layout.bounds import Found
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.values import Objective
-from specs.units import INTEGER_MAX, NANOS_PER_SECOND, Nanos, ceil_div
+from specs.units import INTEGER_MAX, Nanos, ceil_div
 from specs.witness import Price, Witness
 
 _ROUNDS_MAX = 30
 _SETTLED = 1003  # thousandths: a pricing that finds nothing steeper than this ends the rounds
 _WORTH_ANOTHER = 2_000  # a round that improves by less than one part in so many is the last of its kind
 _LEAST_PRICE = 200  # no price is less than the largest by more than this factor
-_LATENCY_BITS = 7  # a latency is found to one part in 2 ** so many
+_LATENCY_BITS = 8  # a latency is found to one part in 2 ** so many
 _FINE = 1_000_000
 _SHARE_OF_ROUNDS = 0.7  # of the time allowed; the rest is for the choice of whole pipelines
 
@@ -54,7 +49,7 @@ def _quickest(question: Question, objective: Objective, search: Search) -> Layou
         answer = choose(question, near(question, objective, run.pool.options, search), objective, search, None)
         if answer is None:
             return told(question, objective, None, None, (), "none")
-    witness = _excluded(question, objective, values.value(question, answer, objective), search)
+    answer, witness = _excluded(question, objective, answer, search)
     bound = bounds.latency_bound(question, objective, witness)
     answer = _quicker(question, objective, answer, bound, search)
     return told(question, objective, answer, bound, witness, "dual" if bound else "none")
@@ -70,20 +65,24 @@ def _within(question: Question, objective: Objective, limit_ns: int) -> Question
     return attrs.evolve(question, limits=attrs.evolve(question.limits, **{objective.value + "_ns": Nanos(limit_ns)}))
 
 
-def _excluded(question: Question, objective: Objective, high: int, search: Search) -> Witness:
-    """Find the longest latency that prices exclude, by bisection."""
+def _excluded(question: Question, objective: Objective, answer: Answer, search: Search) -> tuple[Answer, Witness]:
+    """Find the longest latency that prices exclude, by bisection, and the quickest answer met on the way."""
     best: Witness = ()
-    low = 1
+    low, high = 1, values.value(question, answer, objective)
     while high - low > max(1, high >> _LATENCY_BITS) and not search.over():
         middle = (low + high) // 2
-        quick = _unmoved(_within(question, objective, middle))
-        run = _Columns(question=quick, objective=Objective.GOODPUT, search=search, only_whether=True)
+        quick = _within(question, objective, middle)
+        run = _Columns(question=_unmoved(quick), objective=Objective.GOODPUT, search=search, only_whether=True)
         if run.rounds():
             claim = Price(name="latency_ns", amount=middle + 1)
             low, best = middle, tuple(sorted((claim, *run.witness), key=lambda price: price.name))
-        else:
-            high = middle
-    return best
+            continue
+        high = middle
+        found = run.choose(quick)
+        if found is not None:
+            answer = found
+            high = values.value(question, found, objective)
+    return answer, best
 
 
 def _quicker(question: Question, objective: Objective, answer: Answer, low: int, search: Search) -> Answer:
@@ -106,9 +105,8 @@ class _Columns:
     question: Question
     objective: Objective
     search: Search
-    only_whether: bool = False  # end as soon as the demand can be met by mixtures
+    only_whether: bool = False  # end as soon as fractions of pipelines meet the demand
     pool: Pool = attrs.field(init=False)
-    blends: dict[tuple[tuple[float, ...], float], Blend] = attrs.field(factory=dict, init=False)
     bound: int | None = attrs.field(default=None, init=False)
     witness: Witness = attrs.field(default=(), init=False)
 
@@ -149,7 +147,7 @@ class _Columns:
         return choose(question, options, self.objective, self.search, self.bound)
 
     def _linear(self) -> Relaxed | None:
-        return relaxed(self.question, self.pool.options, list(self.blends.values()), self.objective, self.search)
+        return relaxed(self.question, self.pool.options, self.objective, self.search)
 
     def _late(self) -> bool:
         left = self.search.left_s()
@@ -233,38 +231,7 @@ class _Columns:
         steep, found = bounds.steepest(question, prices, at_least)
         for each in found:
             self.pool.add(each)
-        self._blend(found, prices)
         return steep
-
-    def _blend(self, found: tuple[Found, ...], prices: dict[str, int]) -> None:
-        """Mix a row that is late with one that is in time, as the bound does: the cheapest mixture for each time met.
-
-        Without these columns prices are best for true pipelines, and the bound that they give is slack.
-        """
-        for batch in self.question.batches:
-            rows = [row for row in found if row.batch == batch]
-            costs = [sum(prices[group] * count for group, count in self._counts(row).items()) for row in rows]
-            for in_flight, tpot_ns, allowed_ns in sorted({(r.in_flight, r.tpot_ns, r.allowed_ns) for r in rows}):
-                # Fewer in flight leave more room, and a stage may then take longer.
-                able = [
-                    (row.time_ns, cost, row)
-                    for row, cost in zip(rows, costs, strict=True)
-                    if row.in_flight >= in_flight and row.tpot_ns * in_flight <= tpot_ns * row.in_flight
-                ]
-                mixed = _cheapest_mixture(able, allowed_ns)
-                if mixed is not None:
-                    rate = batch * in_flight * values.MILLI * NANOS_PER_SECOND / tpot_ns
-                    self._add_blend(*mixed, rate)
-
-    def _counts(self, found: Found) -> Counter[str]:
-        """Devices of each group in a row."""
-        shapes = [self.question.shape[name] for name, _, _ in found.row.stages]
-        return sum((Counter({shape.group: shape.devices}) for shape in shapes), Counter())
-
-    def _add_blend(self, quick: Found, late: Found, share: float, rate: float) -> None:
-        one, other = self._counts(quick), self._counts(late)
-        counts = tuple((1 - share) * one[group.name] + share * other[group.name] for group in self.question.groups)
-        self.blends[counts, rate] = Blend(counts=counts, rate_millitokens_per_second=rate)
 
     def _shown(self, linear: Relaxed, steep: int) -> int:
         """What the specs make of the witness: they price as it was done here, from the same guess."""
@@ -286,28 +253,3 @@ class _Columns:
             amounts |= {f"group:{name}": amount for name, amount in self._scarce(linear).items() if amount}
             amounts["objective"] = _FINE
         return tuple(Price(name=name, amount=amounts[name]) for name in sorted(amounts))
-
-
-def _cheapest_mixture(able: Sequence[tuple[int, int, Found]], allowed_ns: int) -> tuple[Found, Found, float] | None:
-    """Find two rows, and the share of the second, whose mixture is in time and costs least; None when there is none.
-
-    Rows come with their times and costs; the mixture is where the lower hull of these points is at the time allowed.
-    """
-    hull: list[tuple[int, int, Found]] = []
-    for time, cost, row in sorted(able, key=itemgetter(0, 1)):
-        if hull and cost >= hull[-1][1]:
-            continue
-        while len(hull) > 1:
-            (time_0, cost_0, _), (time_1, cost_1, _) = hull[-2:]
-            if (cost_0 - cost_1) * (time - time_0) > (cost_0 - cost) * (time_1 - time_0):
-                break
-            hull.pop()
-        hull.append((time, cost, row))
-    early = sum(time <= allowed_ns for time, _, _ in hull)
-    if early == 0:
-        return None
-    time_0, _, quick = hull[early - 1]
-    if early == len(hull):
-        return quick, quick, 0.0
-    time_1, _, late = hull[early]
-    return quick, late, (allowed_ns - time_0) / (time_1 - time_0)

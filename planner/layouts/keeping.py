@@ -94,7 +94,7 @@ class _Columns:
         before: float | None = None
         idle = 0
         for _ in range(_ROUNDS_MAX):
-            linear = relaxed(self.question, self.options, [], objective, self.search)
+            linear = relaxed(self.question, self.options, objective, self.search)
             if linear is None or (enough is not None and linear.value >= enough) or self._late():
                 break
             better = before is None or abs(linear.value - before) > abs(before) / _WORTH_ANOTHER

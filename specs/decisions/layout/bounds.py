@@ -19,14 +19,18 @@ pipeline's price is at least D - u T (Lagrange), and it gives no more than R per
 
 The right side is concave in T, so this holds on an interval of T: where it holds at T0, one computation of rows
 excludes all of [T1, T0], with T1 the smaller root, and the same is asked at T1 - 1, until no row is in time.  Where it
-does not hold, fewer m are taken together; for one m alone, R is raised until it does.  Any u and any first guess of R
-are right; good ones save work.  Nothing is left out but what makes rows cheaper: see `rows`.
+does not hold, fewer m are taken together.  For one m alone the least price P of a row that is in time at T0 is found
+without u (`in_time`): rows that are in time at any T <= T0 are among these, so P takes the place of D - u T, and R is
+raised to what that row gives where it must be.  So R is that of a row, not of a mixture of one that is cheap and late
+with one that is quick and dear.  Any u and any first guess of R are right; good ones save work.  Nothing is left out
+but what makes rows cheaper: see `rows`.
 """
 
 from math import isqrt
 
 import attrs
 
+from specs.decisions.layout.in_time import Within, cheapest_in_time
 from specs.decisions.layout.question import Question
 from specs.decisions.layout.rows import FINE, Column, Row, Rows
 from specs.decisions.layout.values import MILLI, Objective
@@ -34,7 +38,7 @@ from specs.units import NANOS_PER_SECOND, Nanos, ceil_div
 from specs.witness import Witness
 
 STEEP = 1 << 30  # rates per price are given in this fraction
-NARROW = 1024  # a pipeline's time per token is told from another's when they differ by one part in so many
+_PART = 64  # of a time is excluded at once by rows one by one
 _TRIES = 8  # prices of time that are tried for one limit
 _OBJECTIVE = "objective"
 _AT_LEAST = "steep"
@@ -43,14 +47,11 @@ _LATENCY = "latency_ns"
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """A row that the search for the steepest came by, and for which batch, number in flight and time it was cheap."""
+    """A row that the search for the steepest came by, and for which batch and number in flight it was cheap."""
 
     row: Row
     batch: int
     in_flight: int
-    time_ns: Nanos  # of its stages and hops
-    allowed_ns: Nanos  # that was allowed; less than `time_ns`: only a mixture with quicker rows is in time
-    tpot_ns: Nanos  # the time per output token for which this is allowed
 
 
 class UnpricedPipeline(ValueError):
@@ -87,8 +88,7 @@ class _Pricing:
     def _exclude(self, met: "_Met", flying: tuple[int, int], slow: int) -> None:
         """Go down from time `slow` for all numbers in flight from one to another, until no row is in time.
 
-        Where the numbers cannot be excluded together they are halved; where one alone cannot be, its steepness is
-        accepted, together with that of times that are less by one part in NARROW.
+        Where no line excludes the numbers together they are halved; where none excludes one alone, rows do.
         """
         least, most = flying
         columns = met.rows.columns(least)
@@ -106,10 +106,32 @@ class _Pricing:
                     self._exclude(met, (middle + 1, most), slow)
                     self._exclude(met, (least, middle), slow)
                     return
-                if line.least(slow) <= 0:
-                    raise UnpricedPipeline("a pipeline of devices without a price keeps the limits")
-                self.steep = ceil_div(rate, min(line.least(slow), line.least(max(1, slow - slow // NARROW))))
+                slow = self._in_time(met, columns, (least, slow), line.time_price) - 1
+                continue
             slow = line.down_to(ceil_div(rate, self.steep), slow) - 1
+
+    def _in_time(self, met: "_Met", columns: list[Column], at: tuple[int, int], time_price: int) -> int:
+        """Exclude row by row what no line excludes; say down to which time.
+
+        At `reach`, a little below `slow`, rows of price `free` or more are not steeper than `steep`.  So only cheaper
+        ones are looked for, in time at `slow`: without one, times are excluded for as long as `free` is enough; else
+        the steepness of the cheapest is accepted, and times are excluded for as long as its price is enough.
+        """
+        in_flight, slow = at
+        self.steep = max(1, self.steep)
+        rate = met.rows.batch * in_flight * MILLI * NANOS_PER_SECOND * STEEP
+        reach = slow - slow // _PART
+        free = ceil_div(rate, self.steep * reach)
+        within = Within(price=free - 1, stage_ns=Nanos(slow // in_flight), way_ns=Nanos(met.allowed_ns(slow)))
+        row = cheapest_in_time(met.rows, columns, self.prices, within, time_price)
+        if row is None:
+            return ceil_div(rate, self.steep * free)
+        self.found.append(met.add(row, in_flight, None))
+        price, tpot = met.rows.price(row, self.prices), met.rows.tpot_ns(row, in_flight)
+        if price == 0:
+            raise UnpricedPipeline("a pipeline of devices without a price keeps the limits")
+        self.steep = max(self.steep, ceil_div(rate, price * tpot))
+        return ceil_div(rate, self.steep * price)
 
     def _highest(self, met: "_Met", columns: list[Column], at: tuple[int, int], enough: int) -> "_Line | None":
         """Find the line that is highest for so many in flight at a time, or enough; None when no row is in time.
@@ -124,7 +146,7 @@ class _Pricing:
                 row = met.rows.cheapest(columns, slow // in_flight, {}, 1)
                 if row is None or row.dual > met.allowed_ns(slow):
                     return None
-                self.found.append(met.add(row, in_flight, slow, row.dual))
+                self.found.append(met.add(row, in_flight, row.dual))
                 continue
             if best is not None and (best.least(slow) >= enough or hope.least(slow) <= best.least(slow)):
                 break
@@ -133,14 +155,13 @@ class _Pricing:
             line = _Line(dual=row.dual + hope.time_price * self.question.round_ns, time_price=hope.time_price)
             best = line if best is None else max(line, best, key=lambda one: one.least(slow))
             spent = row.dual - FINE * met.rows.price(row, self.prices)
-            self.found.append(met.add(row, in_flight, slow, spent // hope.time_price if hope.time_price else None))
+            self.found.append(met.add(row, in_flight, spent // hope.time_price if hope.time_price else None))
             self._raise(met.rows, row, in_flight)
         return best
 
     def _raise(self, rows: Rows, row: Row, in_flight: int) -> None:
         """Accept the steepness of a row at once: no line excludes it at its own time, so it would be in the end."""
-        times, price = rows.times_ns(row), rows.price(row, self.prices)
-        tpot = max(sum(times) + self.question.round_ns, in_flight * max(times), 1)
+        price, tpot = rows.price(row, self.prices), rows.tpot_ns(row, in_flight)
         if price and tpot <= self.question.limits.tpot_ns:
             rate = rows.batch * in_flight * MILLI * NANOS_PER_SECOND * STEEP
             self.steep = max(self.steep, rate // (price * tpot))
@@ -202,7 +223,7 @@ class _Met:
         """Time for stages and hops."""
         return slow - self.rows.question.round_ns
 
-    def add(self, row: Row, in_flight: int, slow: int, time_ns: int | None) -> Found:
+    def add(self, row: Row, in_flight: int, time_ns: int | None) -> Found:
         """Keep a row, with the time that its bound counts, where that is known."""
         times = self.rows.times_ns(row)
         point = _Point(
@@ -213,14 +234,7 @@ class _Met:
         )
         if not any(known.serves(point) for known in self.points):
             self.points = [known for known in self.points if not point.serves(known)] + [point]
-        return Found(
-            row=row,
-            batch=self.rows.batch,
-            in_flight=in_flight,
-            time_ns=Nanos(sum(times)),
-            allowed_ns=Nanos(self.allowed_ns(slow)),
-            tpot_ns=Nanos(slow),
-        )
+        return Found(row=row, batch=self.rows.batch, in_flight=in_flight)
 
     def line(self, in_flight: int, slow: int) -> _Line | None:
         """Find the highest line at `slow` below the rows met: below all rows none is higher.  None: none is in time.

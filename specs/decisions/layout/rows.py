@@ -70,6 +70,11 @@ class Rows:
         own = [self.question.pace[shape, self.batch].ns(first, end) for shape, first, end in row.stages]
         return own + [self.question.hop[pair].ns(self.batch) for pair in pairwise(groups)]
 
+    def tpot_ns(self, row: Row, in_flight: int) -> Nanos:
+        """Time per output token with so many in flight, at least 1 ns."""
+        times = self.times_ns(row)
+        return Nanos(max(sum(times) + self.question.round_ns, in_flight * max(times), 1))
+
     def price(self, row: Row, prices: dict[str, int]) -> int:
         """Price of a row's devices."""
         shapes = [self.question.shape[shape] for shape, _, _ in row.stages]
@@ -81,18 +86,29 @@ class Rows:
         None when there is none, whatever the prices.  With several tracks `dual` is a bound below that minimum: a run
         takes at least as long as each track, and the largest of the minima is at most the minimum of the largest.
         """
+        return self._paths(columns, stage_ns, prices, time_price).row()
+
+    def beginnings(
+        self, columns: list[Column], stage_ns: int, prices: dict[str, int], time_price: int
+    ) -> list[list[int]]:
+        """Bound beginnings of rows from below: per group of the next stage, and border, with the hop to that stage."""
+        return self._paths(columns, stage_ns, prices, time_price).into
+
+    def _paths(self, columns: list[Column], stage_ns: int, prices: dict[str, int], time_price: int) -> "_Paths":
         reaches = [_Reach.of(column, stage_ns, prices, time_price) for column in columns]
         # Above the cost of every row: it has at most as many stages as units, and as many hops, within `stage_ns` each.
         dearest = max((reach.cost for reach in reaches), default=0) + 2 * time_price * stage_ns
         never = 1 + self.question.units * dearest
         for reach in reaches:
             reach.never = never
-        return _Paths(
+        paths = _Paths(
             units=self.question.units,
             never=never,
             columns=[reach for reach in reaches if any(low < end for end, low in enumerate(reach.low))],
             hops=[[never if hop is None or hop > stage_ns else time_price * hop for hop in line] for line in self.hops],
-        ).run()
+        )
+        paths.run()
+        return paths
 
 
 @attrs.define
@@ -168,7 +184,7 @@ class _Paths:
     into: list[list[int]] = attrs.field(factory=list, init=False)
     ended: list[list[int]] = attrs.field(factory=list, init=False)  # per border and group of the stage that ends there
 
-    def run(self) -> Row | None:
+    def run(self) -> None:
         """Go from border to border."""
         groups = range(len(self.hops))
         self.into = [[0] for _ in groups]
@@ -193,6 +209,9 @@ class _Paths:
             for group in groups:
                 self.into[group].append(min(map(add, last, before[group])))
             self.ended.append(last)
+
+    def row(self) -> Row | None:
+        """Read the cheapest row; None when there is none."""
         cost = min(self.ended[-1], default=self.never)
         return None if cost >= self.never else Row(dual=cost, stages=self._trace())
 

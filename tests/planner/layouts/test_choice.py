@@ -1,4 +1,4 @@
-"""The choice of whole pipelines, and mixtures of rows."""
+"""The choice of whole pipelines."""
 
 from random import Random
 
@@ -6,7 +6,6 @@ import attrs
 import pytest
 
 from planner.layouts.choice import best_whole, whole
-from planner.layouts.columns import _cheapest_mixture
 from planner.search import Search
 from specs.decisions.layout.answer import Replica
 from specs.decisions.layout.exhausted import Option
@@ -49,22 +48,3 @@ def test_few_options_first_is_as_good_as_all(objective, seed):
     assert worth(best_whole(asked, options, objective, Search())) == best
     # A bound that is reached ends the search with as good a choice.
     assert worth(best_whole(asked, options, objective, Search(), best)) == best
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_no_mixture_of_two_rows_in_time_is_cheaper(seed):
-    chance = Random(seed)
-    able = [(chance.randint(0, 20), chance.randint(1, 50), index) for index in range(chance.randint(1, 9))]
-    allowed = chance.randint(0, 20)
-    best = min((cost for time, cost, _ in able if time <= allowed), default=None)
-    for quick_ns, quick, _ in able:
-        for late_ns, late, _ in able:
-            if quick_ns <= allowed < late_ns:
-                best = min(best, quick + (late - quick) * (allowed - quick_ns) / (late_ns - quick_ns))
-    mixed = _cheapest_mixture(able, allowed)
-    if best is None:
-        assert mixed is None
-        return
-    one, other, share = mixed
-    assert (1 - share) * able[one][1] + share * able[other][1] == pytest.approx(best)
-    assert (1 - share) * able[one][0] + share * able[other][0] <= allowed + 1e-9
