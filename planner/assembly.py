@@ -1,6 +1,6 @@
 """From decisions to a plan: steps in the order of time, routing weights, provenance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 import attrs
@@ -59,7 +59,7 @@ def assemble(
         blobs=tuple(blobs),
         routes=routes,
         pipelines=tuple(opening.pipeline for opening in openings),
-        steps=_in_order(timed.transfers, openings, releases),
+        steps=in_order(_steps(timed.transfers, openings, releases)),
         routing=tuple(routing),
         residents=standing.residents(routes),
         speculations=speculations(problem),
@@ -97,23 +97,33 @@ def weigh(kept: Kept, openings: Sequence[Opening], services: Sequence[Served]) -
     )
 
 
-def _in_order(
-    transfers: Sequence[Transfer], openings: Sequence[Opening], releases: Sequence[Release]
-) -> tuple[Step, ...]:
-    """Number all steps by time; at one instant transfers start first, then pipelines open, switch, and blobs go."""
-    rows: list[tuple[Nanos, int, Step]] = [(step.start_ns, 0, step) for step in transfers]
-    rows += [(step.at_ns, 3, step) for step in releases]
+def _steps(transfers: Sequence[Transfer], openings: Sequence[Opening], releases: Sequence[Release]) -> Iterator[Step]:
+    yield from transfers
+    yield from releases
     for opening in openings:
-        at = opening.open_ns
-        rows.append((at, 1, Activate(id=StepId(0), pipeline=opening.pipeline.id, at_ns=at)))
+        yield Activate(id=StepId(0), pipeline=opening.pipeline.id, at_ns=opening.open_ns)
         if opening.close_ns is not None and opening.successor is not None:
-            switch = Switch(
+            yield Switch(
                 id=StepId(0),
                 old=opening.pipeline.id,
                 new=PipelineId(opening.successor),
                 continuity=Continuity.RECOMPUTE,
                 at_ns=opening.close_ns,
             )
-            rows.append((opening.close_ns, 2, switch))
-    ordered = sorted(enumerate(rows), key=lambda row: (row[1][0], row[1][1], row[0]))
-    return tuple(attrs.evolve(step, id=StepId(number)) for number, (_, (_, _, step)) in enumerate(ordered))
+
+
+def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Number all steps by time; at one instant transfers start first, then pipelines open, switch, and blobs go."""
+    return tuple(attrs.evolve(step, id=StepId(number)) for number, step in enumerate(sorted(steps, key=_when)))
+
+
+def _when(step: Step) -> tuple[Nanos, int]:
+    match step:
+        case Transfer():
+            return step.start_ns, 0
+        case Activate():
+            return step.at_ns, 1
+        case Switch():
+            return step.at_ns, 2
+        case Release():
+            return step.at_ns, 3

@@ -35,8 +35,16 @@ SERVICE_BLOCKS = 16
 def cut_for(
     problem: Problem, llm: Llm, routes: Routes, blocks: int | None, parent: Plan | None, serving: Sequence[Pipeline]
 ) -> tuple[Blob, ...]:
-    """Cut as asked, or as the parent did: what has arrived under it is known by its blobs.  Raises CannotCut."""
+    """Cut as asked, or as the parent did: what has arrived under it is known by its blobs.  Raises CannotCut.
+
+    Where pipelines run, the parent's cut stays whatever is asked: they compute with its blobs.  A stage whose border is
+    inside a blob needs all of it.
+    """
     borders = sorted({*held_borders(problem, llm), *stage_borders(llm, serving)})
+    if problem.running and parent is not None:
+        blobs = tuple(blob for blob in parent.blobs if blob.llm == llm.id)
+        if fits(llm, blobs, held_borders(problem, llm)):
+            return blobs
     if blocks is not None:
         return cut_at(llm, blocks, borders)
     if parent is not None:

@@ -25,7 +25,9 @@ class Request:
 
     blocks: int | None = None  # per LLM; absent: those of the parent, or chosen
     parent: Plan | None = None  # the plan that this one follows
+    generation: int | None = None  # of the plan; absent: one more than the parent's, or the first
     aim: Aim = Aim.COMPLETION  # of the transfers of all LLMs together
+    stays: tuple[tuple[LlmId, PlaceId], ...] = ()  # where pipelines run: copies that stay without a wish
 
 
 class NoPlan(Exception):

@@ -5,23 +5,20 @@ from collections.abc import Set as AbstractSet
 
 from specs.blobs import TENSOR_ALIGNMENT_BYTES
 from specs.cluster import PlaceId
-from specs.decisions.layout.answer import Answer
 from specs.llm import Llm
 from specs.plan import Pipeline, Plan, Stage, Switch
 from specs.problem import Problem
-from specs.services import Offer, answer_of, held_tensors
+from specs.services import held_tensors
 from specs.units import align_up
 from specs.wishes import Service
 
 
-def running(parent: Plan, service: Service, found: Offer) -> Answer | None:
-    """Read what runs under a plan as an answer; None where nothing does, or on devices that are not asked."""
+def running(problem: Problem, parent: Plan | None, service: Service) -> tuple[Pipeline, ...]:
+    """Name the pipelines of a service that run at the start, or else that stayed open under the plan before."""
+    if problem.running or parent is None:
+        return tuple(each.pipeline for each in problem.running if each.pipeline.llm == service.llm)
     closed = {step.old for step in parent.steps if isinstance(step, Switch)}
-    lasting = tuple(each for each in parent.pipelines if each.llm == service.llm and each.id not in closed)
-    seats = found.seat_of()
-    if not lasting or any(stage.place not in seats for each in lasting for stage in each.stages):
-        return None
-    return answer_of(parent, lasting, found)
+    return tuple(each for each in parent.pipelines if each.llm == service.llm and each.id not in closed)
 
 
 def has_room(problem: Problem, pipelines: Sequence[Pipeline]) -> bool:

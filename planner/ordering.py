@@ -4,12 +4,12 @@ Multicast where what is held is held whole, a swarm where it is held in parts; t
 through other memories where nothing else leads there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
 from planner.decided import Decided, NoPlan
-from planner.demands import Needs
+from planner.demands import Demand, Needs
 from planner.gather import OutOfTime, gather
 from planner.moving import Packed, packed, through_relays
 from planner.outcome import Conflict, Infeasible, Undecided
@@ -30,19 +30,23 @@ def timed(decided: Decided, search: Search, aim: Aim) -> Iterator[Packed]:
     """Schedule all transfers in the ways that are known, through memories with room if need be.  Raises NoPlan."""
     problem, routes, standing, objective = decided.problem, decided.routes, decided.standing, _OBJECTIVES[aim]
     made_by = "order of the swarm" if _scattered(problem) else "order of the multicast"
+    relayed = None
     try:
         moves = _moves(problem, decided.blobs, decided.needs, routes, search)
         plain = Packed(made_by=made_by, schedule=schedule(routes, [*moves, *standing.moves]))
-        ways = [plain, packed(problem, decided.flat, plain.schedule, search, objective)]
     except NoRoute as missing:
-        ways = [_relayed(decided, search, objective)]
-        if ways == [None]:
+        relayed = _relayed(decided, search, objective)
+        if relayed is None:
             raise NoPlan(_no_route(problem, decided.needs, routes, missing)) from missing
     except OutOfTime as early:
         raise NoPlan(Undecided(sentence=str(early))) from early
-    for way in ways:
-        if way is not None:
-            yield attrs.evolve(way, schedule=followed_by(way.schedule, routes, standing.late_moves))
+    if relayed is not None:
+        yield attrs.evolve(relayed, schedule=followed_by(relayed.schedule, routes, standing.late_moves))
+        return
+    yield attrs.evolve(plain, schedule=followed_by(plain.schedule, routes, standing.late_moves))
+    better = packed(problem, decided.flat, plain.schedule, search, objective)
+    if better is not None:
+        yield attrs.evolve(better, schedule=followed_by(better.schedule, routes, standing.late_moves))
 
 
 def _relayed(decided: Decided, search: Search, objective: Objective) -> Packed | None:
@@ -61,6 +65,11 @@ def _scattered(problem: Problem) -> set[LlmId]:
     return parts | {service.llm for service in problem.services}
 
 
+def _alike(needs: Sequence[Demand]) -> bool:
+    """Whether all blobs are held by the same and wanted by the same."""
+    return len({(each.holders, each.wanting) for each in needs}) <= 1
+
+
 def _moves(
     problem: Problem,
     blobs: dict[LlmId, tuple[Blob, ...]],
@@ -69,7 +78,7 @@ def _moves(
     search: Search,
 ) -> list[Move]:
     """Multicast what is held whole by whoever holds it; gather, all together, what is held in parts."""
-    parts = _scattered(problem)
+    parts = _scattered(problem) | {llm for llm in needs if not _alike(needs[llm])}
     moves = [
         move
         for llm in problem.llms

@@ -15,7 +15,7 @@ from planner.errors import BadPlan
 from planner.outcome import Conflict, Infeasible
 from specs.blobs import Blob, BlobId
 from specs.cluster import Cluster, NodeId, PlaceId
-from specs.llm import LlmId
+from specs.llm import Llm, LlmId
 from specs.plan import Plan
 from specs.problem import Holding, Problem, Target
 from specs.wishes import Service, Standby
@@ -124,23 +124,21 @@ def _holdings(wanted: Problem, cluster: Cluster, before: Interrupted, fresh: Abs
         for llm in wanted.llms:
             if llm.id in known:
                 mine = before.held.get((llm.id, place.id), frozenset())
-                runs = _runs([blob for blob in before.plan.blobs if blob.id in mine]) if mine else ()
-                for first, end in runs:
-                    whole = end == len(llm.tensors)
-                    yield Holding(llm=llm.id, place=place.id, first_tensor=first, end_tensor=None if whole else end)
+                yield from runs_of(llm, place.id, [blob for blob in before.plan.blobs if blob.id in mine])
             else:
                 yield from (holding for holding in here if holding.llm == llm.id)
 
 
-def _runs(blobs: Sequence[Blob]) -> list[tuple[int, int]]:
-    """Join blobs to runs of tensors, first and (exclusive) end."""
+def runs_of(llm: Llm, place: PlaceId, blobs: Sequence[Blob]) -> Iterator[Holding]:
+    """Write blobs of one LLM at one place as holdings: neighbours are one run."""
     runs: list[tuple[int, int]] = []
     for blob in sorted(blobs, key=lambda blob: blob.first_tensor):
         if runs and runs[-1][1] == blob.first_tensor:
             runs[-1] = runs[-1][0], blob.end_tensor
         else:
             runs.append((blob.first_tensor, blob.end_tensor))
-    return runs
+    for first, end in runs:
+        yield Holding(llm=llm.id, place=place, first_tensor=first, end_tensor=None if end == len(llm.tensors) else end)
 
 
 def _no_copies(wanted: Problem, parts: _Wishes, before: Interrupted) -> Iterator[Conflict]:

@@ -29,7 +29,7 @@ from specs.errors import InvalidProblem
 from specs.invariants.facts import Facts
 from specs.plan import Certificate, Pipeline, PipelineId, Plan, Stage
 from specs.problem import Problem
-from specs.services import ITERATION_TOKENS_MAX, Offer, offer
+from specs.services import ITERATION_TOKENS_MAX, Offer, offer, weighed
 from specs.timing import kv_bytes, workspace_bytes
 from specs.units import Bytes, Nanos, Tokens, ceil_div
 from specs.wishes import Service
@@ -51,6 +51,7 @@ class Served:
     """Pipelines for one service, their shares of the requests, and what bounds every layout."""
 
     service: Service
+    value: int  # of its objective
     pipelines: tuple[Pipeline, ...]
     weights: tuple[int, ...]
     witness: Witness
@@ -134,14 +135,17 @@ def serve(
     except InvalidProblem as error:
         return _impossible(problem, service, search, str(error))
     desk = _Desk(problem=problem, service=service, found=found, search=search)
-    if (served := desk.with_margins()) is not None:
+    runs = running(problem, parent, service)
+    served = desk.with_margins()
+    if runs and not desk.infeasible and (served is None or problem.running):
+        stays = desk.kept(runs)
+        if stays is not None and (served is None or not desk.better(served, stays)):
+            return stays
+    if served is not None:
         return served
     if desk.infeasible:
         sentence = "its devices cannot hold it, keep the TPOT and give the output at once"
         return _impossible(problem, service, search, sentence)
-    runs = None if parent is None else running(parent, service, found)
-    if runs is not None and (served := desk.kept(runs)) is not None:
-        return served
     stood = stuck(problem, service, desk.attempts, lambda changed: _would_do(changed, service, search))
     moving = "" if service.moves_max is None else f" by loading at most {service.moves_max} units"
     sentence = f"no layout was found for {service.llm} that keeps its promise{moving}"
@@ -205,9 +209,21 @@ class _Desk:
                     return served
         return None
 
-    def kept(self, runs: Answer) -> Served | None:
-        """Leave what runs as it is, if it still answers the question."""
-        return self._checked(self.found, runs, _MARGINS[0])
+    def kept(self, runs: tuple[Pipeline, ...]) -> Served | None:
+        """Leave what runs just as it is, if it still answers the question."""
+        seats = self.found.seat_of()
+        if any(stage.place not in seats for each in runs for stage in each.stages):
+            return None
+        answer = weighed(runs, [1] * len(runs), self.found)
+        if any(faults(_without_demand(self.found.question), answer)):
+            return None
+        return self._judged(self.found, _rated(self.found.question, answer), runs, _MARGINS[0])
+
+    def better(self, one: Served, other: Served) -> bool:
+        """Whether one is better than the other at what the service is to be good at."""
+        if self.objective is values.Objective.GOODPUT:
+            return one.value > other.value
+        return one.value < other.value
 
     def _offers(self) -> Iterator[Offer]:
         yield self.found
@@ -223,7 +239,12 @@ class _Desk:
         if answer is None or self.tightest is None:
             self.attempts.append(Attempt(margins=margins, fault="no batches give the output"))
             return None
-        pipelines = tuple(_pipelines(self.problem, self.service, found, answer))
+        return self._judged(found, answer, tuple(_pipelines(self.problem, self.service, found, answer)), margins)
+
+    def _judged(
+        self, found: Offer, answer: Answer, pipelines: tuple[Pipeline, ...], margins: tuple[int, int]
+    ) -> Served | None:
+        """Take these pipelines, or write down why not."""
         weights = tuple(replica.weight for replica in answer.replicas)
         attempt = Attempt(margins=margins, value=values.value(found.question, answer, self.objective))
         slo = next((slo for slo in self.problem.slos if slo.llm == self.service.llm), None)
@@ -235,9 +256,10 @@ class _Desk:
             predicted = predicted_for(self.problem, slo, pipelines, weights)
             attempt = attrs.evolve(attempt, predicted=predicted, fault=promise_fault(slo, predicted))
         self.attempts.append(attempt)
-        if attempt.fault is not None:
+        if attempt.fault is not None or attempt.value is None or self.tightest is None:
             return None
         return Served(
+            value=attempt.value,
             service=self.service,
             pipelines=pipelines,
             weights=weights,
@@ -282,6 +304,20 @@ def _settled(question: Question, answer: Answer, more: int, objective: values.Ob
     return None
 
 
+def _without_demand(question: Question) -> Question:
+    return attrs.evolve(question, limits=attrs.evolve(question.limits, demand_millitokens_per_second=0))
+
+
+def _rated(question: Question, answer: Answer) -> Answer:
+    """Weigh pipelines by their output."""
+    rates = [values.rate_millitokens_per_second(question, each) for each in answer.replicas]
+    return Answer(
+        replicas=tuple(
+            attrs.evolve(each, weight=max(1, rate)) for each, rate in zip(answer.replicas, rates, strict=True)
+        )
+    )
+
+
 def _with_batch(question: Question, replica: Replica, most: int) -> Replica | None:
     """Find the batch, up to `most`, with which a pipeline gives most; that output is its weight.
 
@@ -289,7 +325,7 @@ def _with_batch(question: Question, replica: Replica, most: int) -> Replica | No
     """
     depth = len(replica.stages)
     tried = [(batch, depth) for batch in question.batches if batch <= most]
-    alone = attrs.evolve(question, limits=attrs.evolve(question.limits, demand_millitokens_per_second=0))
+    alone = _without_demand(question)
     found = []
     for batch, in_flight in (*tried, *((1, fewer) for fewer in range(1, depth))):
         each = attrs.evolve(replica, batch=batch, in_flight=in_flight, weight=1)

@@ -28,6 +28,10 @@ def solve(problem: Problem, request: Request | None = None, search: Search | Non
     Never returns a plan that the checker rejects: a rejection is a bug here and crashes.  Raises CannotCut.
     """
     request, search = request or Request(), search or Search()
+    if problem.running:
+        from planner.reconfiguring.flow import reconfigure  # only where something runs
+
+        return reconfigure(problem, request, search)
     try:
         decided = decide(problem, request, search)
         ways = list(timed(decided, search, request.aim))

@@ -11,7 +11,7 @@ group to group as from the first device of the one to the last of the other.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -82,8 +82,13 @@ def answer_of(plan: Plan, lasting: tuple[Pipeline, ...], found: Offer) -> Answer
     A batch is under way for each stage, or, with fewer slots than stages, for each slot.
     """
     weights = {row.pipeline: row.weight for row in plan.routing}
+    return weighed(lasting, [weights[pipeline.id] for pipeline in lasting], found)
+
+
+def weighed(pipelines: Sequence[Pipeline], weights: Sequence[int], found: Offer) -> Answer:
+    """Read pipelines with these weights as an answer."""
     seats = found.seat_of()
-    return Answer(replicas=tuple(_replica(pipeline, weights[pipeline.id], seats) for pipeline in lasting))
+    return Answer(replicas=tuple(_replica(each, own, seats) for each, own in zip(pipelines, weights, strict=True)))
 
 
 def _replica(pipeline: Pipeline, weight: int, seats: dict[PlaceId, tuple[str, int]]) -> Replica:

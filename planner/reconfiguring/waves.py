@@ -1,0 +1,215 @@
+"""Waves: what opens and closes together, laid out in time.
+
+In a wave blobs move to the pipelines that open in it; each opens once its blobs are there; requests are handed over to
+it once the transfers on the links that their KV crosses are over, one hand-over after another where they share a link;
+and when all that is done, devices give up what nothing there needs any more.  The next wave begins in the room that
+this has made.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from planner.decided import Decided
+from planner.demands import Demand
+from planner.ordering import timed
+from planner.reconfiguring.continuity import Way, begun_at, ways
+from planner.reconfiguring.settled import Layout
+from planner.reconfiguring.succession import Succession
+from planner.remaining import runs_of
+from planner.search import Search
+from planner.standing_by import StandingBy
+from planner.transfers import Schedule
+from specs.blobs import Blob, BlobId, blobs_of_units
+from specs.cluster import LinkId, PlaceId, PlaceKind
+from specs.llm import LlmId
+from specs.plan import Activate, Aim, Continuity, Pipeline, PipelineId, Release, Route, Step, StepId, Switch
+from specs.problem import Holding, Problem, Running
+from specs.units import Nanos
+
+
+@attrs.frozen(kw_only=True)
+class Wave:
+    """Pipelines that open together, and those that close into them or into others that are open."""
+
+    opens: tuple[Pipeline, ...] = ()
+    closes: tuple[tuple[Running, Pipeline], ...] = ()  # each with its successor
+    last: bool = False  # what stands by comes with it
+
+
+@attrs.define(kw_only=True)
+class Laid:
+    """Steps of waves, in no order and without numbers, and the state that they lead to."""
+
+    held: dict[PlaceId, dict[BlobId, None]]
+    steps: list[Step] = attrs.field(factory=list)
+    routes: dict[Route, int] = attrs.field(factory=dict)
+    made_by: list[str] = attrs.field(factory=list)
+    open_now: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
+    to_open: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
+    copied_slots: dict[PipelineId, int] = attrs.field(factory=dict)  # of pipelines copied into each
+    end_ns: Nanos = Nanos(0)
+
+    def number(self, route: Route) -> int:
+        """Number a route of the plan."""
+        return self.routes.setdefault(route, len(self.routes))
+
+
+@attrs.frozen(kw_only=True)
+class Layer:
+    """Lays waves of one problem in time."""
+
+    problem: Problem
+    wanted: Layout
+    search: Search
+    aim: Aim = Aim.COMPLETION
+
+    @property
+    def decided(self) -> Decided:
+        """What was decided before."""
+        return self.wanted.decided
+
+    def laid(self, following: Succession, waves: Sequence[Wave], *, quick: bool) -> Laid:
+        """Lay waves one after another; `quick` takes the first order of transfers that is found.  Raises NoPlan."""
+        laid = Laid(
+            held=self._held_at_start(),
+            open_now={each.pipeline.id: each.pipeline for each in self.problem.running},
+            to_open={each.id: each for each in following.opened},
+        )
+        for number, wave in enumerate(waves):
+            begin = Nanos(laid.end_ns + 1 if number else 0)
+            self._lay(laid, wave, begin, quick=quick)
+        return laid
+
+    def _held_at_start(self) -> dict[PlaceId, dict[BlobId, None]]:
+        held: dict[PlaceId, dict[BlobId, None]] = {}
+        for holding in self.problem.holdings:
+            for blob in self.decided.blobs[holding.llm]:
+                if holding.has(blob):
+                    held.setdefault(holding.place, {})[blob.id] = None
+        return held
+
+    def _lay(self, laid: Laid, wave: Wave, begin: Nanos, *, quick: bool) -> None:
+        schedule = self._schedule(laid, wave, quick=quick)
+        numbers = [laid.number(route) for route in schedule.routes]
+        free: dict[LinkId, Nanos] = {}  # when the transfers and hand-overs on each link are over
+        links = self.decided.routes.links
+        came: dict[tuple[BlobId, PlaceId], Nanos] = {}
+        for step in schedule.transfers:
+            route = schedule.routes[step.route]
+            start, end = Nanos(begin + step.start_ns), Nanos(begin + step.end_ns)
+            laid.steps.append(attrs.evolve(step, route=numbers[step.route], start_ns=start, end_ns=end))
+            free |= {link: max(free.get(link, end), end) for link in route.links}
+            place = links[route.links[-1]].destination
+            came[step.blob, place] = end
+            laid.held.setdefault(place, {})[step.blob] = None
+        done = [begin, *came.values()]
+        opened_ns = {}
+        for pipeline in wave.opens:
+            needs = [came.get(each, begin) for each in self._needs(pipeline)]
+            opened_ns[pipeline.id] = max(needs, default=begin)
+            laid.steps.append(Activate(id=StepId(0), pipeline=pipeline.id, at_ns=opened_ns[pipeline.id]))
+            laid.open_now[pipeline.id] = laid.to_open.pop(pipeline.id)
+        for old, new in sorted(wave.closes, key=lambda pair: opened_ns.get(pair[1].id, begin)):
+            done.append(self._close(laid, old, new, opened_ns.get(new.id, begin), free))
+        laid.end_ns = max(done)
+        laid.steps += self._releases(laid)
+
+    # --- transfers ---------------------------------------------------------------------------------------------------
+
+    def _schedule(self, laid: Laid, wave: Wave, *, quick: bool) -> Schedule:
+        needs = self._demands(laid, wave)
+        if not any(each.wanting for of_llm in needs.values() for each in of_llm):
+            return Schedule(transfers=(), routes=())
+        at_hand = attrs.evolve(
+            self.decided,
+            problem=attrs.evolve(self.problem, holdings=tuple(self._holdings(laid)), running=()),
+            needs=needs,
+            standing=StandingBy(),
+        )
+        found = timed(at_hand, self.search, self.aim)
+        first = next(found)
+        best = first if quick else min((first, *found), key=lambda way: way.schedule.pause_ns)
+        laid.made_by.append(best.made_by)
+        return best.schedule
+
+    def _demands(self, laid: Laid, wave: Wave) -> dict[LlmId, tuple[Demand, ...]]:
+        wanting: dict[BlobId, dict[PlaceId, None]] = {}
+        pairs = [pair for pipeline in wave.opens for pair in self._needs(pipeline)]
+        if wave.last:
+            pairs += [(blob.id, place) for llm, place in self.wanted.whole for blob in self.decided.blobs[llm]]
+        for blob, place in pairs:
+            if blob not in laid.held.get(place, {}):
+                wanting.setdefault(blob, {})[place] = None
+        holders: dict[BlobId, list[PlaceId]] = {}
+        for place, blobs in laid.held.items():
+            for blob in blobs:
+                holders.setdefault(blob, []).append(place)
+        return {
+            llm: tuple(
+                Demand(blob=blob, holders=tuple(holders.get(blob.id, ())), wanting=tuple(wanting.get(blob.id, ())))
+                for blob in blobs
+            )
+            for llm, blobs in self.decided.blobs.items()
+        }
+
+    def _holdings(self, laid: Laid) -> Iterator[Holding]:
+        for place, held in laid.held.items():
+            for llm in self.problem.llms:
+                here = [blob for blob in self.decided.blobs[llm.id] if blob.id in held]
+                yield from runs_of(llm, place, here)
+
+    def _needs(self, pipeline: Pipeline) -> Iterator[tuple[BlobId, PlaceId]]:
+        llm = self.problem.llm(pipeline.llm)
+        for stage in pipeline.stages:
+            for blob in blobs_of_units(llm, self.decided.blobs[llm.id], stage.first_unit, stage.end_unit):
+                yield blob, stage.place
+
+    # --- switches and releases ---------------------------------------------------------------------------------------
+
+    def _close(self, laid: Laid, old: Running, new: Pipeline, ready_ns: Nanos, free: dict[LinkId, Nanos]) -> Nanos:
+        way = self._way(laid, old, new)
+        start = max([ready_ns, *(free[link] for link in sorted(way.links) if link in free)])
+        at_ns = Nanos(start + way.lasts_ns)
+        free |= dict.fromkeys(sorted(way.links), at_ns)
+        hand_over = begun_at(way, Nanos(start), [laid.number(route) for route in way.routes])
+        laid.steps.append(
+            Switch(
+                id=StepId(0),
+                old=old.pipeline.id,
+                new=new.id,
+                continuity=way.continuity,
+                hand_over=hand_over,
+                at_ns=at_ns,
+            )
+        )
+        if way.continuity is Continuity.COPY:
+            laid.copied_slots[new.id] = laid.copied_slots.get(new.id, 0) + old.pipeline.slots
+        del laid.open_now[old.pipeline.id]
+        return at_ns
+
+    def _way(self, laid: Laid, old: Running, new: Pipeline) -> Way:
+        """Take the best way; copies need as many slots as all pipelines have that are copied there."""
+        seats = laid.copied_slots.get(new.id, 0) + old.pipeline.slots <= new.slots
+        found = ways(self.problem, self.decided.routes, old, new)
+        return next(way for way in found if seats or way.continuity is not Continuity.COPY)
+
+    def _releases(self, laid: Laid) -> Iterator[Release]:
+        """Give up in devices what no pipeline there needs now or later and nobody wants there; never a last copy."""
+        needed = {pair for each in (*laid.open_now.values(), *laid.to_open.values()) for pair in self._needs(each)}
+        devices = {place.id for place in self.problem.cluster.places if place.kind is PlaceKind.DEVICE}
+        stays = set(self.wanted.stays)
+        copies: dict[BlobId, int] = {}
+        for blobs in laid.held.values():
+            for name in blobs:
+                copies[name] = copies.get(name, 0) + 1
+        for place in (place for place in laid.held if place in devices):
+            for llm in self.problem.llms:
+                for blob in self.decided.blobs[llm.id] if (llm.id, place) not in stays else ():
+                    if self._may_go(laid, blob, place, needed) and copies[blob.id] > 1:
+                        copies[blob.id] -= 1
+                        del laid.held[place][blob.id]
+                        yield Release(id=StepId(0), blob=blob.id, place=place, at_ns=laid.end_ns)
+
+    def _may_go(self, laid: Laid, blob: Blob, place: PlaceId, needed: set[tuple[BlobId, PlaceId]]) -> bool:
+        return blob.id in laid.held[place] and (blob.id, place) not in needed
