@@ -181,6 +181,8 @@ def _steps(facts: Facts) -> Iterator[Violation]:
         for sentence in _unknown_in(facts, step):
             yield _broken(_name(step), sentence)
         if isinstance(step, Activate):
+            if step.pipeline in facts.running:
+                yield _broken(_name(step), f"pipeline {step.pipeline} is open from the start")
             if step.pipeline in activated:
                 yield _broken(_name(step), f"pipeline {step.pipeline} is activated a second time")
             activated.add(step.pipeline)
