@@ -28,6 +28,7 @@ class Request:
     generation: int | None = None  # of the plan; absent: one more than the parent's, or the first
     aim: Aim = Aim.COMPLETION  # of the transfers of all LLMs together
     stays: tuple[tuple[LlmId, PlaceId], ...] = ()  # where pipelines run: copies that stay without a wish
+    as_it_runs: bool = False  # services stay as they are where they may, be others better
 
 
 class NoPlan(Exception):
@@ -60,7 +61,7 @@ class Decided:
 def decide(problem: Problem, request: Request, search: Search) -> Decided:
     """Decide on services, blobs, slots and standbys, or refuse.  Raises NoPlan and CannotCut."""
     routes = Routes(problem.cluster)
-    services = serve_all(problem, search, request.parent)
+    services = serve_all(problem, search, request.parent, as_it_runs=request.as_it_runs)
     if not isinstance(services, tuple):
         raise NoPlan(services)
     rest = beside(problem, services)

@@ -58,6 +58,11 @@ class Served:
     exhausted: bool  # every layout was tried, by the planner and by the checker
     tried: tuple[Tried, ...] = ()
 
+    def better(self, other: "Served") -> bool:
+        """Whether it is better than another at what the service is to be good at."""
+        larger = CLAIM_OF[self.service.objective][2] is values.Objective.GOODPUT
+        return self.value > other.value if larger else self.value < other.value
+
     def certificate(self, problem: Problem, plan: Plan) -> Certificate:
         """Certify the objective of the service."""
         claim, measure, _ = CLAIM_OF[self.service.objective]
@@ -97,10 +102,10 @@ class Served:
 
 
 def serve_all(
-    problem: Problem, search: Search, parent: Plan | None = None
+    problem: Problem, search: Search, parent: Plan | None = None, *, as_it_runs: bool = False
 ) -> tuple[Served, ...] | Infeasible | Undecided:
     """Lay every service out; they share no device.  Of several that cannot be, all are explained."""
-    outcomes = [serve(problem, service, search, parent) for service in problem.services]
+    outcomes = [serve(problem, service, search, parent, as_it_runs=as_it_runs) for service in problem.services]
     if conflicts := tuple(each for one in outcomes if isinstance(one, Infeasible) for each in one.conflicts):
         return Infeasible(conflicts=conflicts)
     undecided = next((one for one in outcomes if isinstance(one, Undecided)), None)
@@ -125,9 +130,13 @@ def beside(problem: Problem, services: Sequence[Served]) -> Problem:
 
 
 def serve(
-    problem: Problem, service: Service, search: Search, parent: Plan | None = None
+    problem: Problem, service: Service, search: Search, parent: Plan | None = None, *, as_it_runs: bool = False
 ) -> Served | Infeasible | Undecided:
-    """Lay a service out.  Where the units to be loaded are limited, what runs under `parent` stays if need be."""
+    """Lay a service out.
+
+    What runs stays where nothing better is found, or, with `as_it_runs`, where it may; what ran under `parent` alone,
+    where nothing else is found within the units that may be loaded.
+    """
     if conflicts := tuple(too_late(problem, service)):
         return Infeasible(conflicts=conflicts)
     try:
@@ -139,7 +148,7 @@ def serve(
     served = desk.with_margins()
     if runs and not desk.infeasible and (served is None or problem.running):
         stays = desk.kept(runs)
-        if stays is not None and (served is None or not desk.better(served, stays)):
+        if stays is not None and (served is None or as_it_runs or not served.better(stays)):
             return stays
     if served is not None:
         return served
@@ -218,12 +227,6 @@ class _Desk:
         if any(faults(_without_demand(self.found.question), answer)):
             return None
         return self._judged(self.found, _rated(self.found.question, answer), runs, _MARGINS[0])
-
-    def better(self, one: Served, other: Served) -> bool:
-        """Whether one is better than the other at what the service is to be good at."""
-        if self.objective is values.Objective.GOODPUT:
-            return one.value > other.value
-        return one.value < other.value
 
     def _offers(self) -> Iterator[Offer]:
         yield self.found

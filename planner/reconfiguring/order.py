@@ -26,7 +26,7 @@ class Stuck:
 
     violations: tuple[Violation, ...]
     waiting: tuple[Pipeline, ...]  # that could not open
-    closing: tuple[Running, ...]  # that would have closed
+    closing: tuple[Running, ...]  # that would have closed, in this wave or another
 
 
 def waves(layer: Layer, following: Succession) -> tuple[Wave, ...] | Stuck:
@@ -58,12 +58,16 @@ class _Rolling:
         while self.opening or self.closing:
             found = self._next() or self._early()
             if found is None:
-                return Stuck(violations=self.faults, waiting=tuple(self.opening), closing=tuple(self.closing.values()))
+                return Stuck(violations=self.faults, waiting=tuple(self.opening), closing=self._all_closing())
             for wave in found:
                 self._take(wave)
         if not self._fits([Wave(last=True)]):
-            return Stuck(violations=self.faults, waiting=(), closing=())
+            return Stuck(violations=self.faults, waiting=(), closing=self._all_closing())
         return (*self.waves, Wave(last=True))
+
+    def _all_closing(self) -> tuple[Running, ...]:
+        running = self.layer.problem.running
+        return tuple(each for each in running if each.pipeline.id in self.following.successors)
 
     def _next(self) -> list[Wave] | None:
         """Open as many as fit, in order; None where none does and none can close."""

@@ -15,6 +15,8 @@ from specs.cluster import PlaceId, PlaceKind
 from specs.llm import LlmId
 from specs.plan import Pipeline
 from specs.problem import Holding, Problem
+from specs.timing import unit_bytes
+from specs.units import Bytes
 
 CopyAt = tuple[LlmId, PlaceId]
 
@@ -47,6 +49,23 @@ def layout(problem: Problem, request: Request, search: Search) -> Layout:
         whole=whole,
         stays=tuple(dict.fromkeys((*whole, *request.stays))),
     )
+
+
+def beside(problem: Problem, closing: Iterable[Pipeline]) -> Problem:
+    """The problem without the memory that pipelines take: what opens on the same devices has room beside them."""
+    llms = {llm.id: llm for llm in problem.llms}
+    taken: dict[PlaceId, int] = {}
+    for pipeline in closing:
+        for stage in pipeline.stages:
+            weights = unit_bytes(llms[pipeline.llm], stage.first_unit, stage.end_unit)
+            taken[stage.place] = taken.get(stage.place, 0) + stage.kv_bytes + stage.workspace_bytes + weights
+    places = tuple(
+        attrs.evolve(place, memory_bytes=Bytes(max(1, place.memory_bytes - taken.get(place.id, 0))))
+        if place.id in taken
+        else place
+        for place in problem.cluster.places
+    )
+    return attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places))
 
 
 def at_rest(problem: Problem, stays: Iterable[CopyAt]) -> Problem:

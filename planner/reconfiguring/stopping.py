@@ -23,14 +23,21 @@ def stopping(problem: Problem, request: Request, search: Search, wanted: Layout,
     Not that there is no plan: other layouts, or a way through memories that are in no use, are not tried.
     """
     gives = tuple(_gives(problem, request, search, wanted, stuck.closing))
+    first = {each.where: each for each in reversed(stuck.violations)}
     conflicts = tuple(
         Conflict(rule=each.rule, where=each.where, sentence=each.sentence, gives=gives, proven=False)
         for each in stuck.violations
+        if each is first[each.where]
     )
+    return Undecided(sentence=in_words(stuck), conflicts=conflicts)
+
+
+def in_words(stuck: Stuck) -> str:
+    """Say what does not fit where."""
     waiting = ", ".join(each.id for each in stuck.waiting)
     first = stuck.violations[0]
     what = f"{waiting} cannot open while all that runs goes on" if waiting else "what stands by cannot move"
-    return Undecided(sentence=f"{what}: at {first.where}, {first.sentence}", conflicts=conflicts)
+    return f"{what}: at {first.where}, {first.sentence}"
 
 
 def _gives(
