@@ -5,6 +5,7 @@
     +-- BadCheckpoint        a checkpoint directory that is not what it should be: which file, what, what instead
     +-- BadPlan              a plan file that cannot be read, or a plan that is not what it should be
     +-- BadJournal           a file that is no journal, or is of another plan: which file, which line, what instead
+    +-- BadState             a running cluster that gives no state, or a file that is none: why
     +-- CannotCut            more blocks asked for than an LLM has layers
     +-- CannotWrite          a file that was asked for and cannot be written
     +-- BadQuantity          a text that is not the quantity it should be: what, and what instead
@@ -35,6 +36,10 @@ class BadPlan(PlannerError):
 
 class BadJournal(PlannerError):
     """A journal that cannot be read, in one sentence that begins with its file and line."""
+
+
+class BadState(PlannerError):
+    """The state of a running cluster that cannot be taken: from which node or file, and why."""
 
 
 class CannotCut(PlannerError):

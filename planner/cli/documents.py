@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from planner.cli.output import write_whole
-from planner.errors import BadPlan
+from planner.errors import BadPlan, BadState
 from specs import codec
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.errors import InvalidProblem, MalformedDocument
 from specs.plan import FORMAT, Plan
 from specs.problem import Problem
+from specs.state import RunningCluster
 
 
 def write_plan(path: Path, plan: Plan) -> int:
@@ -66,6 +67,16 @@ def read_begun(path: Path, described: Problem) -> VerifiedPlan:
             "document that the daemons took (--document writes it), which has its problem"
         )
     return _verified(path, problem, plan)
+
+
+def read_state(path: Path) -> RunningCluster:
+    """Read the state of a running cluster.  Raises BadState."""
+    try:
+        return codec.decode(RunningCluster, path.read_bytes())
+    except OSError as error:
+        raise BadState(f"{path}: cannot be read: {error.strerror}") from error
+    except (MalformedDocument, InvalidProblem) as error:
+        raise BadState(f"{path}: {error}") from error
 
 
 def read_verified(problem: Problem, path: Path) -> VerifiedPlan:

@@ -11,21 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from planner.cli import plan_options as options
+from planner.cli.beginnings import Options, beginning
 from planner.cli.descriptions import read_with_progress
-from planner.cli.documents import read_begun, read_plan, write_document, write_plan
+from planner.cli.documents import write_document, write_plan
 from planner.cli.exits import GOOD, INFEASIBLE, UNDECIDED
 from planner.cli.output import keep
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary, resident_table
 from planner.cli.searching import make_search, shown
 from planner.decided import Request
-from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
-from planner.search import Search
+from planner.outcome import Conflict, Infeasible, Planned, Undecided
 from planner.solve import solve
 from specs import codec
 from specs.checker import VerifiedPlan
-from specs.cluster import NodeId
-from specs.plan import Aim, Plan
-from specs.problem import Problem
+from specs.plan import Aim
 
 _CONFLICTS_SHOWN = 8
 
@@ -38,8 +36,10 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     aim: options.For = Aim.COMPLETION,
     after: options.After = None,
     journal: options.Journal = None,
+    state: options.From = None,
     lost: options.Lost = None,
     back: options.Back = None,
+    stop: options.Stop = None,
     within: options.Within = None,
     reproducible: options.Reproducible = False,
     steps: options.Steps = None,
@@ -51,16 +51,19 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     Ctrl-C gives the best plan found so far (exit code 0 if there is one, else 3); a second one ends at once (130).
     With --after and --journal it repairs: what has arrived under the plan before is kept, nodes that are lost go.
+    With --from it begins from a running cluster, which serves all the while.
     """
+    asked = Options(after=after, journal=journal or (), state=state, lost=lost or (), back=back or (), stop=stop or ())
     for written in (out, document):
-        for read in (description, *(() if after is None else (after,)), *(journal or ())):
+        for read in (description, *asked.read):
             keep(read=read, written=written)
     search = make_search(within=within, reproducible=reproducible, steps=steps, seed=seed)
     problem = read_with_progress(description)
-    begun = _begun(problem, after, journal, lost, back)
+    begun = beginning(problem, Request(blocks=blocks, aim=aim), asked)
     began = time.monotonic()
     with shown(search, f"planning for {problem.name}"):
-        outcome = _solved(problem, begun, Request(blocks=blocks, aim=aim), search)
+        left = begun.problem
+        outcome = left if isinstance(left, Infeasible) else solve(left, begun.request, search)
     elapsed = time.monotonic() - began
     match outcome:
         case Planned(verified=verified):
@@ -73,53 +76,6 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
         case Undecided():
             _print_undecided(outcome, as_json=as_json)
             raise typer.Exit(UNDECIDED)
-
-
-@attrs.frozen(kw_only=True)
-class _Begun:
-    """The plan before, and where it stopped."""
-
-    plan: Plan
-    stopped: Problem | Infeasible | None  # the problem that is left; absent: the plan before is not looked into
-
-
-def _begun(
-    problem: Problem,
-    after: Path | None,
-    journals: Sequence[Path] | None,
-    lost: Sequence[str] | None,
-    back: Sequence[str] | None,
-) -> _Begun | None:
-    if not (journals or lost or back):
-        return None if after is None else _Begun(plan=read_plan(after), stopped=None)
-    if after is None:
-        raise typer.BadParameter("a repair needs the plan that was carried out", param_hint="'--after'")
-    from planner.audit.journals import read_journals
-    from planner.repair import lost_by, records_of_run, repair
-
-    before = read_begun(after, problem)
-    nodes = {node.id for node in (*before.problem.cluster.nodes, *problem.cluster.nodes)}
-    for option, named in (("--lost", lost), ("--back", back)):
-        if unknown := [name for name in named or () if name not in nodes]:
-            raise typer.BadParameter(f"{unknown[0]!r:.60} is no node of the cluster", param_hint=f"'{option}'")
-    if both := sorted(set(lost or ()) & set(back or ())):
-        raise typer.BadParameter(f"{both[0]} cannot be both lost and back", param_hint="'--back'")
-    gone, returned = (frozenset(NodeId(name) for name in named or ()) for named in (lost, back))
-    found = [each for each in read_journals(journals or ()) if each.node not in gone | returned]
-    records = records_of_run(found, before.problem, before.plan)
-    for node, by in lost_by(records, gone).items():
-        if node not in gone | returned:
-            typer.echo(f"{node} counts as lost: {', '.join(by)} lost it", err=True)
-    stopped = repair(before.problem, before.plan, records, gone, back=returned, wanted=problem)
-    return _Begun(plan=before.plan, stopped=stopped)
-
-
-def _solved(problem: Problem, begun: _Begun | None, request: Request, search: Search) -> Outcome:
-    if begun is None:
-        return solve(problem, request, search)
-    if isinstance(begun.stopped, Infeasible):
-        return begun.stopped
-    return solve(begun.stopped or problem, attrs.evolve(request, parent=begun.plan), search)
 
 
 def _write(verified: VerifiedPlan, out: Path | None, document: Path | None) -> None:

@@ -26,13 +26,21 @@ Journal = Annotated[
         help="Repair: a journal of the run of the plan before, or a directory with journals; may be repeated.",
     ),
 ]
+From = Annotated[
+    Path | None,
+    Option("--from", metavar="STATE.json", help="Begin from a running cluster, live: what `holdfast state` wrote."),
+]
+Stop = Annotated[
+    list[str] | None,
+    Option(metavar="PIPELINE", help="With --from: this pipeline closes at once, whatever becomes of it; repeatable."),
+]
 Lost = Annotated[
     list[str] | None,
-    Option(metavar="NODE", help="Repair: this node is gone, as are those that journals count as lost; repeatable."),
+    Option(metavar="NODE", help="This node is gone, as are those that journals count as lost; repeatable."),
 ]
 Back = Annotated[
     list[str] | None,
-    Option(metavar="NODE", help="Repair: this node has come back with what the description says it holds; repeatable."),
+    Option(metavar="NODE", help="This node has come back with what the description says it holds; repeatable."),
 ]
 For = Annotated[
     Aim,

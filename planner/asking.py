@@ -1,0 +1,109 @@
+"""Asking the daemons of a running cluster for its state, over HTTP.
+
+`GET /state` gives a `specs.state.RunningNode`; `GET /plan` the plan that the node has adopted with its problem, the
+document that `PUT /plan` took.
+"""
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import attrs
+
+from planner.errors import BadState
+from specs import codec
+from specs.codec import DOCUMENT_BYTES_MAX
+from specs.errors import InvalidProblem, MalformedDocument
+from specs.plan import Plan
+from specs.problem import Problem
+from specs.state import RunningCluster, RunningNode
+
+_AT_ONCE = 32
+
+
+@attrs.frozen(kw_only=True)
+class Answers:
+    """What a cluster said."""
+
+    state: RunningCluster
+    urls: tuple[str, ...]  # of the nodes of the state, in its order
+    failed: tuple[tuple[str, str], ...]  # a URL that gave no state, and why not
+
+
+@attrs.frozen(kw_only=True)
+class _Document:
+    """A plan with its problem, as daemons take them."""
+
+    problem: Problem
+    plan: Plan
+
+
+def ask(urls: Sequence[str], within_s: float) -> Answers:
+    """Ask every URL, many at once, and put the answers together.
+
+    Raises BadState where nobody answers, or where those who do have adopted different plans: their state is then on its
+    way from one to the other.
+    """
+    with ThreadPoolExecutor(max_workers=min(_AT_ONCE, max(1, len(urls)))) as pool:
+        said = list(pool.map(lambda url: _node(url, within_s), urls))
+    failed = tuple((url, each) for url, each in zip(urls, said, strict=True) if isinstance(each, str))
+    nodes = [(url, each) for url, each in zip(urls, said, strict=True) if isinstance(each, RunningNode)]
+    if not nodes:
+        raise BadState("nobody answered: " + "; ".join(f"{url}: {why}" for url, why in failed))
+    plans: dict[tuple[int, str], list[str]] = {}
+    for _, node in nodes:
+        plans.setdefault((node.generation, node.plan), []).append(node.node)
+    if len(plans) > 1:
+        who = "; ".join(f"{', '.join(plans[key])}: {key[1][:12]}, generation {key[0]}" for key in sorted(plans))
+        raise BadState(f"nodes have adopted different plans; ask again once all have the same one: {who}")
+    document = _document([url for url, _ in nodes], within_s)
+    try:
+        state = RunningCluster(problem=document.problem, plan=document.plan, nodes=tuple(node for _, node in nodes))
+    except MalformedDocument as error:
+        raise BadState(f"the answers contradict each other: {error}") from None
+    return Answers(state=state, urls=tuple(url for url, _ in nodes), failed=failed)
+
+
+def _node(url: str, within_s: float) -> RunningNode | str:
+    """Give what a node says, or why there is nothing."""
+    body = _get(url, "state", within_s)
+    if isinstance(body, str):
+        return body
+    try:
+        return codec.decode(RunningNode, body)
+    except MalformedDocument as error:
+        return f"its answer is no state: {error}"
+
+
+def _document(urls: Sequence[str], within_s: float) -> _Document:
+    """Ask one node after another for the plan that all have adopted.  Raises BadState."""
+    failed = []
+    for url in urls:
+        body = _get(url, "plan", within_s)
+        if isinstance(body, str):
+            failed.append(f"{url}: {body}")
+            continue
+        try:
+            return codec.decode(_Document, body)
+        except (MalformedDocument, InvalidProblem) as error:
+            failed.append(f"{url}: {error}")
+    raise BadState("no node gave its plan: " + "; ".join(failed))
+
+
+def _get(url: str, what: str, within_s: float) -> bytes | str:
+    """Get a document, or say why there is none."""
+    if urlsplit(url).scheme not in {"http", "https"}:
+        return "not a URL that begins with http:// or https://"
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/{what}", timeout=within_s) as reply:  # noqa: S310 - see above
+            body: bytes = reply.read(DOCUMENT_BYTES_MAX + 1)
+            return body
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code} to GET /{what}"
+    except urllib.error.URLError as error:
+        return f"no answer: {error.reason}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"no answer: {error}"

@@ -1,0 +1,94 @@
+"""Asking daemons for their state: answers are put together, whoever does not answer is named."""
+
+import http.server
+import threading
+
+import attrs
+import pytest
+
+from planner.asking import ask
+from planner.errors import BadState
+from specs import codec
+from tests.plans import a_chain
+from tests.running_clusters import after
+
+
+class Doors:
+    """HTTP servers that give these documents; each is closed at the end."""
+
+    def __init__(self):
+        self._servers = []
+
+    def open(self, documents):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = documents.get(self.path)
+                self.send_response(200 if body is not None else 404)
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        self._servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}"
+
+    def close(self):
+        for server, thread in self._servers:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@pytest.fixture
+def doors():
+    found = Doors()
+    yield found
+    found.close()
+
+
+def daemons(doors, state, nodes=None):
+    document = b'{"plan":' + codec.encode(state.plan) + b',"problem":' + codec.encode(state.problem) + b"}"
+    return [doors.open({"/state": codec.encode(node), "/plan": document}) for node in (nodes or state.nodes)]
+
+
+def test_answers_are_put_together(doors):
+    state = after(*a_chain())
+    urls = daemons(doors, state)
+    answers = ask(urls, 5)
+    assert answers.state == state
+    assert (answers.urls, answers.failed) == (tuple(urls), ())
+
+
+def test_who_does_not_answer_is_named(doors):
+    state = after(*a_chain())
+    urls = daemons(doors, state, state.nodes[:2])
+    answers = ask([*urls, doors.open({}), doors.open({"/state": b"{}"}), "http://127.0.0.1:1", "ftp://x"], 5)
+    assert answers.state.silent == ("n2", "n3")
+    assert [why.split(":")[0] for _, why in answers.failed] == [
+        "it answers 404 to GET /state",
+        "its answer is no state",
+        "no answer",
+        "not a URL that begins with http",
+    ]
+
+
+def test_nobody_answers(doors):
+    with pytest.raises(BadState, match=r"nobody answered: .* 404"):
+        ask([doors.open({})], 5)
+
+
+def test_nodes_with_different_plans_have_no_common_state(doors):
+    state = after(*a_chain())
+    nodes = (state.nodes[0], attrs.evolve(state.nodes[1], generation=2))
+    with pytest.raises(BadState, match=r"n0: .* generation 1; n1: .* generation 2"):
+        ask(daemons(doors, state, nodes), 5)
+
+
+def test_a_plan_that_nobody_gives(doors):
+    state = after(*a_chain())
+    with pytest.raises(BadState, match=r"no node gave its plan: .* 404"):
+        ask([doors.open({"/state": codec.encode(state.nodes[0])})], 5)
