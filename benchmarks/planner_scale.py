@@ -16,6 +16,7 @@ from planner.outcome import Planned
 from planner.solve import Request, solve
 from specs import codec
 from specs.checker import VerifiedPlan, verify
+from specs.plan import Transfer
 from tests.builders import a_problem, an_llm
 
 RUNS = 3
@@ -45,7 +46,7 @@ def main() -> None:
         plan = outcome.verified.plan
         check_s, verdict = timed(lambda problem=problem, plan=plan: verify(problem, plan))
         assert isinstance(verdict, VerifiedPlan)
-        cells = (nodes, arguments.blocks, len(outcome.verified.hops), len(plan.pipelines))
+        cells = (nodes, arguments.blocks, sum(isinstance(step, Transfer) for step in plan.steps), len(plan.pipelines))
         figures = (f"{plan_s:.3f}", f"{check_s:.3f}", f"{len(codec.encode(plan)):,}")
         print(f"| {' | '.join(map(str, (*cells, *figures)))} |")
 

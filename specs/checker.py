@@ -11,7 +11,6 @@ from specs.invariants.facts import Facts
 from specs.invariants.rule import Invariant, Violation
 from specs.invariants.table import GROUNDS, INVARIANTS
 from specs.plan import Plan
-from specs.ports import Hop
 from specs.problem import Problem
 
 VIOLATIONS_PER_RULE_MAX = 20
@@ -25,7 +24,6 @@ class VerifiedPlan:
 
     problem: Problem
     plan: Plan
-    hops: tuple[Hop, ...] = attrs.field(repr=False, eq=False)  # every transfer with its ends, ports and predecessors
     _key: object = attrs.field(repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,7 +51,7 @@ def verify(problem: Problem, plan: Plan) -> VerifiedPlan | Rejected:
     if not violations:
         rules = INVARIANTS[len(GROUNDS) :]
         violations = [violation for rule in rules for violation in _violations(rule, facts)]
-    return Rejected(tuple(violations)) if violations else VerifiedPlan(problem, plan, facts.hops, _KEY)
+    return Rejected(tuple(violations)) if violations else VerifiedPlan(problem, plan, _KEY)
 
 
 def _violations(rule: Invariant, facts: Facts) -> list[Violation]:

@@ -6,7 +6,7 @@ planner predicts times with this order, the checker judges it, and the daemons f
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import attrs
 
@@ -75,24 +75,55 @@ class Hop:
         return tuple(step for step in waits if step is not None)
 
 
+@attrs.frozen(kw_only=True)
+class Order:
+    """The transfers of a plan in its order, and what each waits for: see `Hop`, which says the same of one transfer."""
+
+    transfers: Sequence[Transfer]
+    ends: Sequence[Ends]  # of each route of the plan
+    after_send: Sequence[StepId | None]
+    after_receive: Sequence[StepId | None]
+    after_arrival: Sequence[StepId | None]
+
+    def hops(self) -> tuple[Hop, ...]:
+        """Spell out every transfer."""
+        ends = [self.ends[transfer.route] for transfer in self.transfers]
+        return tuple(map(Hop, self.transfers, ends, self.after_send, self.after_receive, self.after_arrival))
+
+
+def order_of(cluster: Cluster, plan: Plan) -> Order:
+    """Say what every transfer of a plan waits for.
+
+    The plan's routes and links must exist in the cluster (invariant REF).
+    """
+    ends = _ends(cluster, plan)
+    transfers = [step for step in plan.steps if isinstance(step, Transfer)]
+    last_sent: dict[LinkId, StepId] = {}
+    last_received: dict[LinkId, StepId] = {}
+    arrivals: defaultdict[BlobId, dict[PlaceId, StepId]] = defaultdict(dict)
+    after_send, after_receive, after_arrival = [], [], []
+    for transfer in transfers:
+        of_route, arrived = ends[transfer.route], arrivals[transfer.blob]
+        after_send.append(last_sent.get(of_route.send_port))
+        after_receive.append(last_received.get(of_route.receive_port))
+        after_arrival.append(arrived.get(of_route.source))
+        last_sent[of_route.send_port] = last_received[of_route.receive_port] = transfer.id
+        arrived.setdefault(of_route.destination, transfer.id)
+    return Order(
+        transfers=transfers,
+        ends=ends,
+        after_send=after_send,
+        after_receive=after_receive,
+        after_arrival=after_arrival,
+    )
+
+
 def hops(cluster: Cluster, plan: Plan) -> tuple[Hop, ...]:
     """Spell out every transfer of a plan, in the plan's order.
 
     The plan's routes and links must exist in the cluster (invariant REF).
     """
-    ends_of = _ends(cluster, plan)
-    last_sent: dict[LinkId, StepId] = {}
-    last_received: dict[LinkId, StepId] = {}
-    arrivals: defaultdict[BlobId, dict[PlaceId, StepId]] = defaultdict(dict)
-    found = []
-    for transfer in plan.steps:
-        if isinstance(transfer, Transfer):
-            ends, arrived = ends_of[transfer.route], arrivals[transfer.blob]
-            sent, received = last_sent.get(ends.send_port), last_received.get(ends.receive_port)
-            found.append(Hop(transfer, ends, sent, received, arrived.get(ends.source)))
-            last_sent[ends.send_port] = last_received[ends.receive_port] = transfer.id
-            arrived.setdefault(ends.destination, transfer.id)
-    return tuple(found)
+    return order_of(cluster, plan).hops()
 
 
 def _ends(cluster: Cluster, plan: Plan) -> list[Ends]:
@@ -115,12 +146,13 @@ def _ends(cluster: Cluster, plan: Plan) -> list[Ends]:
     return found
 
 
-def ticks(order: Iterable[Hop]) -> dict[StepId, int]:
+def ticks(order: Order) -> dict[StepId, int]:
     """Depth of each transfer in the order: 1 for one that waits for nothing, else one more than its deepest wait.
 
     With blobs of equal size and links of equal rate this is the tick in which the transfer ends.
     """
     depth: dict[StepId | None, int] = {None: 0}  # where there is nothing to wait for
-    for hop in order:
-        depth[hop.transfer.id] = 1 + max(depth[hop.after_send], depth[hop.after_receive], depth[hop.after_arrival])
+    waits = zip(order.after_send, order.after_receive, order.after_arrival, strict=True)
+    for transfer, (sent, received, arrived) in zip(order.transfers, waits, strict=True):
+        depth[transfer.id] = 1 + max(depth[sent], depth[received], depth[arrived])
     return {step: deep for step, deep in depth.items() if step is not None}

@@ -61,7 +61,7 @@ def _binding(facts: Facts, flow: Flow, found: Bottleneck, claim: Certificate) ->
     said = " ".join(bottleneck_sentences(facts, flow, found))
     if claim.claim is Claim.COMPLETION:
         return said
-    moved = sum(1 for hops in facts.hops_of_llm.values() if hops)
+    moved = sum(1 for transfers in facts.transfers_of_llm.values() if transfers)
     return f"{moved} LLMs share the links; {found.llm} comes last. {said}"
 
 

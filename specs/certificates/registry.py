@@ -31,7 +31,7 @@ def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int 
         return Inapplicable(f"a {claim} is measured in {Measure.NANOS}, not in {measure}")
     match claim:
         case Claim.MAKESPAN:
-            return max((hop.transfer.end_ns for hop in facts.hops), default=0)
+            return max((transfer.end_ns for transfer in facts.order.transfers), default=0)
         case Claim.BOTTLENECK:
             return max(decode_ns(facts.problem, facts.pipelines[PipelineId(subject)]), default=0)
         case Claim.START:
@@ -46,20 +46,21 @@ def value_of(facts: Facts, claim: Claim, subject: str, measure: Measure) -> int 
 
 def _ends(facts: Facts, llm: LlmId, measure: Measure) -> list[int]:
     """When each transfer of an LLM ends."""
-    hops = facts.hops_of_llm[llm]
+    transfers = facts.transfers_of_llm[llm]
     if measure is Measure.NANOS:
-        return [hop.transfer.end_ns for hop in hops]
+        return [transfer.end_ns for transfer in transfers]
     ticks = facts.ticks
-    return [ticks[hop.transfer.id] for hop in hops]
+    return [ticks[transfer.id] for transfer in transfers]
 
 
 def _first_cover(facts: Facts, llm: LlmId, measure: Measure) -> int | Inapplicable:
     targets = {target.place for target in facts.problem.targets if target.llm == llm}
     blobs = {blob.id for blob in facts.blobs_of_llm[llm]}
     first: dict[str, int] = {blob: 0 for place in targets for blob in facts.held.get(place, set()) & blobs}
-    for hop, end in zip(facts.hops_of_llm[llm], _ends(facts, llm, measure), strict=True):
-        blob = hop.transfer.blob
-        if hop.ends.destination in targets and (blob not in first or end < first[blob]):
+    ends = facts.order.ends
+    for transfer, end in zip(facts.transfers_of_llm[llm], _ends(facts, llm, measure), strict=True):
+        blob = transfer.blob
+        if ends[transfer.route].destination in targets and (blob not in first or end < first[blob]):
             first[blob] = end
     missing = sorted(blobs - first.keys())
     if missing:

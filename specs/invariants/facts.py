@@ -11,7 +11,7 @@ from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import Link, LinkId, Place, PlaceId, PlaceKind
 from specs.llm import Llm, LlmId
 from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch, Transfer
-from specs.ports import Hop, hops, ticks
+from specs.ports import Hop, Order, order_of, ticks
 from specs.problem import Problem
 from specs.timing import links_by_id
 from specs.units import Bytes, Nanos
@@ -85,14 +85,19 @@ class Facts:
         return {llm: tuple(blobs) for llm, blobs in found.items()}
 
     @cached_property
+    def order(self) -> Order:
+        """The transfers and what each waits for."""
+        return order_of(self.problem.cluster, self.plan)
+
+    @cached_property
     def hops(self) -> tuple[Hop, ...]:
         """Every transfer with its ends, ports and predecessors, in the plan's order."""
-        return hops(self.problem.cluster, self.plan)
+        return self.order.hops()
 
     @cached_property
     def ticks(self) -> dict[StepId, int]:
         """Depth of each transfer in the order of transfers."""
-        return ticks(self.hops)
+        return ticks(self.order)
 
     @cached_property
     def held(self) -> dict[PlaceId, set[BlobId]]:
@@ -139,25 +144,24 @@ class Facts:
         )
 
     @cached_property
-    def hops_of_llm(self) -> dict[LlmId, tuple[Hop, ...]]:
+    def transfers_of_llm(self) -> dict[LlmId, tuple[Transfer, ...]]:
         """The transfers of every LLM of the problem."""
-        llm_of = {blob.id: blob.llm for blob in self.plan.blobs}
-        found: dict[LlmId, list[Hop]] = {llm.id: [] for llm in self.problem.llms}
-        for hop in self.hops:
-            found[llm_of[hop.transfer.blob]].append(hop)
-        return {llm: tuple(hops) for llm, hops in found.items()}
+        found: dict[LlmId, list[Transfer]] = {llm.id: [] for llm in self.problem.llms}
+        for transfer in self.order.transfers:
+            found[self.blobs[transfer.blob].llm].append(transfer)
+        return {llm: tuple(transfers) for llm, transfers in found.items()}
 
     @property
     def moves_several(self) -> bool:
         """Whether transfers bring blobs of more than one LLM."""
-        return sum(1 for hops in self.hops_of_llm.values() if hops) > 1
+        return sum(1 for transfers in self.transfers_of_llm.values() if transfers) > 1
 
     @cached_property
     def arrivals(self) -> dict[PlaceId, dict[BlobId, Transfer]]:
         """The transfer that brings a blob to a place; rule FULL sees to it that there is only one."""
         found: dict[PlaceId, dict[BlobId, Transfer]] = {}
-        for hop in self.hops:
-            found.setdefault(hop.ends.destination, {}).setdefault(hop.transfer.blob, hop.transfer)
+        for transfer in self.order.transfers:
+            found.setdefault(self.order.ends[transfer.route].destination, {}).setdefault(transfer.blob, transfer)
         return found
 
     @cached_property

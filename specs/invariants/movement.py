@@ -17,12 +17,12 @@ def sources_hold(facts: Facts) -> Iterator[Violation]:
 
     Whether the source has given the blob up in the meantime is the business of rule LAST.
     """
-    for hop in facts.hops:
-        transfer, source = hop.transfer, hop.ends.source
+    for transfer, came in zip(facts.order.transfers, facts.order.after_arrival, strict=True):
+        source = facts.order.ends[transfer.route].source
         if transfer.blob in facts.held.get(source, ()):
             continue
         arrival = facts.arrivals.get(source, {}).get(transfer.blob)
-        if arrival is None or hop.after_arrival is None:
+        if arrival is None or came is None:
             why = "never receives it" if arrival is None else f"receives it only by the later step {arrival.id}"
             yield Violation("CAUSE", f"transfer {transfer.id}", f"it sends {transfer.blob} from {source}, which {why}")
         elif arrival.end_ns > transfer.start_ns:
@@ -36,14 +36,17 @@ def sources_hold(facts: Facts) -> Iterator[Violation]:
 
 def ports_take_turns(facts: Facts) -> Iterator[Violation]:
     """PORT: on the first and on the last link of a route, transfers run one at a time in the plan's order."""
-    by_id: dict[StepId, Transfer] = {hop.transfer.id: hop.transfer for hop in facts.hops}
-    for hop in facts.hops:
-        for port, before in ((hop.ends.send_port, hop.after_send), (hop.ends.receive_port, hop.after_receive)):
-            if before is not None and by_id[before].end_ns > hop.transfer.start_ns:
+    order = facts.order
+    by_id: dict[StepId, Transfer] = {transfer.id: transfer for transfer in order.transfers}
+    for transfer, sent, received in zip(order.transfers, order.after_send, order.after_receive, strict=True):
+        for before, is_sender in ((sent, True), (received, False)):
+            if before is not None and by_id[before].end_ns > transfer.start_ns:
+                ends = order.ends[transfer.route]
+                port = ends.send_port if is_sender else ends.receive_port
                 yield Violation(
                     "PORT",
-                    f"transfer {hop.transfer.id}",
-                    f"it starts at {hop.transfer.start_ns} ns, but transfer {before} occupies port {port} until "
+                    f"transfer {transfer.id}",
+                    f"it starts at {transfer.start_ns} ns, but transfer {before} occupies port {port} until "
                     f"{by_id[before].end_ns} ns: daemons would run them one after the other, later than predicted",
                 )
 
@@ -55,8 +58,8 @@ def links_carry(facts: Facts) -> Iterator[Violation]:
     """
     yield from _too_short(facts)
     by_route: dict[int, list[Transfer]] = {}
-    for hop in facts.hops:
-        by_route.setdefault(hop.transfer.route, []).append(hop.transfer)
+    for transfer in facts.order.transfers:
+        by_route.setdefault(transfer.route, []).append(transfer)
     copied = _copied(facts)
     routes_over: dict[LinkId, list[int]] = {}
     for index in sorted(by_route.keys() | copied.keys()):
@@ -92,7 +95,7 @@ def _copied(facts: Facts) -> dict[int, list[Crossing]]:
 def _too_short(facts: Facts) -> Iterator[Violation]:
     latency = [route_latency_ns(facts.links, route) for route in facts.plan.routes]
     least_ns: dict[tuple[Bytes, BytesPerSecond, Nanos], Nanos] = {}  # many transfers are alike
-    for transfer in (hop.transfer for hop in facts.hops):
+    for transfer in facts.order.transfers:
         alike = (facts.blob_bytes[transfer.blob], transfer.bytes_per_second, latency[transfer.route])
         if alike not in least_ns:
             least_ns[alike] = transfer_ns(*alike)
@@ -144,8 +147,8 @@ def targets_are_filled(facts: Facts) -> Iterator[Violation]:
         for blob in facts.blobs_of_llm[llm]:
             if blob.id not in arrived and blob.id not in held:
                 yield Violation("FULL", f"place {place}", f"it never receives {blob.id}: {llm} would be incomplete")
-    for hop in facts.hops:
-        transfer, place = hop.transfer, hop.ends.destination
+    for transfer in facts.order.transfers:
+        place = facts.order.ends[transfer.route].destination
         first = facts.arrivals[place][transfer.blob]
         if transfer.blob in facts.held.get(place, ()):
             why = "holds it from the start"

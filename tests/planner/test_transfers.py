@@ -13,7 +13,7 @@ from planner.solve import Request, solve
 from planner.transfers import Move, multicast_moves, schedule
 from specs.bounds import first_cover_ticks_bound, multicast_ticks_bound
 from specs.plan import Claim, Measure, Transfer
-from specs.ports import hops, ticks
+from specs.ports import order_of, ticks
 from specs.units import duration_ns
 from tests.builders import GIGABYTE, a_cluster, a_problem, an_llm
 from tests.place_graphs import Wiring, star, two_racks
@@ -34,7 +34,7 @@ def check_optimal(nodes, sources, blocks):
     plan = outcome.verified.plan
     completion = multicast_ticks_bound(nodes, sources, blocks)
     cover = first_cover_ticks_bound(nodes, sources, blocks)
-    assert max(ticks(hops(problem.cluster, plan)).values(), default=0) == completion
+    assert max(ticks(order_of(problem.cluster, plan)).values(), default=0) == completion
     claims = {each.claim: each for each in plan.certificates if each.measure is Measure.TICKS}
     for claim, ticks_bound in ((Claim.COMPLETION, completion), (Claim.FIRST_COVER, cover)):
         if nodes > sources:

@@ -3,7 +3,7 @@
 import pytest
 
 from specs.plan import Transfer
-from specs.ports import hops, ticks
+from specs.ports import hops, order_of, ticks
 from specs.timing import links_by_id, route_ends
 from tests.plans import GOOD
 
@@ -36,7 +36,7 @@ def test_hops_say_what_the_definitions_say(name):
 def test_a_tick_is_one_more_than_the_deepest_wait(name):
     problem, plan = GOOD[name]()
     found = hops(problem.cluster, plan)
-    depth = ticks(found)
+    depth = ticks(order_of(problem.cluster, plan))
     assert list(depth) == [hop.transfer.id for hop in found]
     for hop in found:
         assert depth[hop.transfer.id] == 1 + max((depth[step] for step in hop.predecessors), default=0)
