@@ -10,6 +10,7 @@ from specs.certificates import FORMULAS
 from specs.plan import (
     Activate,
     Claim,
+    Continuity,
     Measure,
     Method,
     Pipeline,
@@ -108,18 +109,21 @@ def retime_instant(dice: Random, _: Problem, plan: Plan) -> Plan:
     return plan if index is None else _changed(plan, index, at_ns=_nudge(dice, plan.steps[index].at_ns))
 
 
+def _later(step: Step, since: int, by: int) -> Step:
+    """Push a step that begins at some instant or afterwards."""
+    if isinstance(step, Transfer):
+        pushed = step.start_ns >= since
+        return attrs.evolve(step, start_ns=step.start_ns + by, end_ns=step.end_ns + by) if pushed else step
+    if isinstance(step, Switch) and step.hand_over is not None and step.hand_over.start_ns >= since:
+        step = attrs.evolve(step, hand_over=attrs.evolve(step.hand_over, start_ns=step.hand_over.start_ns + by))
+    return attrs.evolve(step, at_ns=step.at_ns + by) if step.at_ns >= since else step
+
+
 def delay_the_rest(dice: Random, _: Problem, plan: Plan) -> Plan:
     """Push everything that happens from some instant on."""
     begins = [step.start_ns if isinstance(step, Transfer) else step.at_ns for step in plan.steps]
     since, by = dice.choice(begins) + dice.choice([0, 1]), dice.choice([1, 1000, 10**6])
-
-    def later(step: Step) -> Step:
-        if isinstance(step, Transfer):
-            pushed = step.start_ns >= since
-            return attrs.evolve(step, start_ns=step.start_ns + by, end_ns=step.end_ns + by) if pushed else step
-        return attrs.evolve(step, at_ns=step.at_ns + by) if step.at_ns >= since else step
-
-    return attrs.evolve(plan, steps=tuple(later(step) for step in plan.steps))
+    return attrs.evolve(plan, steps=tuple(_later(step, since, by) for step in plan.steps))
 
 
 def reroute(dice: Random, problem: Problem, plan: Plan) -> Plan:
@@ -318,13 +322,40 @@ def drop_certificate(dice: Random, _: Problem, plan: Plan) -> Plan:
     return attrs.evolve(plan, certificates=dice.choice([tuple(kept), one_less]))
 
 
-def change_switch(dice: Random, _: Problem, plan: Plan) -> Plan:
+def _any_pipeline(dice: Random, problem: Problem, plan: Plan) -> str:
+    return dice.choice([*(each.pipeline for each in problem.running), *plan.pipelines]).id
+
+
+def change_switch(dice: Random, problem: Problem, plan: Plan) -> Plan:
     index = _step(dice, plan, Switch)
-    return _changed(plan, index, **{dice.choice(["old", "new"]): dice.choice(plan.pipelines).id})
+    if dice.random() < 0.2:
+        return _changed(plan, index, continuity=dice.choice(list(Continuity)))
+    return _changed(plan, index, **{dice.choice(["old", "new"]): _any_pipeline(dice, problem, plan)})
 
 
-def add_switch(dice: Random, _: Problem, plan: Plan) -> Plan:
-    old, new = dice.choice(plan.pipelines).id, dice.choice(plan.pipelines).id
+def change_hand_over(dice: Random, _: Problem, plan: Plan) -> Plan:
+    """KV is copied at another rate or time, in other rounds, on other paths, or not at all."""
+    copies = [index for index, step in enumerate(plan.steps) if isinstance(step, Switch) and step.hand_over is not None]
+    if not copies:
+        return plan
+    index = dice.choice(copies)
+    found = plan.steps[index].hand_over
+    field = dice.choice(["start_ns", "rounds_max", "rest_tokens_max", "copy_tokens_min", "pause_ns", "path", "paths"])
+    if field == "path" and found.paths:
+        place = dice.randrange(len(found.paths))
+        which = dice.choice(["old_stage", "new_stage", "route", "bytes_per_second", "bytes_per_second"])
+        value = max(int(which == "bytes_per_second"), _nudge(dice, getattr(found.paths[place], which)))
+        paths = _replaced(found.paths, place, attrs.evolve(found.paths[place], **{which: value}))
+    elif field in {"path", "paths"}:
+        paths = dice.choice([(), found.paths[1:], found.paths * 2])
+    else:
+        value = max(1, _nudge(dice, getattr(found, field)))
+        return _changed(plan, index, hand_over=attrs.evolve(found, **{field: value}))
+    return _changed(plan, index, hand_over=dice.choice([attrs.evolve(found, paths=paths)] * 9 + [None]))
+
+
+def add_switch(dice: Random, problem: Problem, plan: Plan) -> Plan:
+    old, new = _any_pipeline(dice, problem, plan), _any_pipeline(dice, problem, plan)
     last = max((step.at_ns for step in plan.steps if isinstance(step, Activate)), default=0)
     step = Switch(id=0, old=old, new=new, continuity="drain", at_ns=last + dice.choice([0, 1]))
     return attrs.evolve(plan, steps=_numbered((*plan.steps, step)))
@@ -423,6 +454,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     bound_by_witness,
     drop_certificate,
     change_switch,
+    change_hand_over,
     add_switch,
     change_routing,
     change_resident,

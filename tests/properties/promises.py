@@ -27,7 +27,8 @@ def broken_promises(problem: Problem, plan: Plan) -> Iterator[str]:
     yield from _standbys(problem, plan)
     yield from _tables(problem, plan)
     closed = {step.old for step in plan.steps if isinstance(step, Switch)}
-    lasting = [pipeline for pipeline in plan.pipelines if pipeline.id not in closed]
+    pipelines = [*(each.pipeline for each in problem.running), *plan.pipelines]
+    lasting = [pipeline for pipeline in pipelines if pipeline.id not in closed]
     for service in problem.services:
         mine = tuple(pipeline for pipeline in lasting if pipeline.llm == service.llm)
         if not mine or any(stage.place not in service.places for each in mine for stage in each.stages):

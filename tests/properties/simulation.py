@@ -19,9 +19,22 @@ from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
 from specs.decisions.flow.question import Item, Movement
 from specs.decisions.flow.values import Objective
-from specs.plan import Activate, Certificate, Claim, Measure, Method, Pipeline, Plan, Release, Switch, Transfer
+from specs.plan import (
+    Activate,
+    Certificate,
+    Claim,
+    Continuity,
+    Measure,
+    Method,
+    Pipeline,
+    Plan,
+    Release,
+    Switch,
+    Transfer,
+)
 from specs.problem import Problem
 from specs.timing import device_rate
+from tests.properties.hand_overs import broken_hand_overs, decode_ns
 from tests.properties.promises import broken_promises
 
 SECOND = 10**9
@@ -42,7 +55,12 @@ def faults(problem: Problem, plan: Plan) -> list[str]:
         if not found:
             show = Show(problem, plan)
             found = [*show.acted_in_order(), *show.acted_by_the_clock(), *show.at_the_end()]
-            found = found or list(broken_promises(problem, plan)) or list(show.claims())
+            found = (
+                found
+                or list(broken_hand_overs(problem, plan))
+                or list(broken_promises(problem, plan))
+                or list(show.claims())
+            )
     except (KeyError, IndexError, StopIteration) as missing:
         return [f"something is not there: {missing!r}"]
     return found
@@ -54,7 +72,8 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
         yield "another format or problem"
     if plan.parent is not None and (len(plan.parent) != 64 or set(plan.parent) - set("0123456789abcdef")):
         yield "a parent that is no digest"
-    for ids in ([blob.id for blob in plan.blobs], [pipeline.id for pipeline in plan.pipelines]):
+    pipelines = [*(each.pipeline for each in problem.running), *plan.pipelines]
+    for ids in ([blob.id for blob in plan.blobs], [pipeline.id for pipeline in pipelines]):
         if len(ids) != len(set(ids)):
             yield "a name used twice"
     if any(plan.steps[index].id >= plan.steps[index + 1].id for index in range(len(plan.steps) - 1)):
@@ -63,7 +82,7 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
     places = {place.id: place for place in problem.cluster.places}
     links = {link.id: link for link in problem.cluster.links}
     ends = [blob.end_tensor for blob in plan.blobs]
-    ends += [stage.end_unit for pipeline in plan.pipelines for stage in pipeline.stages]
+    ends += [stage.end_unit for pipeline in pipelines for stage in pipeline.stages]
     if max(ends, default=0) > 10_000:
         yield "runs longer than any LLM of these tests"
         return
@@ -75,7 +94,7 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
             end += tensor.bytes
         if blob.bytes != end:
             yield f"{blob.id} has another size"
-    touched = {wish.llm for wish in (*problem.holdings, *problem.targets, *plan.blobs, *plan.pipelines)}
+    touched = {wish.llm for wish in (*problem.holdings, *problem.targets, *plan.blobs, *pipelines)}
     for name in touched:
         covered = [
             index for blob in plan.blobs if blob.llm == name for index in range(blob.first_tensor, blob.end_tensor)
@@ -98,7 +117,7 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
             or len(set(route.links)) < len(route.links)
         ):
             yield "a route that is no path from one memory over switches to another"
-    for pipeline in plan.pipelines:
+    for pipeline in pipelines:
         if pipeline.request_tokens_max > llms[pipeline.llm].context_tokens:
             yield "requests longer than the context"
         if pipeline.request_tokens_max < problem.workload(pipeline.llm).request_tokens_max:
@@ -112,9 +131,13 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
             yield "a stage on something that is no device"
         if [row.pipeline for row in plan.routing].count(pipeline.id) != 1:
             yield f"{pipeline.id} has not one routing weight"
-        if [step.pipeline for step in plan.steps if isinstance(step, Activate)].count(pipeline.id) != 1:
-            yield f"{pipeline.id} is not activated once"
-    known = {pipeline.id for pipeline in plan.pipelines}
+        times = [step.pipeline for step in plan.steps if isinstance(step, Activate)].count(pipeline.id)
+        if times != (1 if pipeline in plan.pipelines else 0):
+            yield f"{pipeline.id} is activated {times} times"
+    for step in plan.steps:
+        if isinstance(step, Switch) and (step.continuity is Continuity.COPY) == (step.hand_over is None):
+            yield f"switch {step.id} copies without a hand-over, or hands over without copying"
+    known = {pipeline.id for pipeline in pipelines}
     if {row.pipeline for row in plan.routing} - known:
         yield "weights of nothing"
 
@@ -138,7 +161,8 @@ class Show:
         self.llms = {llm.id: llm for llm in problem.llms}
         self.links: dict[str, Link] = {link.id: link for link in problem.cluster.links}
         self.blobs = {blob.id: blob for blob in plan.blobs}
-        self.pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
+        self.running = [each.pipeline.id for each in problem.running]
+        self.pipelines = {each.id: each for each in (*(row.pipeline for row in problem.running), *plan.pipelines)}
         self.transfers = [step for step in plan.steps if isinstance(step, Transfer)]
         self.activates = [step for step in plan.steps if isinstance(step, Activate)]
         self.switches = [step for step in plan.steps if isinstance(step, Switch)]
@@ -153,7 +177,7 @@ class Show:
         }
         self.stages = [
             (stage, self.needs(attrs.evolve(pipeline, stages=(stage,))))
-            for pipeline in plan.pipelines
+            for pipeline in self.pipelines.values()
             for stage in pipeline.stages
         ]
         for step in self.activates:
@@ -178,7 +202,8 @@ class Show:
 
     def acted_in_order(self) -> Iterator[str]:
         """Act the steps in the plan's order without a clock: this is what daemons go by."""
-        held, opened, closed = set(self.initial), set(), set()
+        held, opened, closed = set(self.initial), set(self.running), set()
+        yield from self._unserved("the start", held, opened, closed)
         for step in self.plan.steps:
             match step:
                 case Transfer():
@@ -193,20 +218,28 @@ class Show:
                         yield f"step {step.id}: {step.pipeline} lacks blobs"
                     opened.add(step.pipeline)
                 case Switch():
-                    if not {step.old, step.new} <= opened:
-                        yield f"step {step.id}: between pipelines that no step before it opens"
+                    if not {step.old, step.new} <= opened - closed:
+                        yield f"step {step.id}: between pipelines that are not open after the steps before it"
                     closed.add(step.old)
                 case Release():
                     if (step.blob, step.place) not in held:
                         yield f"step {step.id}: {step.place} has no {step.blob}"
-                    for pipeline in self.plan.pipelines:
+                    for pipeline in self.pipelines.values():
                         if (step.blob, step.place) in self.needs(pipeline) and pipeline.id not in closed:
                             yield f"step {step.id}: {pipeline.id} still computes with {step.blob}"
                     held.discard((step.blob, step.place))
             yield from self._rooms(step.id)
+            yield from self._unserved(f"step {step.id}", held, opened, closed)
         received = [(step.blob, self.ends(step)[1]) for step in self.transfers]
         if len(received) != len(set(received)) or set(received) & self.initial:
             yield "something is received twice"
+
+    def _unserved(self, when: str, held: set[tuple[str, str]], opened: set[str], closed: set[str]) -> Iterator[str]:
+        """Every LLM that was served has an open pipeline whose blobs are all there."""
+        left = [self.pipelines[name] for name in opened - closed]
+        complete = {pipeline.llm for pipeline in left if self.needs(pipeline) <= held}
+        for llm in {self.pipelines[name].llm for name in opened} - complete:
+            yield f"after {when} nothing serves {llm}"
 
     def _rooms(self, now: int) -> Iterator[str]:
         """Add up what may be in each memory after this step of the order, with every stage that could be built."""
@@ -229,7 +262,8 @@ class Show:
                 yield f"transfer {step.id} is faster than its rate"
         instants = {0, *(step.start_ns for step in self.transfers), *(step.end_ns for step in self.transfers)}
         instants |= {step.at_ns for step in (*self.activates, *self.switches, *self.releases)}
-        held, opened, closed = set(self.initial), set(), set()
+        instants |= {step.hand_over.start_ns for step in self.switches if step.hand_over is not None}
+        held, opened, closed = set(self.initial), set(self.running), set()
         for now in sorted(instants):
             held |= {(step.blob, self.ends(step)[1]) for step in self.transfers if step.end_ns == now}
             yield from self._starts(now, held)
@@ -245,7 +279,12 @@ class Show:
                     if self.pipelines[switch.old].llm != self.pipelines[switch.new].llm:
                         yield f"switch {switch.id} between two LLMs"
                     closed.add(switch.old)
+            for switch in self.switches:
+                if switch.hand_over is not None and switch.hand_over.start_ns == now:
+                    if not {switch.old, switch.new} <= opened:
+                        yield f"switch {switch.id} copies KV between pipelines that are not open"
             yield from self._releases(now, held, opened - closed)
+            yield from self._unserved(f"{now} ns", held, opened, closed)
             yield from self._loads(now)
 
     def _starts(self, now: int, held: set[tuple[str, str]]) -> Iterator[str]:
@@ -276,7 +315,12 @@ class Show:
     def _loads(self, now: int) -> Iterator[str]:
         running = [step for step in self.transfers if step.start_ns <= now < step.end_ns]
         for link in self.links.values():
-            if sum(step.bytes_per_second for step in running if link in self.path(step)) > link.bytes_per_second:
+            rates = [step.bytes_per_second for step in running if link in self.path(step)]
+            for switch in self.switches:
+                if switch.hand_over is not None and switch.hand_over.start_ns <= now < switch.at_ns:
+                    over = [each for each in switch.hand_over.paths if link.id in self.plan.routes[each.route].links]
+                    rates += [path.bytes_per_second for path in over]
+            if sum(rates) > link.bytes_per_second:
                 yield f"{link.id} is overloaded at {now}"
         for place in self.problem.cluster.places:
             room = place.memory_bytes
@@ -290,8 +334,9 @@ class Show:
                 )
                 if (begun or (blob.id, place.id) in self.initial) and not gone:
                     room -= blob.bytes
-            for pipeline in self.plan.pipelines:
+            for pipeline in self.pipelines.values():
                 begun = any(step.pipeline == pipeline.id and step.at_ns <= now for step in self.activates)
+                begun = begun or pipeline.id in self.running
                 gone = any(step.old == pipeline.id and step.at_ns < now for step in self.switches)
                 for stage in pipeline.stages:
                     if stage.place == place.id and begun and not gone:
@@ -312,7 +357,7 @@ class Show:
                 and pipeline.stages
                 and all(stage.place == target.place for stage in pipeline.stages)
                 and pipeline.id not in closed
-                for pipeline in self.plan.pipelines
+                for pipeline in self.pipelines.values()
             ):
                 yield f"{target.place} ends without a pipeline of its own"
 
@@ -430,7 +475,7 @@ class Show:
 
     def _kept(self) -> set[tuple[str, str]]:
         """What open stages and standbys have to hold at the end."""
-        left = [each for each in self.plan.pipelines if not any(step.old == each.id for step in self.switches)]
+        left = [each for each in self.pipelines.values() if not any(step.old == each.id for step in self.switches)]
         resting = [(each.llm, each.place) for each in self.plan.residents]
         copies = {(blob.id, place) for blob in self.plan.blobs for llm, place in resting if llm == blob.llm}
         return copies.union(*map(self.needs, left))
@@ -494,11 +539,8 @@ class Show:
         llm = self.llms[pipeline.llm]
         (workload,) = [row for row in self.problem.workloads if row.llm == llm.id]
         context = pipeline.slots * (workload.prompt_tokens_mean + ceil(Fraction(workload.output_tokens_mean, 2)))
-        rates = {
-            place.id: device_rate(self.problem, place, llm.dtype)
-            for place in self.problem.cluster.places
-            if place.kind is PlaceKind.DEVICE
-        }
+        devices = [place for place in self.problem.cluster.places if place.kind is PlaceKind.DEVICE]
+        rates = [device_rate(self.problem, place, llm.dtype) for place in devices]
 
         def time_ns(units, flops_rate: int, bytes_rate: int, overhead: int) -> int:
             flops = sum(u.flops_per_token * pipeline.slots + u.flops_per_token_of_context * context for u in units)
@@ -507,15 +549,11 @@ class Show:
             longer = max(Fraction(flops * SECOND, flops_rate), Fraction(read * SECOND, bytes_rate))
             return ceil(longer) + overhead * len(units)
 
-        def on(place: str, units) -> int:
-            rate = rates[place]
-            return time_ns(units, rate.flops_per_second, rate.memory_bytes_per_second, rate.overhead_ns_per_unit)
-
-        value = max(on(stage.place, llm.units[stage.first_unit : stage.end_unit]) for stage in pipeline.stages)
+        value = max(decode_ns(self.problem, pipeline, stage, pipeline.slots) for stage in pipeline.stages)
         best = (
-            max(rate.flops_per_second for rate in rates.values()),
-            max(rate.memory_bytes_per_second for rate in rates.values()),
-            min(rate.overhead_ns_per_unit for rate in rates.values()),
+            max(rate.flops_per_second for rate in rates),
+            max(rate.memory_bytes_per_second for rate in rates),
+            min(rate.overhead_ns_per_unit for rate in rates),
         )
         mean = ceil(Fraction(time_ns(llm.units, *best), len(pipeline.stages)))
         bound = max(mean, *(time_ns([unit], *best) for unit in llm.units))

@@ -18,6 +18,8 @@ from specs.plan import (
     Certificate,
     Claim,
     Continuity,
+    HandOver,
+    KvPath,
     Measure,
     Method,
     Pipeline,
@@ -32,6 +34,7 @@ from specs.plan import (
 )
 from specs.units import INTEGER_MAX
 from specs.witness import Price
+from tests.live_plans import LIVE
 from tests.plans import GOOD, a_chain, a_relocation
 from tests.properties.simulation import faults
 
@@ -49,12 +52,30 @@ def some(strategy, most=4):
     return st.lists(strategy, max_size=most).map(tuple)
 
 
+paths = st.builds(KvPath, old_stage=numbers, new_stage=numbers, route=numbers, bytes_per_second=counts)
+hand_overs = st.builds(
+    HandOver,
+    start_ns=numbers,
+    rounds_max=counts,
+    rest_tokens_max=numbers,
+    copy_tokens_min=numbers,
+    pause_ns=counts,
+    paths=some(paths),
+)
 steps = st.one_of(
     st.builds(
         Transfer, id=numbers, blob=blobs, route=numbers, bytes_per_second=counts, start_ns=numbers, end_ns=numbers
     ),
     st.builds(Activate, id=numbers, pipeline=pipelines, at_ns=numbers),
-    st.builds(Switch, id=numbers, old=pipelines, new=pipelines, continuity=st.sampled_from(Continuity), at_ns=numbers),
+    st.builds(
+        Switch,
+        id=numbers,
+        old=pipelines,
+        new=pipelines,
+        continuity=st.sampled_from(Continuity),
+        hand_over=st.none() | hand_overs,
+        at_ns=numbers,
+    ),
     st.builds(Release, id=numbers, blob=blobs, place=places, at_ns=numbers),
 )
 stages = st.builds(Stage, place=places, first_unit=numbers, end_unit=counts, kv_bytes=numbers, workspace_bytes=numbers)
@@ -118,7 +139,7 @@ def _holes(document, path=()):
             yield from _holes(value, (*path, key))
 
 
-GOOD_DOCUMENTS = {name: (make()[0], codec.encode(make()[1])) for name, make in GOOD.items()}
+GOOD_DOCUMENTS = {name: (make()[0], codec.encode(make()[1])) for name, make in {**GOOD, **LIVE}.items()}
 HOLES = {name: list(_holes(json.loads(data))) for name, (_, data) in GOOD_DOCUMENTS.items()}
 
 
@@ -144,9 +165,9 @@ def test_a_good_document_with_any_value_replaced_is_refused_judged_or_good(data)
     assert isinstance(verify(problem, plan), Rejected) == bool(faults(problem, plan))
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_good_plans_survive_their_documents(name):
-    _, plan = GOOD[name]()
+@pytest.mark.parametrize("make", [*GOOD.values(), *LIVE.values()], ids=[*GOOD, *LIVE])
+def test_good_plans_survive_their_documents(make):
+    _, plan = make()
     assert codec.decode(Plan, codec.encode(plan)) == plan
     assert codec.digest(plan) == codec.digest(codec.decode(Plan, codec.encode(plan)))
 

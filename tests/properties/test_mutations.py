@@ -15,6 +15,7 @@ from specs.plan import Plan
 from specs.problem import Problem
 from tests.broken_plans import BREAKS, JUST_GOOD
 from tests.builders import a_problem, an_llm
+from tests.live_plans import LIVE
 from tests.plans import GOOD, certified
 from tests.properties.mutations import MUTATIONS
 from tests.properties.simulation import faults
@@ -48,7 +49,8 @@ def planned() -> tuple[Problem, Plan]:
 def _mutants(batch: int) -> Iterator[tuple[Problem, Plan]]:
     dice = Random(f"mutants {batch}")
     promising = [JUST_GOOD[rule] for rule in ("DEMAND", "START", "SPEC", "SLO")]
-    bases = [make() for make in (*GOOD.values(), planned, *promising, *promising)]
+    live = [LIVE[name] for name in ("split", "growth", "merge", "handing on")]
+    bases = [make() for make in (*GOOD.values(), planned, *promising, *promising, *live)]
     while True:
         problem, plan = dice.choice(bases)
         changed = mutant(dice, problem, plan)
@@ -74,9 +76,9 @@ def test_the_checker_and_the_simulation_agree(batch):
     assert set(alone) == {rule.id for rule in INVARIANTS}
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_the_simulation_likes_good_plans(name):
-    assert faults(*GOOD[name]()) == []
+@pytest.mark.parametrize("make", [*GOOD.values(), *LIVE.values()], ids=[*GOOD, *LIVE])
+def test_the_simulation_likes_good_plans(make):
+    assert faults(*make()) == []
 
 
 @pytest.mark.parametrize("rule", BREAKS)
