@@ -55,12 +55,8 @@ def faults(problem: Problem, plan: Plan) -> list[str]:
         if not found:
             show = Show(problem, plan)
             found = [*show.acted_in_order(), *show.acted_by_the_clock(), *show.at_the_end()]
-            found = (
-                found
-                or list(broken_hand_overs(problem, plan))
-                or list(broken_promises(problem, plan))
-                or list(show.claims())
-            )
+            found = found or [*broken_hand_overs(problem, plan), *broken_promises(problem, plan)]
+            found = found or list(show.claims())
     except (KeyError, IndexError, StopIteration) as missing:
         return [f"something is not there: {missing!r}"]
     return found
@@ -280,9 +276,9 @@ class Show:
                         yield f"switch {switch.id} between two LLMs"
                     closed.add(switch.old)
             for switch in self.switches:
-                if switch.hand_over is not None and switch.hand_over.start_ns == now:
-                    if not {switch.old, switch.new} <= opened:
-                        yield f"switch {switch.id} copies KV between pipelines that are not open"
+                begins = switch.hand_over is not None and switch.hand_over.start_ns == now
+                if begins and not {switch.old, switch.new} <= opened:
+                    yield f"switch {switch.id} copies KV between pipelines that are not open"
             yield from self._releases(now, held, opened - closed)
             yield from self._unserved(f"{now} ns", held, opened, closed)
             yield from self._loads(now)

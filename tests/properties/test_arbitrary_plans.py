@@ -57,7 +57,7 @@ hand_overs = st.builds(
     HandOver,
     start_ns=numbers,
     rounds_max=counts,
-    rest_tokens_max=numbers,
+    rest_tokens_max=counts,
     copy_tokens_min=numbers,
     pause_ns=counts,
     paths=some(paths),
