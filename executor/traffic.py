@@ -1,7 +1,7 @@
 """What daemons say to each other about requests, activations and small files; strict both ways.
 
 A message is a header, canonical JSON of one of the classes below, and raw bytes behind it (a tensor, a file).  The
-plan's digest is part of the transport's realm, so a message of another plan never gets here.
+message names pipelines and attempts by ids that never come again, so it means the same under whichever plan it is read.
 """
 
 import math
@@ -12,8 +12,8 @@ import attrs
 import torch
 
 from executor.engine.batch import Batch, Row
-from executor.engine.batcher import Entry, Finish, Iteration
 from executor.engine.errors import RequestRefused
+from executor.engine.iteration import Entry, Finish, Iteration
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.engine.sampler import Sampled
 from executor.errors import MalformedFrame
@@ -217,6 +217,7 @@ class Forward:
     iteration: int = fields.natural()
     width: int = fields.positive()
     entries: tuple[WireEntry, ...]
+    freed: tuple[int, ...] = ()  # slots whose requests have left
 
     @classmethod
     def of(cls, pipeline: PipelineId, stage: int, iteration: Iteration, width: int) -> "Forward":
@@ -227,6 +228,7 @@ class Forward:
             iteration=iteration.id,
             width=width,
             entries=tuple(_wire_entry(entry) for entry in iteration.entries),
+            freed=iteration.freed,
         )
 
     def batch(self) -> Batch:
@@ -235,7 +237,8 @@ class Forward:
             rows=tuple(
                 Row(slot=entry.slot, start=entry.start, tokens=entry.tokens, wants_logits=entry.wants_logits)
                 for entry in self.entries
-            )
+            ),
+            freed=self.freed,
         )
 
     def choices(self) -> tuple[list[SamplingParams], list[int]]:

@@ -135,7 +135,7 @@ def slot_attention(
     assert isinstance(packed, Packed)
     layer = module.layer_idx
     assert isinstance(layer, int)
-    packed.cache.write(layer, packed.slots, packed.positions, (key, value))
+    packed.cache.append(layer, packed.slots, packed.positions, (key, value))
     keys, values = packed.cache.keys[layer], packed.cache.values[layer]
     kernel = Kernel(scaling=arguments.get("scaling"), softcap=arguments.get("softcap"))  # type: ignore[arg-type]  # transformers'
     window: int | None = arguments.get("sliding_window")  # type: ignore[assignment]  # transformers' own types

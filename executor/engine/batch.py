@@ -25,6 +25,7 @@ class Batch:
     """Rows of different requests.  Decoding rows in ascending order of slots are computed fastest."""
 
     rows: tuple[Row, ...]
+    freed: tuple[int, ...] = ()  # slots whose requests have left: their pages are given back before rows are computed
 
     @property
     def tokens(self) -> int:

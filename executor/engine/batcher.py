@@ -54,8 +54,6 @@ class Batcher:
         self._guests: dict[int, RequestId] = {}  # by slot: requests of other pipelines whose KV comes
         self._in_flight: dict[int, Iteration] = {}
         self._next_id = 0
-        self._last_naming: dict[int, int] = {}  # by slot: the latest iteration with a row in it
-        self._passed = -1  # this iteration and all before it have left every stage
         self._paused = False
 
     @property
@@ -74,9 +72,12 @@ class Batcher:
         return len(self._in_flight)
 
     @property
-    def reserved_tokens(self) -> int:
-        """KV tokens reserved, in pages, by requests and guests; above the budget for a while after it has shrunk."""
-        return self._room.reserved_tokens
+    def occupied_tokens(self) -> int:
+        """KV tokens, in pages, that are reserved or that a stage may still have: above the budget after it has shrunk.
+
+        The budget of the stages' own pages must be at least this, always.
+        """
+        return self._room.occupied_tokens
 
     @property
     def boundary(self) -> bool:
@@ -122,15 +123,14 @@ class Batcher:
     def reserve(self, request_id: RequestId, tokens: int) -> int | None:
         """Reserve a slot for a guest that may come to so many tokens; None when there is no room now.
 
-        Only a slot that no iteration can still write to is given: whoever copies keys and values into it does so
-        beside the iterations, not in their order.  An iteration that has been completed proves that those before it
-        have left every stage, because stages compute in order; `drain` forgets iterations, but not that.  Raises
-        RequestRefused when the guest has a slot already.
+        The slot must be emptied in every stage (`SlotCache.release`) before the first keys and values are copied into
+        it; no iteration writes to it or frees it before the guest is seated.  Raises RequestRefused when the guest has
+        a slot already.
         """
         if request_id in self._guests.values():
             raise RequestRefused(f"guest {request_id} has a slot already")
         self._admit()
-        slot = self._room.take(tokens, lambda slot: self._last_naming.get(slot, -1) <= self._passed)
+        slot = self._room.take_for_guest(tokens)
         if slot is not None:
             self._guests[slot] = request_id
         return slot
@@ -187,10 +187,10 @@ class Batcher:
         if not self._ready:
             return None
         entries = sorted(self._grant(), key=lambda entry: (entry.row.tokens > 1, entry.row.slot))
-        iteration = Iteration(id=self._next_id, entries=tuple(entries))
+        freed = self._room.formed(self._next_id, [entry.row.slot for entry in entries])
+        iteration = Iteration(id=self._next_id, entries=tuple(entries), freed=freed)
         self._next_id += 1
         self._in_flight[iteration.id] = iteration
-        self._last_naming.update((entry.row.slot, iteration.id) for entry in entries)
         return iteration
 
     def complete(self, iteration_id: int, sampled: Sequence[int]) -> tuple[Progress, ...]:
@@ -199,7 +199,7 @@ class Batcher:
         Nothing comes of an iteration from before `drain`.
         """
         assert iteration_id < self._next_id, iteration_id
-        self._passed = max(self._passed, iteration_id)
+        self._room.passed(iteration_id)
         iteration = self._in_flight.pop(iteration_id, None)
         if iteration is None:
             return ()
@@ -229,6 +229,7 @@ class Batcher:
         moved.extend(self._waiting)
         for running in self._running.values():
             self._room.give_back(running.slot)
+        self._room.forget_iterations()
         self._waiting.clear()
         self._running.clear()
         self._ready.clear()

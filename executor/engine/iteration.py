@@ -44,11 +44,12 @@ class Iteration:
 
     id: int
     entries: tuple[Entry, ...]  # decoding ones first, by slot
+    freed: tuple[int, ...] = ()  # slots that requests have left since the last iteration
 
     @property
     def batch(self) -> Batch:
         """The rows, for the stages."""
-        return Batch(rows=tuple(entry.row for entry in self.entries))
+        return Batch(rows=tuple(entry.row for entry in self.entries), freed=self.freed)
 
     @property
     def tokens(self) -> tuple[int, ...]:

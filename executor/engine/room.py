@@ -1,12 +1,25 @@
 """Who may have a slot of a pipeline: slots, and a budget of KV tokens that is reserved as requests join.
 
 A request reserves the pages of the most tokens that it may come to, so that none is ever preempted for want of memory.
+
+Stages compute iterations in order, but late.  Which slots are free again they learn from the next iteration, before its
+rows; so whoever joins with an iteration finds its pages.  Keys and values of guests are copied into a slot beside the
+iterations.  So a guest gets only a slot that no iteration can still write to or free, and its tokens must fit beside
+those of slots that stages may not know to be free.
 """
 
-from collections.abc import Callable
+import attrs
 
 from executor.engine.errors import NoRoom
 from executor.engine.pages import paged
+
+
+@attrs.frozen
+class _Stale:
+    """Pages of a slot that somebody has left and stages may still have."""
+
+    tokens: int
+    told: int | None  # the iteration that tells the stages to give them back; None: it is not formed yet
 
 
 class Room:
@@ -19,12 +32,15 @@ class Room:
         self.context_tokens = context_tokens
         self._free = set(range(slots))
         self._reserved: dict[int, int] = {}  # tokens, by slot taken
+        self._stale: dict[int, _Stale] = {}
+        self._last_naming: dict[int, int] = {}  # by slot: the latest iteration that writes to it or frees it
+        self._passed = -1  # this iteration and all before it have left every stage
         self.resize(kv_tokens)
 
     @property
-    def reserved_tokens(self) -> int:
-        """Tokens of the pages that are reserved; for some time after the budget has shrunk more than the budget."""
-        return sum(self._reserved.values())
+    def occupied_tokens(self) -> int:
+        """Tokens of the pages that are reserved, or that some stage may still have: no stage ever has more."""
+        return self._occupied(beside=None)
 
     def resize(self, kv_tokens: int) -> None:
         """Change the budget.  What is reserved stays; nothing new is, until it fits.  Raises NoRoom."""
@@ -36,19 +52,25 @@ class Room:
         """Tokens that a request reserves which may come to so many; no request comes to more than the context."""
         return paged(min(tokens, self.context_tokens), self.context_tokens)
 
-    def take(self, tokens: int, fit: Callable[[int], bool] = lambda _: True) -> int | None:
-        """Reserve for a request that may come to so many tokens; give the lowest free slot that is fit, or None.
+    def take(self, tokens: int) -> int | None:
+        """Reserve for a request that may come to so many tokens; give the lowest free slot, or None.
 
         Slots close together are computed fastest.
         """
         needed = self.pages_of(tokens)
-        fitting = [slot for slot in self._free if fit(slot)]
-        if not fitting or self.reserved_tokens + needed > self.kv_tokens:
+        if not self._free or sum(self._reserved.values()) + needed > self.kv_tokens:
             return None
-        slot = min(fitting)
-        self._free.remove(slot)
-        self._reserved[slot] = needed
-        return slot
+        return self._take(min(self._free), needed)
+
+    def take_for_guest(self, tokens: int) -> int | None:
+        """Reserve for a guest, whose slot is emptied before anything is copied into it; give the lowest, or None."""
+        needed = self.pages_of(tokens)
+        for slot in sorted(self._free):
+            untouched = self._last_naming.get(slot, -1) <= self._passed
+            if untouched and self._occupied(beside=slot) + needed <= self.kv_tokens:
+                self._stale.pop(slot, None)
+                return self._take(slot, needed)
+        return None
 
     def reserved(self, slot: int) -> int:
         """Tokens reserved in a slot that is taken."""
@@ -61,5 +83,39 @@ class Room:
 
     def give_back(self, slot: int) -> None:
         """Free a slot that is taken, and what is reserved in it."""
-        del self._reserved[slot]
+        tokens = self._reserved.pop(slot)
         self._free.add(slot)
+        stale = self._stale.get(slot)
+        self._stale[slot] = _Stale(tokens if stale is None else max(tokens, stale.tokens), None)
+
+    def formed(self, iteration: int, slots: list[int]) -> tuple[int, ...]:
+        """Know that this iteration writes to slots; give those that it shall free before."""
+        freed = tuple(sorted(slot for slot, stale in self._stale.items() if stale.told is None))
+        for slot in freed:
+            self._stale[slot] = attrs.evolve(self._stale[slot], told=iteration)
+        self._last_naming.update(dict.fromkeys((*slots, *freed), iteration))
+        return freed
+
+    def passed(self, iteration: int) -> None:
+        """Know that an iteration has left every stage, and with it all before, because stages compute in order."""
+        self._passed = max(self._passed, iteration)
+        self._stale = {
+            slot: stale for slot, stale in self._stale.items() if stale.told is None or stale.told > iteration
+        }
+
+    def forget_iterations(self) -> None:
+        """Tell again what iterations under way tell: they may be lost.  They may still write, too."""
+        self._stale = {slot: attrs.evolve(stale, told=None) for slot, stale in self._stale.items()}
+
+    def _take(self, slot: int, needed: int) -> int:
+        self._free.remove(slot)
+        self._reserved[slot] = needed
+        return slot
+
+    def _occupied(self, beside: int | None) -> int:
+        stale = {slot: stale.tokens for slot, stale in self._stale.items()}
+        return sum(
+            max(self._reserved.get(slot, 0), stale.get(slot, 0))
+            for slot in sorted(self._reserved.keys() | stale.keys())
+            if slot != beside
+        )

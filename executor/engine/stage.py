@@ -49,11 +49,15 @@ class Stage:
 
     @torch.inference_mode()
     def run(self, batch: Batch, inputs: torch.Tensor) -> torch.Tensor:
-        """Compute the batch's T tokens.
+        """Compute the batch's T tokens, after the pages of slots that are free now have been given back.
 
         `inputs` are token ids [T] where the embedding belongs to the stage, hidden states [T, width] elsewhere.  Gives
         hidden states [T, width]; with the head in the stage, logits [R, vocabulary] of the R rows that want them.
+        Raises NoRoom when the rows need more pages than the budget has: the batcher was given another.
         """
+        self.cache.release(batch.freed)
+        for row in batch.rows:
+            self.cache.commit(row.slot, row.end)
         inputs = inputs.to(self.skeleton.device).unsqueeze(0)
         packed = Packed(batch, self.cache, self.skeleton.dtype, None if self.has_embedding else inputs)
         arguments = {

@@ -95,6 +95,7 @@ messages = st.one_of(
         iteration=naturals,
         width=positive,
         entries=st.lists(entries, max_size=3).map(tuple),
+        freed=st.lists(naturals, max_size=3).map(tuple),
     ),
     st.builds(
         SampledTokens,
@@ -290,6 +291,7 @@ def test_an_iteration_is_read_as_it_was_written():
                 sampling=greedy,
             ),
         ),
+        freed=(2, 5),
     )
     forward = Forward.of("p", 1, iteration, 16)
     assert forward.batch() == iteration.batch

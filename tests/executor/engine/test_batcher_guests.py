@@ -2,7 +2,7 @@
 
 The model's stages are a queue: an iteration writes when it leaves it, not when it is formed, also when the batcher has
 forgotten it in the meantime.  The KV of a position is the token it was computed from and all before it, so that every
-row can be checked to stand on the keys and values of its own request.
+row can be checked to stand on the keys and values of its own request, and the pages that stages have can be counted.
 """
 
 from collections import deque
@@ -74,6 +74,9 @@ class Model(RuleBasedStateMachine):
         self.guests: dict[int, tuple[Request, int]] = {}  # by slot: who comes, and what is reserved
         self.kv: list[list[tuple[int, ...]]] = [[() for _ in range(CONTEXT)] for _ in range(slots)]
         self.queue: deque[tuple[Iteration, bool]] = deque()  # and whether the batcher still counts on it
+        self.pages = [0] * slots  # tokens of the pages that the stages have
+        self.stages_kv_tokens = kv_tokens
+        self.stale: dict[int, tuple[int, int | None]] = {}  # by slot: pages left there, and which iteration says so
         self.lost: set[int] = set()  # slots of iterations that never arrived
         self.finished: list[RequestId] = []
 
@@ -81,10 +84,20 @@ class Model(RuleBasedStateMachine):
         self.names += 1
         return request(f"r{self.names}", prompt, max_tokens, generated)
 
+    def by_slot(self) -> dict[int, int]:
+        members = {member.slot: need(member.request) for member in self.members.values()}
+        return members | {slot: tokens for slot, (_, tokens) in self.guests.items()}
+
     def reserved(self) -> int:
-        return sum(need(member.request) for member in self.members.values()) + sum(
-            tokens for _, tokens in self.guests.values()
-        )
+        return sum(self.by_slot().values())
+
+    def occupied(self, beside: int | None = None) -> int:
+        reserved = self.by_slot()
+        stale = {slot: tokens for slot, (tokens, _) in self.stale.items()}
+        return sum(max(reserved.get(n, 0), stale.get(n, 0)) for n in range(self.slots) if n != beside)
+
+    def left(self, slot: int, tokens: int) -> None:
+        self.stale[slot] = max(tokens, self.stale.get(slot, (0,))[0]), None
 
     def free(self) -> list[int]:
         taken = {member.slot for member in self.members.values()} | set(self.guests)
@@ -98,6 +111,11 @@ class Model(RuleBasedStateMachine):
     def write(self, slot: int, tokens: list[int], first: int, end: int) -> None:
         for position in range(first, end):
             self.kv[slot][position] = tuple(tokens[: position + 1])
+        self.pages[slot] = max(self.pages[slot], paged(end, CONTEXT))
+
+    def empty(self, slot: int) -> None:
+        self.kv[slot] = [()] * CONTEXT
+        self.pages[slot] = 0
 
     @rule(prompt=st.integers(1, CONTEXT - 1), max_tokens=st.integers(1, 150))
     def add(self, prompt, max_tokens):
@@ -125,6 +143,8 @@ class Model(RuleBasedStateMachine):
             assert (entry.row.slot, entry.row.start) == (member.slot, member.computed)
             assert list(entry.tokens) == member.tokens[entry.row.start : entry.row.end]
             member.in_flight = True
+        assert iteration.freed == tuple(sorted(slot for slot, (_, told) in self.stale.items() if told is None))
+        self.stale |= {slot: (self.stale[slot][0], iteration.id) for slot in iteration.freed}
         self.queue.append((iteration, True))
 
     @precondition(lambda self: self.queue)
@@ -133,6 +153,9 @@ class Model(RuleBasedStateMachine):
         """The oldest iteration leaves the last stage, and its tokens reach the batcher."""
         iteration, counts = self.queue.popleft()
         self.lost.clear()
+        for slot in iteration.freed:
+            assert slot not in self.guests, "nothing empties a guest's slot"
+            self.empty(slot)
         for entry in iteration.entries:
             row = entry.row
             if counts:
@@ -142,8 +165,10 @@ class Model(RuleBasedStateMachine):
                 self.write(row.slot, tokens, row.start, row.end)
             else:
                 assert row.slot not in self.guests, "nothing writes beside the guest's own KV"
-                for position in range(row.start, row.end):
-                    self.kv[row.slot][position] = (-1,)
+                self.write(row.slot, [-1] * CONTEXT, row.start, row.end)
+        self.stale = {
+            slot: (tokens, told) for slot, (tokens, told) in self.stale.items() if told is None or told > iteration.id
+        }
         chosen = [900_000 + entry.index for entry in iteration.sampled]
         progress = {each.request: each for each in self.batcher.complete(iteration.id, chosen)}
         assert counts or not progress
@@ -152,21 +177,27 @@ class Model(RuleBasedStateMachine):
             member.in_flight = False
             member.computed = entry.row.end
             if member.cancelled:
-                del self.members[entry.request]
+                self.remove(entry.request)
             elif entry.row.wants_logits:
                 member.tokens.append(900_000 + entry.index)
                 ended = entry.index + 1 == member.request.max_tokens or len(member.tokens) == CONTEXT
                 assert (progress.pop(entry.request).finish is not None) == ended
                 if ended:
                     self.finished.append(entry.request)
-                    del self.members[entry.request]
+                    self.remove(entry.request)
         assert not progress
 
     @precondition(lambda self: self.queue and not self.queue[0][1])
     @rule()
     def lose(self):
         """A forgotten iteration never arrives; that it is gone shows when a later one does."""
-        self.lost |= {row.slot for row in self.queue.popleft()[0].batch.rows}
+        iteration, _ = self.queue.popleft()
+        self.lost |= {row.slot for row in iteration.batch.rows} | set(iteration.freed)
+
+    def remove(self, request_id: RequestId) -> None:
+        member = self.members.pop(request_id, None)
+        if member is not None:
+            self.left(member.slot, need(member.request))
 
     def give_up(self, request_id: RequestId) -> None:
         self.waiting = [each for each in self.waiting if each.id != request_id]
@@ -174,7 +205,7 @@ class Model(RuleBasedStateMachine):
         if member is not None and member.in_flight:
             member.cancelled = True
         else:
-            self.members.pop(request_id, None)
+            self.remove(request_id)
 
     def known(self) -> list[RequestId]:
         return [each.id for each in self.waiting] + [
@@ -206,6 +237,7 @@ class Model(RuleBasedStateMachine):
     def resize(self, kv_tokens):
         self.batcher.resize(kv_tokens)
         self.kv_tokens = kv_tokens
+        self.stages_kv_tokens = max(self.stages_kv_tokens, kv_tokens)
 
     @rule(
         prompt=st.integers(1, 200),
@@ -219,11 +251,14 @@ class Model(RuleBasedStateMachine):
         tokens = guest.prompt_tokens + guest.max_tokens + more
         slot = self.batcher.reserve(guest.id, tokens)
         named = {row.slot for iteration, _ in self.queue for row in iteration.batch.rows} | self.lost
+        named |= {slot for iteration, _ in self.queue for slot in iteration.freed}
         clean = [slot for slot in self.free() if slot not in named]
         needed = paged(min(tokens, CONTEXT), CONTEXT)
-        fits = self.reserved() + needed <= self.kv_tokens
-        assert slot == (clean[0] if clean and fits else None)
+        fitting = [slot for slot in clean if self.occupied(beside=slot) + needed <= self.kv_tokens]
+        assert slot == (fitting[0] if fitting else None)
         if slot is not None:
+            self.stale.pop(slot, None)
+            self.empty(slot)
             self.guests[slot] = (guest, needed)
             with pytest.raises(RequestRefused, match="already"):
                 self.batcher.reserve(guest.id, 1)
@@ -243,6 +278,7 @@ class Model(RuleBasedStateMachine):
         computed = len(guest.tokens) - left
         if not comes:
             self.batcher.give_back(slot)
+            self.left(slot, self.guests[slot][1])
         elif computed < 1:
             with pytest.raises(RequestRefused, match="computed"):
                 self.batcher.seat(guest, slot, computed)
@@ -261,13 +297,18 @@ class Model(RuleBasedStateMachine):
         assert [(each.id, each.tokens) for each in given] == expected
         self.queue = deque((iteration, False) for iteration, _ in self.queue)
         self.waiting.clear()
-        self.members.clear()
+        for name in list(self.members):
+            self.remove(name)
+        self.stale = {slot: (tokens, None) for slot, (tokens, _) in self.stale.items()}
 
     @invariant()
     def agrees(self):
         if not hasattr(self, "batcher"):
             return
-        assert self.batcher.reserved_tokens == self.reserved()
+        assert self.batcher.occupied_tokens == self.occupied()
+        if self.occupied() <= self.kv_tokens:
+            self.stages_kv_tokens = self.kv_tokens
+        assert sum(self.pages) <= self.stages_kv_tokens
         assert (self.batcher.waiting, self.batcher.running) == (len(self.waiting), len(self.members))
         assert self.batcher.boundary == (self.paused and not any(counts for _, counts in self.queue))
         held = [(h.request.id, h.request.tokens, h.slot, h.computed) for h in self.batcher.running_requests()]
@@ -282,6 +323,7 @@ class Model(RuleBasedStateMachine):
         self.paused = False
         for slot in self.guests:
             self.batcher.give_back(slot)
+            self.left(slot, self.guests[slot][1])
         self.guests.clear()
         left = self.known()
         for _ in range(10_000):
@@ -321,7 +363,7 @@ def test_a_guest_that_does_not_fit_its_seat_is_refused_and_keeps_it():
     for computed in (0, 6):
         with pytest.raises(RequestRefused, match=f"6 tokens, {computed} of them computed"):
             batcher.seat(request("r1", 5, 5, 1), 0, computed)
-    assert batcher.reserved_tokens == PAGE_TOKENS
+    assert batcher.occupied_tokens == PAGE_TOKENS
     batcher.seat(request("r2", 5, 5, 1), 0, 5)  # the attempt that goes on has a name of its own
     iteration = batcher.next_iteration()
     assert iteration is not None
