@@ -151,6 +151,8 @@ def _llm_faults(problem: Problem) -> Iterator[str]:
             yield f"an SLO names LLM {slo.llm}, which is not described"
         if not 1 <= slo.percentile <= 99:
             yield f"the SLO of {slo.llm} is at percentile {slo.percentile}; it must be from 1 to 99"
+        if slo.pause_ns_max is not None and slo.pause_ns_max < 1:
+            yield f"the SLO of {slo.llm} allows a pause of {slo.pause_ns_max} ns; at least 1 is meant"
     for llm in problem.llms:
         yield from _repeated(f"tensor of {llm.id}", (tensor.name for tensor in llm.tensors))
         used = {index for unit in llm.units for index in unit.tensors}

@@ -13,8 +13,9 @@ from specs.timing import route_ends
 def copies_converge(facts: Facts) -> Iterator[Violation]:
     """KV: every hand-over has its paths, room, rounds that converge, and the time that it takes.
 
-    What it asks of its rounds is proved in `specs.handing_over`.  Requests that find no free slot, which only happens
-    where new ones have come, and those that rounds leave behind, are computed again.
+    What it asks of its rounds is proved in `specs.handing_over`.  Slots are enough for all old pipelines together.
+    Requests that find none free, since the new pipeline has others by then, are computed again, as are those that
+    rounds leave behind.
     """
     slots: Counter[PipelineId] = Counter()
     for switch in facts.switches:
