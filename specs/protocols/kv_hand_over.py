@@ -4,59 +4,60 @@ Theory of operation
 ===================
 
 A request belongs to its front, which has all its tokens and can submit them again anywhere.  KV is a cache of a
-function of the tokens.  A hand-over ships that cache ahead, so that the next submission finds it.  Whatever goes wrong,
-a request is computed again from its tokens: slower, never wrong and never lost.
+function of the tokens.  A hand-over ships that cache ahead, so that the next submission finds it.  Whatever goes
+wrong, a request is computed again from its tokens: slower, never wrong and never lost.
 
 Three roles, each a pure function `step(terms, state, event) -> (state, actions)`: the *source leader* (this module)
 leads the old pipeline, the *target leader* the new one, and a *target stage* is one stage of the new one (both in
-`kv_hand_over_target`).  Between them and the fronts:
+`kv_hand_over_target`). Between them and the fronts:
 
     source leader --Invitation--> target leader --Seats--> target stage
     source leader <--Hosting----- target leader <--Held--- target stage <--Chunk--- old stage <--Copy--- source leader
     source leader --HandOut--> front --Resumed--> target leader
 
-1. *Rounds.*  The source leader sees its requests at each iteration boundary.  Those with `copy_tokens_min` tokens or more
-   are invited.  The target leader reserves a slot for each, a *seat*, and tells its stages to open it for this guest.
-   Once every stage has, the source leader hears of the seat, and from the next round on copies the guest's KV, in
-   order of position: what was computed until the round begins and is not there.  KV only grows, so what is left for
-   the next round is what was computed meanwhile.  A prompt that is being computed is copied as far as it is: the new
-   pipeline goes on with the rest of it.
-2. *Rest.*  When a round is whole, every guest is answered and at most `rest_tokens_max` tokens are left, or `rounds_max`
-   rounds are over, the source leader forms no more iterations and waits for those under way.  Guests with most left
-   are given up until no more than that are left.  It copies the rest, and tells the target leader with how many tokens
-   each guest comes.  Once it hears that all is there it tells each front, in one message, which of its requests were handed
-   over, and forgets them all.  Until that instant it can go back to decoding, and nothing is lost.
-3. *Resume.*  A front submits those requests under new names, in one message, with the number of its tokens.  The target
-   leader decodes a guest whose KV is whole and whose tokens are as many as the front's; any other it returns.
+1. *Rounds.* The source leader sees its requests at each iteration boundary.  Those with `copy_tokens_min` tokens or
+   more are invited.  The target leader reserves a slot for each, a *seat*, and tells its stages to open it for this
+   guest.  Once every stage has, the source leader hears of the seat, and from the next round on copies the guest's
+   KV, in order of position: what was computed until the round begins and is not there.  KV only grows, so what is
+   left for the next round is what was computed meanwhile.  A prompt that is being computed is copied as far as it is:
+   the new pipeline goes on with the rest of it.
+2. *Rest.* When a round is whole, every guest is answered and at most `rest_tokens_max` tokens are left, or
+   `rounds_max` rounds are over, the source leader forms no more iterations and waits for those under way.  Guests
+   with most left are given up until no more than that are left.  It copies the rest, and tells the target leader with
+   how many tokens each guest comes.  Once it hears that all is there it tells each front, in one message, which of
+   its requests were handed over, and forgets them all.  Until that instant it can go back to decoding, and nothing is
+   lost.
+3. *Resume.* A front submits those requests under new names, in one message, with the number of its tokens.  The
+   target leader decodes a guest whose KV is whole and whose tokens are as many as the front's; any other it returns.
 
-So between the last token of the old pipeline and the first iteration of the new one there are: the copy of the rest, Held,
-Hosting, HandOut and Resumed.
+So between the last token of the old pipeline and the first iteration of the new one there are: the copy of the rest,
+Held, Hosting, HandOut and Resumed.
 
 Why lost, late, repeated and reordered messages do no harm.  Invitation, Hosting, Seats and Held say how things are.
 Invitations and Seats can be taken back (a guest leaves), so they carry an edition, and an older one teaches nothing.
 What Hosting and Held say only grows: a guest has at most one seat in one hand-over, and what is held stays held.
-Only the source leader repeats itself, on each Tick.  Whoever is told answers with all that he has to say, so what was lost
-comes again.  A stage takes a chunk only for a guest whose seat is open, only as the continuation of what it has
-from that old stage, and never what it has already.  Therefore a late or repeated chunk changes nothing, and a guest whose
-KV is whole at every stage is sealed: the source leader never has more copied than that.
+Only the source leader repeats itself, on each Tick.  Whoever is told answers with all that he has to say, so what was
+lost comes again.  A stage takes a chunk only for a guest whose seat is open, only as the continuation of what it has
+from that old stage, and never what it has already.  Therefore a late or repeated chunk changes nothing, and a guest
+whose KV is whole at every stage is sealed: the source leader never has more copied than that.
 
-Why nobody's KV is overwritten.  A seat is given back to the batcher only once every stage goes by an edition in which it
-is closed; from then on no chunk for it is taken.  A seat that was resumed from is sealed.  The other way round, an
-iteration of the new pipeline from before its batcher gave everything up may still be on its way when its slot becomes a
-seat; each open seat therefore has a *fence*, the number of the next iteration, and a stage keeps to it for ever.
-A stale Copy may read a slot of the old pipeline that has another request by now.  Its guest has then ended, never comes
+Why nobody's KV is overwritten.  A seat is given back to the batcher only once every stage goes by an edition in which
+it is closed; from then on no chunk for it is taken.  A seat that was resumed from is sealed.  The other way round, an
+iteration of the new pipeline from before its batcher gave everything up may still be on its way; a slot to which it can
+write is no seat (`Reserved`).  A
+stale Copy may read a slot of the old pipeline that has another request by now.  Its guest has then ended, never comes
 back under this name, and is never resumed: what gets into its seat matters to nobody.
 
-Why one pipeline at most decodes a request.  Fronts take tokens of the latest submission alone.  The target leader begins
-with a guest only when its front says so, and the front only when the source leader has forgotten the request.
+Why one pipeline at most decodes a request.  Fronts take tokens of the latest submission alone.  The target leader
+begins with a guest only when its front says so, and the front only when the source leader has forgotten the request.
 
-Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped.  A guest without seat, or
-whose chunks do not arrive for `tries_max` ticks, is dropped and not invited again.  When the rest makes no progress for so
-long, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets all requests be computed
-again.  It also gives up when the successor closes (a stage or the target leader is lost), or the target leader says that the
-hand-over is over.  The target leader ends a hand-over when it is told, when one with a higher number begins, or when it has
-heard no invitation for `patience` ticks: the source leader is lost, or done and a front has not resumed.  Ids do not
-repeat, and what is over stays over.
+Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped.  A guest without
+seat, or whose chunks do not arrive for `tries_max` ticks, is dropped and not invited again.  When the rest makes no
+progress for so long, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets
+all requests be computed again.  It also gives up when the successor closes (a stage or the target leader is lost), or
+the target leader says that the hand-over is over.  The target leader ends a hand-over when it is told, when one with
+a higher number begins, or when it has heard no invitation for `patience` ticks: the source leader is lost, or done
+and a front has not resumed.  Ids do not repeat, and what is over stays over.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,7 +88,6 @@ from specs.protocols.kv_hand_over_nouns import (
     HandOverId,
     Hosting,
     Invitation,
-    Live,
     Phase,
     SourceState,
     Terms,
@@ -114,9 +114,10 @@ def step(terms: Terms, state: SourceState, event: SourceEvent) -> Outcome:
             learnt, actions = _tick(terms, state, state.current)
         case _:
             return state, ()
-    if learnt.current is None:  # ended by a tick, or none is under way
+    if learnt.current is None:  # a tick ended it, or none is under way
         return learnt, actions
-    return _act(terms, learnt, actions, is_told=isinstance(event, Tick))
+    after, due = _act(terms, learnt)
+    return _tell(terms, state, after, (*actions, *due), is_due=isinstance(event, Tick))
 
 
 # --- learn -----------------------------------------------------------------------------------------------------------
@@ -129,7 +130,8 @@ def _begin(terms: Terms, state: SourceState, event: Begin) -> Outcome:
     begun = attrs.evolve(state, number=id_.number, live=event.live, is_quiet=False)
     if id_.number > terms.hand_overs_max:
         return begun, (HandOut(id_, ()),)
-    return _act(terms, attrs.evolve(begun, current=Current(id=id_)), (), is_told=False)
+    after, actions = _act(terms, attrs.evolve(begun, current=Current(id=id_)))
+    return _tell(terms, state, after, actions, is_due=True)
 
 
 def _hear(current: Current, hosting: Hosting) -> Current:
@@ -178,26 +180,17 @@ def _fail(state: SourceState, current: Current) -> Outcome:
 # --- act: what is due, by rules that look at the state only ----------------------------------------------------------
 
 
-def _act(terms: Terms, state: SourceState, actions: tuple[SourceAction, ...], *, is_told: bool) -> Outcome:
-    """Apply the rules until none has anything to do, and tell the target leader if it matters to it, or is due."""
-    told = state.current
+def _act(terms: Terms, state: SourceState) -> Outcome:
+    """Apply the rules until none has anything to do."""
+    actions: list[SourceAction] = []
     before = None
-    while before is not state and state.current is not None:
+    while before is not state:
         before = state
         for rule in _RULES:
             if state.current is not None:
                 state, due = rule(terms, state, state.current)
                 actions += due
-    current = state.current
-    if current is None or told is None:
-        return state, actions
-    news = current.edition == 0 or _substance(terms, state, current) != _substance(terms, state, told)
-    if news:
-        current = attrs.evolve(current, edition=current.edition + 1)
-        state = attrs.evolve(state, current=current)
-    if news or is_told:
-        actions = (Invite(invitation(terms, state, current)), *actions)
-    return state, actions
+    return state, tuple(actions)
 
 
 def _drop(_terms: Terms, state: SourceState, current: Current) -> Outcome:
@@ -295,18 +288,33 @@ def _give_up(current: Current, requests: tuple[str, ...]) -> Current:
 # --- tell ------------------------------------------------------------------------------------------------------------
 
 
-def invitation(terms: Terms, state: SourceState, current: Current) -> Invitation:
-    """Say what the source leader has to tell the target leader."""
-    guests, rest = _substance(terms, state, current)
+def _tell(
+    terms: Terms, before: SourceState, after: SourceState, actions: tuple[SourceAction, ...], *, is_due: bool
+) -> Outcome:
+    """Tell the target leader first of all: in a new edition, if another matters to it than before."""
+    if after.current is None:
+        return after, actions
+    if before.current is None or _substance(after, after.current) != _substance(before, before.current):
+        current = attrs.evolve(after.current, edition=after.current.edition + 1)
+        after, is_due = attrs.evolve(after, current=current), True
+    told = (Invite(invitation(terms, after)),) if is_due else ()
+    return after, (*told, *actions)
+
+
+def invitation(terms: Terms, state: SourceState) -> Invitation:
+    """Say what the source leader has to tell the target leader, while a hand-over is under way."""
+    current = state.current
+    assert current is not None
+    guests, rest = _substance(state, current)
     fresh = tuple(Fresh(request=each.request, tokens=each.known) for each in current.guests if not each.is_known)
     return Invitation(id=current.id, edition=current.edition, paths=terms.paths, guests=guests, fresh=fresh, rest=rest)
 
 
-def _substance(_terms: Terms, state: SourceState, current: Current) -> tuple[tuple[str, ...], tuple[Final, ...] | None]:
-    """Say what makes a new edition: who comes, and with what."""
+def _substance(state: SourceState, current: Current) -> tuple[tuple[str, ...], tuple[Final, ...] | None]:
+    """Say what makes an edition: who comes, and in the end with what."""
     names = tuple(guest.request for guest in current.guests)
     if current.phase is not Phase.REST:
         return names, None
-    live: Mapping[str, Live] = {each.request: each for each in state.live}
-    rest = (live.get(name) for name in names)
-    return names, tuple(Final(request=e.request, computed=e.computed, tokens=e.tokens) for e in rest if e is not None)
+    live = {each.request: each for each in state.live}
+    rest = (live[name] for name in names)
+    return names, tuple(Final(request=e.request, computed=e.computed, tokens=e.tokens) for e in rest)

@@ -103,11 +103,17 @@ SourceAction = Invite | Copy | Halt | GoOn | HandOut | Failed
 
 @attrs.frozen
 class Invited:
-    """A source leader has told; the slots that are free now, and the number of the next iteration."""
+    """A source leader has told."""
 
     invitation: Invitation
-    free: tuple[int, ...]
-    fence: int
+
+
+@attrs.frozen
+class Reserved:
+    """The answer to Reserve, at once: for each guest a slot to which no iteration under way can write, or None."""
+
+    id: HandOverId
+    seats: tuple[tuple[str, int | None], ...]
 
 
 @attrs.frozen
@@ -119,7 +125,7 @@ class HeldIs:
 
 @attrs.frozen
 class Resumed:
-    """A front submits a request anew, which it believes to be here."""
+    """A front submits a request anew, which it believes to be here; given once for each attempt."""
 
     id: HandOverId
     request: str  # its name in the old pipeline
@@ -127,7 +133,7 @@ class Resumed:
     tokens: int
 
 
-TargetEvent = Invited | HeldIs | Resumed | Tick
+TargetEvent = Invited | Reserved | HeldIs | Resumed | Tick
 
 
 @attrs.frozen
@@ -146,9 +152,10 @@ class TellSeats:
 
 @attrs.frozen
 class Reserve:
-    """Keep this slot, which was free, for a guest."""
+    """Keep a slot for each of these guests, while there is room; ends in Reserved."""
 
-    seat: int
+    id: HandOverId
+    requests: tuple[str, ...]
 
 
 @attrs.frozen
@@ -166,6 +173,8 @@ class TakeOver:
     request: str
     attempt: str
     seat: int
+    computed: int  # tokens whose KV is there
+    tokens: int
 
 
 @attrs.frozen

@@ -95,7 +95,6 @@ class OpenSeat:
     id: HandOverId
     request: str = fields.name()
     seat: int = fields.natural()
-    fence: int = fields.natural()  # iterations before it have nothing to write here any more
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -228,7 +227,6 @@ class Seated:
 
     request: str
     seat: int
-    fence: int
     since: int  # the edition of the seats with which it was opened
     final: Final | None = None
 
@@ -267,4 +265,3 @@ class StageState:
     edition: int = 0
     seats: tuple[OpenSeat, ...] = ()
     counts: tuple[Count, ...] = ()
-    fences: tuple[tuple[int, int], ...] = ()  # for each seat that was ever open, its last fence

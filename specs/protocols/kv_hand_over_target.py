@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from specs.plan import PipelineId
 from specs.protocols.kv_hand_over_events import (
     Answer,
     ChunkCame,
@@ -14,6 +15,7 @@ from specs.protocols.kv_hand_over_events import (
     HeldIs,
     Invited,
     Reserve,
+    Reserved,
     Resumed,
     SeatsAre,
     StageAction,
@@ -30,6 +32,7 @@ from specs.protocols.kv_hand_over_events import (
 from specs.protocols.kv_hand_over_nouns import (
     Chunk,
     Count,
+    HandOverId,
     Held,
     Host,
     Hosting,
@@ -55,10 +58,15 @@ def step(host: Host, state: TargetState, event: TargetEvent) -> LeaderOutcome:
     answered: Stay | None = None
     match event:
         case Invited(invitation):
-            learnt, actions = _hear(state, event)
-            answered = _find(learnt, invitation)
+            learnt, actions = _hear(state, invitation)
+            if actions:
+                return learnt, actions  # Reserved comes next
+            answered = _find(learnt, invitation.id)
             if answered is None:  # over, now or before
-                actions += (Answer(Hosting(id=invitation.id, is_over=True)),)
+                actions = (Answer(Hosting(id=invitation.id, is_over=True)),)
+        case Reserved(id_):
+            learnt, actions = _seat(state, event)
+            answered = _find(learnt, id_)
         case HeldIs(held):
             learnt = attrs.evolve(state, stages=_merge(host, state.stages, held))
         case Resumed():
@@ -73,13 +81,12 @@ def step(host: Host, state: TargetState, event: TargetEvent) -> LeaderOutcome:
     return learnt, (*actions, *free, *_tell(host, state, learnt, answered, is_tick=isinstance(event, Tick)))
 
 
-def _find(state: TargetState, invitation: Invitation) -> Stay | None:
-    return next((stay for stay in state.stays if stay.id == invitation.id), None)
+def _find(state: TargetState, id_: HandOverId) -> Stay | None:
+    return next((stay for stay in state.stays if stay.id == id_), None)
 
 
-def _hear(state: TargetState, event: Invited) -> LeaderOutcome:
-    """Learn who comes, and give those a seat who are new, while there is one."""
-    invitation = event.invitation
+def _hear(state: TargetState, invitation: Invitation) -> LeaderOutcome:
+    """Learn who comes, and ask for a seat for those who are new."""
     before = next((stay for stay in state.stays if stay.id.old == invitation.id.old), None)
     if before is not None and before.id.number < invitation.id.number:
         state, before = _end(state, before), None
@@ -94,12 +101,11 @@ def _hear(state: TargetState, event: Invited) -> LeaderOutcome:
         return _end(state, stay), ()
     if invitation.edition < stay.edition:
         return state, ()
-    return _seat(state, attrs.evolve(stay, edition=invitation.edition, quiet=0), event)
+    return _welcome(state, attrs.evolve(stay, edition=invitation.edition, quiet=0), invitation)
 
 
-def _seat(state: TargetState, stay: Stay, event: Invited) -> LeaderOutcome:
-    """Close the seats of those who do not come any more, and open seats for those who are new."""
-    invitation = event.invitation
+def _welcome(state: TargetState, stay: Stay, invitation: Invitation) -> LeaderOutcome:
+    """Close the seats of those who do not come any more, and ask for seats for those who are new."""
     finals = {final.request: final for final in invitation.rest or ()}
     staying = tuple(
         attrs.evolve(guest, final=finals.get(guest.request))
@@ -108,23 +114,28 @@ def _seat(state: TargetState, stay: Stay, event: Invited) -> LeaderOutcome:
     )
     leaving = [guest.seat for guest in stay.guests if guest.request not in invitation.guests]
     known = {guest.request for guest in stay.guests} | set(stay.refused)
-    coming = [fresh.request for fresh in invitation.fresh if fresh.request not in known]
-    edition = state.edition + bool(leaving or (coming and event.free))
-    seats = sorted(event.free)
-    seated = tuple(
-        Seated(request=request, seat=seat, fence=event.fence, since=edition, final=finals.get(request))
-        for request, seat in zip(coming, seats, strict=False)
-    )
-    stay = attrs.evolve(
-        stay,
-        guests=staying + seated,
-        refused=(*stay.refused, *coming[len(seats) :]),
-        is_rest=invitation.rest is not None,
-    )
+    coming = tuple(fresh.request for fresh in invitation.fresh if fresh.request not in known)
+    edition = state.edition + bool(leaving)
     state = attrs.evolve(
-        _put(state, stay), edition=edition, closing=(*state.closing, *((seat, edition) for seat in leaving))
+        _put(state, attrs.evolve(stay, guests=staying, is_rest=invitation.rest is not None)),
+        edition=edition,
+        closing=(*state.closing, *((seat, edition) for seat in leaving)),
     )
-    return state, tuple(Reserve(guest.seat) for guest in seated)
+    return state, (Reserve(stay.id, coming),) if coming else ()
+
+
+def _seat(state: TargetState, event: Reserved) -> LeaderOutcome:
+    """Open the seats that there are for those who are new."""
+    stay = _find(state, event.id)
+    if stay is None:
+        return state, tuple(GiveBack(seat) for _, seat in event.seats if seat is not None)
+    edition = state.edition + any(seat is not None for _, seat in event.seats)
+    seated = tuple(
+        Seated(request=request, seat=seat, since=edition) for request, seat in event.seats if seat is not None
+    )
+    refused = tuple(request for request, seat in event.seats if seat is None)
+    stay = attrs.evolve(stay, guests=stay.guests + seated, refused=stay.refused + refused)
+    return attrs.evolve(_put(state, stay), edition=edition), ()
 
 
 def _put(state: TargetState, stay: Stay) -> TargetState:
@@ -160,7 +171,7 @@ def _merge(host: Host, stages: Sequence[Held], held: Held) -> tuple[Held, ...]:
 
 def _resume(state: TargetState, event: Resumed) -> LeaderOutcome:
     """Take over a guest whose KV is whole and whose tokens are those of its front; its seat is a slot now."""
-    stay = next((each for each in state.stays if each.id == event.id), None)
+    stay = _find(state, event.id)
     guest = None if stay is None else next((each for each in stay.guests if each.request == event.request), None)
     if stay is None or guest is None or not _is_whole(state, stay, guest) or guest.final is None:
         return state, (TurnAway(event.attempt),)
@@ -168,7 +179,8 @@ def _resume(state: TargetState, event: Resumed) -> LeaderOutcome:
         return state, (TurnAway(event.attempt),)
     left = attrs.evolve(stay, guests=tuple(each for each in stay.guests if each != guest))
     state = attrs.evolve(_put(state, left), edition=state.edition + 1)
-    return state, (TakeOver(event.id, event.request, event.attempt, guest.seat),)
+    final = guest.final
+    return state, (TakeOver(event.id, event.request, event.attempt, guest.seat, final.computed, final.tokens),)
 
 
 def _give_back(host: Host, state: TargetState) -> LeaderOutcome:
@@ -216,9 +228,7 @@ def hosting(host: Host, state: TargetState, stay: Stay) -> Hosting:
 def seats(host: Host, state: TargetState, stage: int) -> Seats:
     """Say what the target leader has to tell a stage."""
     opened = tuple(
-        OpenSeat(id=stay.id, request=guest.request, seat=guest.seat, fence=guest.fence)
-        for stay in state.stays
-        for guest in stay.guests
+        OpenSeat(id=stay.id, request=guest.request, seat=guest.seat) for stay in state.stays for guest in stay.guests
     )
     return Seats(pipeline=host.pipeline, stage=stage, edition=state.edition, seats=opened)
 
@@ -229,9 +239,11 @@ def _tell(
     """Tell stages of other seats, and source leaders of what has changed; on a tick, the stages that lag behind."""
     actions: list[TargetAction] = []
     known = {held.stage: held.edition for held in after.stages}
-    for stage in range(host.stages):
-        if after.edition != before.edition or (is_tick and known.get(stage, 0) < after.edition):
-            actions.append(TellSeats(seats(host, after, stage)))
+    actions += [
+        TellSeats(seats(host, after, stage))
+        for stage in range(host.stages)
+        if after.edition != before.edition or (is_tick and known.get(stage, 0) < after.edition)
+    ]
     told = {stay.id: hosting(host, before, stay) for stay in before.stays}
     for stay in after.stays:
         now = hosting(host, after, stay)
@@ -243,7 +255,7 @@ def _tell(
 # --- a stage ---------------------------------------------------------------------------------------------------------
 
 
-def step_stage(pipeline: str, stage: int, state: StageState, event: StageEvent) -> StageOutcome:
+def step_stage(pipeline: PipelineId, stage: int, state: StageState, event: StageEvent) -> StageOutcome:
     """Take one event at a stage of a pipeline to which requests are handed over; it always answers."""
     actions: tuple[StageAction, ...] = ()
     match event:
@@ -260,13 +272,11 @@ def _open(state: StageState, seats: Seats) -> StageState:
     if seats.edition <= state.edition:
         return state
     guests = {(each.id, each.request) for each in seats.seats}
-    fences = {**dict(state.fences), **{each.seat: each.fence for each in seats.seats}}
     return attrs.evolve(
         state,
         edition=seats.edition,
         seats=seats.seats,
         counts=tuple(each for each in state.counts if (each.id, each.request) in guests),
-        fences=tuple(sorted(fences.items())),
     )
 
 
@@ -283,15 +293,11 @@ def _take(state: StageState, chunk: Chunk) -> StageOutcome:
     if not chunk.start <= held < chunk.end:
         return state, ()
     count = Count(id=chunk.id, request=chunk.request, old_stage=chunk.path.old_stage, tokens=chunk.end)
-    return attrs.evolve(state, counts=(*rest, count)), (Write(chunk, held),)
+    counts = sorted((*rest, count), key=lambda each: (each.request, each.old_stage))
+    return attrs.evolve(state, counts=tuple(counts)), (Write(chunk, held),)
 
 
 def held_of(state: StageState, chunk: Chunk) -> int:
     """Count the first tokens of the chunk's guest whose KV has come from the chunk's old stage."""
     key = (chunk.id, chunk.request, chunk.path.old_stage)
     return next((e.tokens for e in state.counts if (e.id, e.request, e.old_stage) == key), 0)
-
-
-def is_void(state: StageState, slot: int, iteration: int) -> bool:
-    """Tell whether an iteration is from before a guest came to this slot: it must not write there."""
-    return iteration < dict(state.fences).get(slot, 0)
