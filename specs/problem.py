@@ -146,13 +146,7 @@ def _llm_faults(problem: Problem) -> Iterator[str]:
     yield from _drafting_faults(problem)
     if {llm.id for llm in problem.llms} != {workload.llm for workload in problem.workloads}:
         yield "LLMs and workloads must name the same LLMs"
-    for slo in problem.slos:
-        if slo.llm not in {llm.id for llm in problem.llms}:
-            yield f"an SLO names LLM {slo.llm}, which is not described"
-        if not 1 <= slo.percentile <= 99:
-            yield f"the SLO of {slo.llm} is at percentile {slo.percentile}; it must be from 1 to 99"
-        if slo.pause_ns_max is not None and slo.pause_ns_max < 1:
-            yield f"the SLO of {slo.llm} allows a pause of {slo.pause_ns_max} ns; at least 1 is meant"
+    yield from _slo_faults(problem)
     for llm in problem.llms:
         yield from _repeated(f"tensor of {llm.id}", (tensor.name for tensor in llm.tensors))
         used = {index for unit in llm.units for index in unit.tensors}
@@ -167,6 +161,16 @@ def _llm_faults(problem: Problem) -> Iterator[str]:
             if llm.id == workload.llm and workload.request_tokens_max > llm.context_tokens:
                 found = workload.request_tokens_max
                 yield f"requests of {llm.id} have up to {found} tokens, its context holds {llm.context_tokens}"
+
+
+def _slo_faults(problem: Problem) -> Iterator[str]:
+    for slo in problem.slos:
+        if slo.llm not in {llm.id for llm in problem.llms}:
+            yield f"an SLO names LLM {slo.llm}, which is not described"
+        if not 1 <= slo.percentile <= 99:
+            yield f"the SLO of {slo.llm} is at percentile {slo.percentile}; it must be from 1 to 99"
+        if slo.pause_ns_max is not None and slo.pause_ns_max < 1:
+            yield f"the SLO of {slo.llm} allows a pause of {slo.pause_ns_max} ns; at least 1 is meant"
 
 
 def _drafting_faults(problem: Problem) -> Iterator[str]:
