@@ -1,7 +1,9 @@
+import attrs
 import pytest
 import torch
 
 from executor.engine.batch import Batch, Row
+from executor.engine.errors import NoRoom
 from tests import checkpoints
 from tests.executor.engine import oracle
 
@@ -63,3 +65,19 @@ def test_stages_of_one_skeleton_have_caches_of_their_own_for_their_layers_only(l
     first.run(Batch(rows=(ROW,)), TOKENS)
     assert first.cache.keys[0].any()
     assert not again.cache.keys[0].any()
+
+
+def test_pages_of_slots_that_are_free_go_before_rows_are_computed(llama):
+    (stage,) = oracle.stages(oracle.skeleton(llama), (0, 6))
+    stage.run(Batch(rows=(ROW,)), TOKENS)
+    assert stage.cache.written_tokens == 64
+    assert stage.cache.keys[3][1].any()
+    stage.run(Batch(rows=(attrs.evolve(ROW, slot=0),), freed=(1, 2)), TOKENS)
+    assert stage.cache.written_tokens == 64
+    assert not stage.cache.keys[3][1].any()
+    expected = stage.cache.read(range(4), 0, 0, len(TOKENS))
+    stage.run(Batch(rows=(attrs.evolve(ROW, slot=0),), freed=(0,)), TOKENS)  # whoever is next in the same slot
+    assert stage.cache.read(range(4), 0, 0, len(TOKENS)) == expected
+    stage.cache.resize(64)
+    with pytest.raises(NoRoom):
+        stage.run(Batch(rows=(ROW,)), TOKENS)
