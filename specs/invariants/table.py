@@ -41,7 +41,10 @@ INVARIANTS = (
     ),
     Invariant("LAYER", "Every unit of a pipeline is computed exactly once, in order.", units_are_computed_once),
     Invariant(
-        "EARLY", "A pipeline opens only when its stages' blobs have arrived and are still there.", blobs_come_first
+        "EARLY",
+        "A pipeline opens only when its stages' blobs have arrived and are still there; one that runs has them at the "
+        "start.",
+        blobs_come_first,
     ),
     Invariant(
         "SERVE",
