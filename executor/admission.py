@@ -1,6 +1,7 @@
 """The door that every plan passes: decoded strictly, verified again, compared with what this node is and knows."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import cast
 
 import attrs
@@ -11,9 +12,11 @@ from specs.blobs import BlobId
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.errors import InvalidProblem, MalformedDocument
-from specs.plan import FORMAT, Plan
+from specs.invariants.facts import Facts
+from specs.plan import FORMAT, Pipeline, PipelineId, Plan
 from specs.ports import hops
 from specs.problem import Problem
+from specs.protocols.nouns import NodeState
 
 _FILE_BYTES_MAX = FRAME_BYTES_MAX - 2**16  # what stands before a file in its message is far shorter
 
@@ -58,22 +61,34 @@ class AlreadyHere:
     """This very plan is being carried out."""
 
 
+@attrs.frozen(kw_only=True)
+class Current:
+    """The plan that a node carries out, and how far it is."""
+
+    verified: VerifiedPlan
+    state: NodeState
+    named: AbstractSet[PipelineId]  # pipelines of all plans that it ever carried out
+
+
 Verdict = VerifiedPlan | Malformed | Broken | Stale | NotForUs | Unable | AlreadyHere
 
 
-def admit(document: bytes, node: NodeId, current: VerifiedPlan | None) -> Verdict:
+def admit(document: bytes, node: NodeId, current: Current | None) -> Verdict:
     """Judge a document {"problem": ..., "plan": ...} that somebody offers to a node."""
     try:
         problem, plan = _decode(document)
     except (MalformedDocument, InvalidProblem) as error:
         return Malformed(str(error))
-    if current is not None and (problem, plan) == (current.problem, current.plan):
+    if current is not None and (problem, plan) == (current.verified.problem, current.verified.plan):
         return AlreadyHere()
-    verdict = _misfit(problem, plan, node, current) or verify(problem, plan)
+    verdict = _misfit(problem, plan, node, None if current is None else current.verified) or verify(problem, plan)
     if isinstance(verdict, Rejected):
         return Broken(verdict)
-    if isinstance(verdict, VerifiedPlan) and (beyond := (*_kept_elsewhere(problem, plan), *_too_large(problem))):
-        return Unable(beyond)
+    if isinstance(verdict, VerifiedPlan):
+        if beyond := (*_kept_elsewhere(problem, plan), *_too_large(problem)):
+            return Unable(beyond)
+        if other := tuple(_otherwise(verdict, node, current)):
+            return Stale("; ".join(other))
     return verdict
 
 
@@ -94,6 +109,35 @@ def _misfit(problem: Problem, plan: Plan, node: NodeId, current: VerifiedPlan | 
     if missing := sorted(name for name, each in known.items() if each.address is None):
         return NotForUs(f"nodes {', '.join(missing[:5])} have no address: the plan can be studied, not carried out")
     return None
+
+
+def _otherwise(verified: VerifiedPlan, node: NodeId, current: Current | None) -> Iterator[str]:
+    """Say where pipelines are not as the plan thinks that it finds them, as far as this node knows."""
+    old = None if current is None else Facts(current.verified.problem, current.verified.plan)
+    new = Facts(verified.problem, verified.plan)
+    for pipeline in new.running.values():
+        homes = _homes(new, pipeline)
+        if old is None or current is None:
+            if node in homes:
+                yield f"pipeline {pipeline.id} does not run on {node}, which has no plan yet"
+        elif pipeline.id not in old.pipelines:
+            yield f"the plan before has no pipeline {pipeline.id}"
+        elif old.pipelines[pipeline.id] != pipeline or _homes(old, pipeline) != homes:
+            yield f"pipeline {pipeline.id} runs with other stages or limits"
+        elif old.llms[pipeline.llm] != new.llms[pipeline.llm]:
+            yield f"{pipeline.llm}, which pipeline {pipeline.id} serves, is another LLM in the plan before"
+        elif homes[0] == node and pipeline.id not in current.state.opened:
+            yield f"pipeline {pipeline.id} has not opened"
+        elif node in homes and pipeline.id not in current.state.built:
+            yield f"the stage of pipeline {pipeline.id} on {node} does not compute"
+    if current is not None:
+        for pipeline in verified.plan.pipelines:
+            if pipeline.id in current.named:
+                yield f"there was a pipeline {pipeline.id} before; ids of pipelines never come again"
+
+
+def _homes(facts: Facts, pipeline: Pipeline) -> list[NodeId | None]:
+    return [facts.places[stage.place].node for stage in pipeline.stages]
 
 
 def _kept_elsewhere(problem: Problem, plan: Plan) -> Iterator[str]:

@@ -11,6 +11,7 @@
     +-- BadCheckpoint          a checkpoint on this node is not the one that was planned
     +-- OutOfMemory            a place has less free memory than is asked for
     +-- CannotListen           the address that a plan gives this node cannot be had
+    +-- Rewired                a plan gives this node another address or other devices than the plan before
     +-- NotHere                a blob that the plan says is here is not
     +-- NoReference            a node that must know the right tokens of an LLM cannot compute them
 
@@ -68,3 +69,7 @@ class NoReference(ExecutorError):
 
 class CannotListen(ExecutorError):
     """The address that a plan gives this node is another's, or somebody else listens there."""
+
+
+class Rewired(ExecutorError):
+    """A plan gives this node another address or other devices than it has; it would have to be started again."""

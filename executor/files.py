@@ -6,7 +6,6 @@ is asked instead of a source.  A canary comes from a source alone, since nothing
 """
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,18 +69,27 @@ class Files:
         """Tell whether the canary of an LLM is known."""
         return self._canaries[llm].done()
 
-    def canary_of(self, llm: Llm) -> Canary | None:
-        """Give the canary of an LLM if it is known, and if this plan's LLM is the same to the last tensor."""
-        known = self._canaries.get(llm.id)
-        return known.result() if known is not None and known.done() and self._llms[llm.id] == llm else None
-
     def keep(self, before: "Files") -> None:
-        """Take the canaries that were known under the plan before."""
+        """Go on where the plan before is, with LLMs that are the same to the last tensor.
+
+        What is known is known here too, and who waits for it there is answered from here.
+        """
         for llm in self._llms.values():
-            canary = before.canary_of(llm)
-            if canary is not None:
-                with contextlib.suppress(MalformedFrame):  # requests may have become too short for it
-                    self.set_canary(llm.id, canary)
+            told = before.told_of(llm)
+            if told is None:
+                continue
+            complete, canary = told
+            if not self._missing[llm.id]:
+                complete.set()
+            if complete.is_set() == (not self._missing[llm.id]):
+                self._complete[llm.id] = complete
+            # Requests may have become too short for the canary that is known.
+            if not canary.done() or _tokens(canary.result()) <= self._tokens_max[llm.id]:
+                self._canaries[llm.id] = canary
+
+    def told_of(self, llm: Llm) -> tuple[asyncio.Event, asyncio.Future[Canary]] | None:
+        """Give what says when an LLM's files and its canary are here; None for another LLM than this plan's."""
+        return (self._complete[llm.id], self._canaries[llm.id]) if self._llms.get(llm.id) == llm else None
 
     def set_canary(self, llm: LlmId, canary: Canary) -> None:
         """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us.
@@ -94,7 +102,7 @@ class Files:
         vocabulary = self._llms[llm].vocabulary_size
         if max(*canary.prompt, *canary.tokens) >= vocabulary:
             raise MalformedFrame(f"a canary of {llm} with a token beyond the {vocabulary} that it knows")
-        if len(canary.prompt) + len(canary.tokens) > self._tokens_max[llm]:
+        if _tokens(canary) > self._tokens_max[llm]:
             raise MalformedFrame(f"a canary of {llm} that is longer than the {self._tokens_max[llm]} of a request")
         known.set_result(canary)
 
@@ -186,3 +194,7 @@ class Files:
                 self._missing[llm.id].setdefault(file.digest, []).append(file)
         if not self._missing[llm.id]:
             self._complete[llm.id].set()
+
+
+def _tokens(canary: Canary) -> int:
+    return len(canary.prompt) + len(canary.tokens)

@@ -10,19 +10,25 @@ JOIN_NS = Nanos(60 * NANOS_PER_SECOND)
 
 
 class Hearing:
-    """Keeps, for the peers of one plan, when each was heard last.  Instants are of one monotonic clock."""
+    """Keeps when each peer was heard last, under whatever plan.  Instants are of one monotonic clock."""
 
-    def __init__(self, peers: Sequence[NodeId], deadline_ns: Nanos) -> None:
-        self._peers = tuple(peers)
-        self._deadline_ns = deadline_ns
+    def __init__(self) -> None:
+        self._deadline_ns = Nanos(0)
+        self._met_ns: dict[NodeId, int] = {}  # the peers of the plan, and since when they are expected
         self._heard_ns: dict[NodeId, int] = {}
-        self._began_ns = 0
         self._looked_ns = 0
         self.suspects: set[NodeId] = set()  # a connection with them broke, and nothing was heard since
 
-    def begin(self, now_ns: int) -> None:
-        """Count silence from now on."""
-        self._began_ns = self._looked_ns = now_ns
+    def adopt(self, peers: Sequence[NodeId], deadline_ns: Nanos, lost: Collection[NodeId], now_ns: int) -> None:
+        """Listen for the peers of a plan.
+
+        One that was lost under the plan before is expected anew; the silence of the others goes on.
+        """
+        self._deadline_ns = deadline_ns
+        self._heard_ns = {peer: at for peer, at in self._heard_ns.items() if peer in peers and peer not in lost}
+        self._met_ns = {peer: now_ns if peer in lost else self._met_ns.get(peer, now_ns) for peer in peers}
+        self._looked_ns = now_ns
+        self.suspects.intersection_update(peers)
 
     def heard(self, peer: NodeId, now_ns: int) -> None:
         """Learn that a peer lives."""
@@ -41,10 +47,10 @@ class Hearing:
             # This process itself was stopped or starved; the silence of others proves nothing.
             self._heard_ns = dict.fromkeys(self._heard_ns, now_ns)
         self._looked_ns = now_ns
-        return [peer for peer in self._peers if peer not in lost and self._is_silent(peer, now_ns)]
+        return [peer for peer in self._met_ns if peer not in lost and self._is_silent(peer, now_ns)]
 
     def _is_silent(self, peer: NodeId, now_ns: int) -> bool:
         heard_ns = self._heard_ns.get(peer)
         if heard_ns is None:
-            return now_ns - self._began_ns > max(JOIN_NS, self._deadline_ns)
+            return now_ns - self._met_ns[peer] > max(JOIN_NS, self._deadline_ns)
         return now_ns - heard_ns > self._deadline_ns

@@ -1,7 +1,13 @@
-"""What a node has at the start of a plan: blobs of its checkpoints or of the plan before, small files, the canary."""
+"""What a node has at the start of a plan: blobs of the plan before or of its checkpoints, small files, the canary.
+
+What the plan before left in memory was checked when it came, so it is taken over by the digests of its tensors, and not
+read again.  Blobs may be cut otherwise than before: one that is the same run of tensors stays where it is; one whose
+tensors are all here, in whatever blobs, is put together from them.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import attrs
@@ -13,20 +19,74 @@ from executor.errors import NoReference, NotHere
 from executor.files import Files
 from executor.sources import proved_llms, sources_of
 from executor.store import Store, segments
-from specs.blobs import Blob
+from executor.transport.interface import Peer, Segment
+from specs.blobs import Blob, BlobId
+from specs.checker import VerifiedPlan
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.llm import Llm, LlmId
 from specs.plan import Plan
 from specs.problem import Problem
-from specs.protocols.nouns import Copy
+from specs.protocols.nouns import Copy, NodePlan
 
 
 @attrs.frozen(kw_only=True)
-class Before:
-    """What the plan before left on this node."""
+class Loaded:
+    """A plan that this node can carry out from where it is: what the plan says that it holds is held, in `store`."""
 
+    verified: VerifiedPlan
+    digest: str
+    node_plan: NodePlan
+    peers: Mapping[NodeId, Peer]  # where each node of the cluster listens, this one too
+    devices: Mapping[PlaceId, torch.device]  # of all memories of this node
     store: Store
     files: Files
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Before:
+    """The plan before and what it left on this node."""
+
+    problem: Problem
+    plan: Plan
+    store: Store
+    files: Files
+
+    @cached_property
+    def blobs(self) -> Mapping[tuple[Segment, ...], BlobId]:
+        """Find a blob by its bytes."""
+        return {cut: blob.id for blob, cut in self._cuts}
+
+    @cached_property
+    def tensors(self) -> Mapping[str, tuple[tuple[BlobId, Segment], ...]]:
+        """Find where the tensors with a digest lie in the plan's blobs."""
+        found: dict[str, tuple[tuple[BlobId, Segment], ...]] = {}
+        for blob, cut in self._cuts:
+            for segment in cut:
+                found[segment.blake3_hex] = (*found.get(segment.blake3_hex, ()), (blob.id, segment))
+        return found
+
+    @cached_property
+    def _cuts(self) -> list[tuple[Blob, tuple[Segment, ...]]]:
+        llms = {llm.id: llm for llm in self.problem.llms}
+        return [(blob, segments(llms[blob.llm], blob)) for blob in self.plan.blobs]
+
+    def same(self, wanted: tuple[Segment, ...], place: PlaceId) -> BlobId | None:
+        """Name the blob that is these bytes, if it is resident at a place."""
+        blob = self.blobs.get(wanted)
+        return blob if blob is not None and self.store.holds(blob, place) else None
+
+    def parts(self, wanted: tuple[Segment, ...], place: PlaceId) -> list[memoryview] | None:
+        """View the bytes of each segment where they are resident at a place; None when one of them is not."""
+        found = []
+        for segment in wanted:
+            for blob, lies in self.tensors.get(segment.blake3_hex, ()):
+                if lies.size_bytes == segment.size_bytes and self.store.holds(blob, place):
+                    begin = lies.offset_bytes
+                    found.append(self.store.contents(blob, place)[begin : begin + lies.size_bytes])
+                    break
+            else:
+                return None
+        return found
 
 
 @attrs.frozen(kw_only=True)
@@ -42,11 +102,18 @@ class Loading:
     before: Before | None
 
     async def load(self, held: Sequence[Copy]) -> None:
-        """Fill the store, the files and the canaries.
+        """Fill the store, the files and the canaries; where it fails, the store is left empty.
 
         What can be seen at once is refused before anything is read.  Raises BadCheckpoint, NotHere, NoReference,
         OutOfMemory or EngineError when something is not here, or not as planned.
         """
+        try:
+            await self._load(held)
+        except BaseException:
+            self.store.clear()
+            raise
+
+    async def _load(self, held: Sequence[Copy]) -> None:
         llms = {llm.id: llm for llm in self.problem.llms}
         blobs = {blob.id: blob for blob in self.plan.blobs}
         for copy in held:
@@ -76,19 +143,27 @@ class Loading:
     # --- blobs ---------------------------------------------------------------------------------------------------
 
     def _check_here(self, blob: Blob, place: PlaceId) -> None:
-        if blob.llm in self.checkpoints or (self.before is not None and self.before.store.holds(blob.id, place)):
+        wanted, before = segments(self.problem.llm(blob.llm), blob), self.before
+        if before is not None and (before.same(wanted, place) or before.parts(wanted, place) is not None):
             return
-        raise NotHere(f"the plan says that {place} holds {blob.id}, but it does not, and no checkpoint was given")
+        if blob.llm not in self.checkpoints:
+            raise NotHere(f"the plan says that {place} holds {blob.id}, but it does not, and no checkpoint was given")
 
     async def _load_blob(self, llm: Llm, blob: Blob, place: PlaceId) -> None:
-        """Take a blob over from the plan before, which costs no memory, or read it from the checkpoint."""
-        if self.before is not None:
-            same = await asyncio.to_thread(self.before.store.has_bytes, blob, place, segments(llm, blob))
-            if same and self.store.inherit(self.before.store, blob, place):
+        """Take a blob over from the plan before, which costs no memory where it can stay, or read the checkpoint."""
+        wanted, before = segments(llm, blob), self.before
+        if before is not None:
+            if (same := before.same(wanted, place)) is not None:
+                self.store.share(before.store, same, blob, place)
+                return
+            if (parts := before.parts(wanted, place)) is not None:
+                memory = self.store.reserve(blob, place)
+                await asyncio.to_thread(_put_together, memory, wanted, parts)
+                self.store.hold(blob, place)
                 return
         directory = self.checkpoints.get(llm.id)
         if directory is None:
-            raise NotHere(f"the plan says that {place} holds {blob.id}, but what it holds are other bytes")
+            raise NotHere(f"the plan says that {place} holds {blob.id}, but it does so no more")
         await asyncio.to_thread(fill, directory, llm, blob, self.store.reserve(blob, place))
         self.store.hold(blob, place)
 
@@ -132,3 +207,8 @@ class Loading:
 
     def _blobs(self, llm: Llm) -> list[Blob]:
         return [blob for blob in self.plan.blobs if blob.llm == llm.id]
+
+
+def _put_together(memory: memoryview, wanted: Sequence[Segment], parts: Sequence[memoryview]) -> None:
+    for segment, part in zip(wanted, parts, strict=True):
+        memory[segment.offset_bytes : segment.offset_bytes + segment.size_bytes] = part

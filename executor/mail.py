@@ -6,7 +6,7 @@ part is ever called while it is busy.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 
 from executor import traffic
 from executor.errors import MalformedFrame, TransportClosed
@@ -30,18 +30,23 @@ Spawn = Callable[[Coroutine[object, object, None]], None]
 
 
 class Mail:
-    """Sends and delivers `executor.traffic` for one node under one plan.  See `executor.pipelines.post.Post`."""
+    """Sends and delivers `executor.traffic` for one node, under whichever plan.  See `executor.pipelines.post.Post`."""
 
     def __init__(self, node: NodeId, spawn: Spawn) -> None:
         self._node = node
         self._spawn = spawn
         self._transport: Transport | None = None
+        self._peers: frozenset[NodeId] = frozenset()
         self._lost: frozenset[NodeId] = frozenset()
         self.files: Files
         self.host: Host
         self.front: Front
         self.leaders: Mapping[PipelineId, Leader]
         self.may_send: Callable[[NodeId, Message], bool]  # whether a peer is the rightful sender of a message
+
+    def adopt(self, peers: Iterable[NodeId]) -> None:
+        """Know these other nodes from now on, and none of them as lost."""
+        self._peers, self._lost = frozenset(peers), frozenset()
 
     def connect(self, transport: Transport) -> None:
         """Begin to send to other nodes; what was sent to them before is gone."""
@@ -59,7 +64,7 @@ class Mail:
         """As `Post.send`."""
         if node == self._node:
             asyncio.get_running_loop().call_soon(self._deliver, node, message, memoryview(body))
-        elif self._transport is not None and node not in self._lost:
+        elif self._transport is not None and node in self._peers - self._lost:
             try:
                 self._transport.send_message(node, [TRAFFIC, *traffic.write(message, body)])
             except TransportClosed:
@@ -67,7 +72,7 @@ class Mail:
 
     def receive(self, peer: NodeId, frame: memoryview) -> None:
         """Deliver a peer's message; one that makes no sense is dropped with a line in the log."""
-        if peer in self._lost:
+        if peer not in self._peers - self._lost:
             return
         try:
             message, body = traffic.read(frame)

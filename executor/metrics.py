@@ -1,6 +1,6 @@
 """The daemon's own Prometheus metrics, read from the run at every scrape."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -11,20 +11,20 @@ from specs.protocols.facts import lacks, open_pipelines
 
 
 class NodeMetrics(Collector):
-    """Registers itself; `run` gives the plan that is being carried out."""
+    """Registers itself."""
 
-    def __init__(self, registry: CollectorRegistry, run: Callable[[], Run | None]) -> None:
+    def __init__(self, registry: CollectorRegistry, run: Run) -> None:
         self._run = run
         registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
         """Read the gauges."""
-        run = self._run()
-        generation = 0 if run is None else run.verified.plan.generation
+        shell = self._run.shell
+        generation = 0 if shell is None else shell.generation
         yield GaugeMetricFamily("holdfast_plan_generation", "Generation of the plan; 0 without one.", generation)
-        if run is None:
+        if shell is None:
             return
-        plan, state = run.machine.plan, run.machine.state
+        plan, state = shell.machine.plan, shell.machine.state
         yield GaugeMetricFamily("holdfast_blobs_held", "Blobs resident on this node.", len(state.held))
         wanted = len(set(plan.held) | set(plan.arrivals))
         yield GaugeMetricFamily("holdfast_blobs_wanted", "Blobs that the plan wants here.", wanted)
@@ -34,6 +34,6 @@ class NodeMetrics(Collector):
         opened = len(open_pipelines(state))
         yield GaugeMetricFamily("holdfast_pipelines_open", "Pipelines that take or finish requests.", opened)
         memory = GaugeMetricFamily("holdfast_memory_used_bytes", "Memory that the plan uses.", labels=["place"])
-        for place in run.store.places:
-            memory.add_metric([place], run.store.used_bytes(place))
+        for place in shell.store.places:
+            memory.add_metric([place], shell.store.used_bytes(place))
         yield memory

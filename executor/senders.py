@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from executor import traffic
 from executor.sources import sources_of
 from specs.cluster import NodeId
+from specs.invariants.facts import Facts
 from specs.plan import PipelineId, Plan
 from specs.problem import Problem
 
@@ -18,7 +19,8 @@ class Senders:
     def __init__(self, problem: Problem, plan: Plan, leader_of_request: Callable[[str], NodeId | None]) -> None:
         node_of = {place.id: place.node for place in problem.cluster.places}
         self._stages: Mapping[PipelineId, list[NodeId | None]] = {
-            pipeline.id: [node_of[stage.place] for stage in pipeline.stages] for pipeline in plan.pipelines
+            pipeline.id: [node_of[stage.place] for stage in pipeline.stages]
+            for pipeline in Facts(problem, plan).pipelines.values()
         }
         self._sources = sources_of(problem, plan)
         self._leader_of_request = leader_of_request

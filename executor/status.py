@@ -7,19 +7,20 @@ from specs.cluster import NodeId
 from specs.protocols.facts import is_settled, lacks, open_pipelines
 
 
-def status_of(node: NodeId, run: Run | None) -> Mapping[str, object]:
+def status_of(node: NodeId, run: Run) -> Mapping[str, object]:
     """Describe a node in strings, integers, lists and mappings."""
-    if run is None:
+    shell = run.shell
+    if shell is None:
         return {"node": node, "plan": None}
-    plan, state = run.machine.plan, run.machine.state
+    plan, state = shell.machine.plan, shell.machine.state
     lacking = lacks(plan, state)
     opened = open_pipelines(state)
     return {
         "node": node,
         "plan": {
-            "digest": run.digest,
-            "generation": run.verified.plan.generation,
-            "problem": run.verified.plan.problem,
+            "digest": shell.digest,
+            "generation": shell.verified.plan.generation,
+            "problem": shell.verified.plan.problem,
         },
         "phase": _phase(settled=is_settled(plan, state), lacking=bool(lacking)),
         "blobs": {
@@ -38,7 +39,7 @@ def status_of(node: NodeId, run: Run | None) -> Mapping[str, object]:
             "by_pipeline": {name: count for name, count in sorted(run.front.loads().items()) if count},
             "led_here": {name: leader.live for name, leader in sorted(run.leaders.items()) if leader.live},
         },
-        "memory_bytes_used": {place: run.store.used_bytes(place) for place in run.store.places},
+        "memory_bytes_used": {place: shell.store.used_bytes(place) for place in shell.store.places},
     }
 
 

@@ -68,8 +68,30 @@ def assemble(
 
 
 def follow(plan: Plan, parent: Plan) -> Plan:
-    """Number a plan after the one that it follows."""
-    return attrs.evolve(plan, parent=codec.digest(parent), generation=parent.generation + 1)
+    """Number a plan after the one that it follows.
+
+    Its pipelines get names that no plan before has given: what is said of one that has gone is never said of another.
+    """
+    generation = parent.generation + 1
+
+    def name(pipeline: PipelineId) -> PipelineId:
+        return PipelineId(f"{pipeline}:g{generation}")
+
+    def renamed(step: Step) -> Step:
+        if isinstance(step, Activate):
+            return attrs.evolve(step, pipeline=name(step.pipeline))
+        if isinstance(step, Switch):
+            return attrs.evolve(step, old=name(step.old), new=name(step.new))
+        return step
+
+    return attrs.evolve(
+        plan,
+        parent=codec.digest(parent),
+        generation=generation,
+        pipelines=tuple(attrs.evolve(each, id=name(each.id)) for each in plan.pipelines),
+        steps=tuple(map(renamed, plan.steps)),
+        routing=tuple(attrs.evolve(each, pipeline=name(each.pipeline)) for each in plan.routing),
+    )
 
 
 def provenance(search: Search, aim: Aim) -> Provenance:

@@ -36,6 +36,7 @@ class Skeleton:
         self._parameters = self.llm.state_dict(keep_vars=True)
         self._missing = set(self._parameters)
         self._aliases: dict[str, str] = dict(self.llm.all_tied_weights_keys)
+        self._following: set[str] = set()  # tied weights that are their source's view
         transforms = conversion_mapping.get_model_conversion_mapping(self.llm)
         self._renamings = [entry for entry in transforms if isinstance(entry, core_model_loading.WeightRenaming)]
         self._converters = [entry for entry in transforms if isinstance(entry, core_model_loading.WeightConverter)]
@@ -70,9 +71,23 @@ class Skeleton:
         named = {self._module_name(name): self._checked(name, tensor) for name, tensor in tensors.items()}
         for name, tensor in named.items():
             self._set(name, tensor)
+            self._following.discard(name)
         for alias, source in self._aliases.items():
-            if source in named and alias in self._missing:
+            if source in named and alias in self._missing | self._following:
                 self._set(alias, named[source])
+                self._following.add(alias)
+
+    def detach(self, tensor_names: Iterable[str]) -> None:
+        """Take back attached tensors, named as in the checkpoint, so that their memory can be released.
+
+        No stage that needs them may run any more.
+        """
+        for name in map(self._module_name, tensor_names):
+            followers = {alias for alias in self._following if self._aliases[alias] == name}
+            for each in {name} | followers:
+                self._set(each, self._parameters[each])
+                self._missing.add(each)
+            self._following -= followers
 
     def missing(self, first_unit: int, end_unit: int) -> tuple[str, ...]:
         """Name the parameters, as the modules call them, that units [first_unit, end_unit) still lack, sorted."""

@@ -8,8 +8,8 @@ attempt is ever taken for an answer.
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -18,8 +18,10 @@ from executor.engine.sampler import Sampled
 from executor.pipelines.post import Post
 from executor.traffic import Cancel, Returned, Submit, Token
 from specs.cluster import NodeId
+from specs.invariants.facts import Facts
 from specs.llm import LlmId
 from specs.plan import PipelineId, Plan
+from specs.problem import Problem
 
 
 @attrs.frozen(kw_only=True)
@@ -33,18 +35,18 @@ class Door:
     slots: int  # requests of this front in it at once, at most
 
 
-def doors_of(plan: Plan, leader_of: Callable[[PipelineId], NodeId]) -> tuple[Door, ...]:
-    """List the doors of a plan."""
+def doors_of(problem: Problem, plan: Plan, leader_of: Callable[[PipelineId], NodeId]) -> tuple[Door, ...]:
+    """List the doors of all pipelines of a plan, those included that run when it begins."""
     weights = {row.pipeline: row.weight for row in plan.routing}
     return tuple(
         Door(
             pipeline=pipeline.id,
             llm=pipeline.llm,
             leader=leader_of(pipeline.id),
-            weight=weights[pipeline.id],
+            weight=weights.get(pipeline.id, 1),  # one that a switch is going to close may have none
             slots=pipeline.slots,
         )
-        for pipeline in plan.pipelines
+        for pipeline in Facts(problem, plan).pipelines.values()
     )
 
 
@@ -88,18 +90,31 @@ class _Live:
 class Front:
     """All live requests of this node."""
 
-    def __init__(self, node: NodeId, doors: tuple[Door, ...], post: Post) -> None:
+    def __init__(self, node: NodeId, post: Post) -> None:
         self._node = node
-        self._doors = {door.pipeline: door for door in doors}
+        self._doors: dict[PipelineId, Door] = {}
         self._post = post
         self._open: frozenset[PipelineId] = frozenset()
-        self._shut: frozenset[PipelineId] = frozenset()  # they will never take a request again
+        self._shut: frozenset[PipelineId] = frozenset()  # they will never take a request again, their leaders said
+        self._over: frozenset[PipelineId] = frozenset()  # and under this plan nobody else does either
         self._closed: str | None = None  # why nothing is served any more
         self._life = secrets.token_hex(8)
-        self._waiting: dict[LlmId, deque[_Live]] = {door.llm: deque() for door in doors}
+        self._waiting: dict[LlmId, deque[_Live]] = defaultdict(deque)
         self._attempts: dict[str, _Live] = {}
-        self._load: dict[PipelineId, int] = dict.fromkeys(self._doors, 0)
+        self._load: dict[PipelineId, int] = {}
         self._count = 0
+
+    def adopt(self, doors: Sequence[Door]) -> None:
+        """Know these pipelines from now on: requests in one that was known stay there, the others go on elsewhere."""
+        gone = self._doors.keys() - {door.pipeline for door in doors}
+        self._doors = {door.pipeline: door for door in doors}
+        self._load = dict.fromkeys(self._doors, 0) | self._load
+        self._open -= gone
+        self._shut -= gone
+        self._over -= gone
+        self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
+        for pipeline in gone:
+            del self._load[pipeline]
 
     @property
     def waiting(self) -> int:
@@ -157,7 +172,7 @@ class Front:
             self._forget(live)
 
     def openings(self, pipelines: frozenset[PipelineId], shut: frozenset[PipelineId] = frozenset()) -> None:
-        """Learn which pipelines are open now, and which will never take a request again.
+        """Learn which pipelines are open now, and which will never take a request again under the plan.
 
         Requests in others than the open ones are submitted again; those of an LLM without hope are given up.  When a
         pipeline opens, requests of its LLM that have no token yet are submitted again too: until then every front has
@@ -166,6 +181,7 @@ class Front:
         relieved = {self._doors[pipeline].llm for pipeline in pipelines - self._open}
         gone, self._open = self._open - pipelines, pipelines
         self._shut |= shut
+        self._over |= shut
         self._move(
             live
             for live in self._attempts.values()
@@ -244,10 +260,11 @@ class Front:
     def _dispatch(self) -> None:
         """Submit what waits to the open pipelines that have least to do for their weight."""
         for llm, queue in self._waiting.items():
-            hopeful = [door for door in self._doors.values() if door.llm == llm and door.pipeline not in self._shut]
-            if not hopeful:
+            known = [door for door in self._doors.values() if door.llm == llm]
+            # A leader that has returned requests may know the next plan, under which others will take them.
+            if all(door.pipeline in self._over for door in known):
                 _give_up(queue, f"every pipeline of {llm} has closed, and under this plan none will open again")
-            doors = [door for door in hopeful if door.pipeline in self._open]
+            doors = [door for door in known if door.pipeline in self._open - self._shut]
             while queue:
                 free = [door for door in doors if self._load[door.pipeline] < door.slots]
                 if not free:

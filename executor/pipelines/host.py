@@ -4,7 +4,7 @@ Each device has a thread that computes, in the order in which iterations come: s
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,18 +12,19 @@ import attrs
 import torch
 
 from executor.engine.batch import Batch
-from executor.engine.batcher import Iteration
+from executor.engine.iteration import Iteration
 from executor.engine.request import SamplingParams
 from executor.engine.sampler import sample
 from executor.engine.skeleton import Skeleton
 from executor.engine.stage import Stage
 from executor.errors import MalformedFrame
 from executor.pipelines.post import Post
-from executor.store import DTYPES, Store
+from executor.store import DTYPES, Room, Store, views
 from executor.traffic import Chosen, Forward, SampledTokens, hidden_states, tensor_bytes
-from specs.blobs import Blob, BlobId, blobs_of_units
+from specs.blobs import Blob, blobs_of_units
 from specs.cluster import NodeId, PlaceId, PlaceKind
-from specs.llm import LlmId
+from specs.invariants.facts import Facts
+from specs.llm import Llm, LlmId
 from specs.plan import Pipeline, PipelineId, Plan
 from specs.plan import Stage as PlannedStage
 from specs.problem import Problem
@@ -40,50 +41,98 @@ class _Seat:
     bytes: int  # of KV and workspace, counted as used in the store
 
 
-class Host:
-    """Builds and runs the stages of one plan on one node.
+@attrs.define(eq=False)
+class _Weights:
+    """The weights of an LLM on one device, as all its stages there see them.  Only the device's thread uses it."""
 
-    `files` gives the directory with an LLM's configuration; `device_of` the torch device of a place.
+    llm: Llm
+    skeleton: Skeleton
+    rooms: dict[int, Room] = attrs.field(factory=dict)  # by the index of the tensor: the memory that is attached
+
+    def attach(self, blob: Blob, room: Room) -> None:
+        """Use the tensors of a blob where they lie in this memory; nothing happens when they are used already."""
+        tensors = range(blob.first_tensor, blob.end_tensor)
+        if any(self.rooms.get(index) is not room for index in tensors):
+            self.skeleton.attach(views(self.llm, blob, room))
+            self.rooms.update(dict.fromkeys(tensors, room))
+
+    def detach(self, tensors: Iterable[int]) -> None:
+        """Let go of these tensors; those that are not attached are left out."""
+        gone = [index for index in tensors if self.rooms.pop(index, None) is not None]
+        self.skeleton.detach(self.llm.tensors[index].name for index in gone)
+
+
+@attrs.frozen(kw_only=True)
+class _Scene:
+    """What one plan says of pipelines and blobs."""
+
+    problem: Problem
+    pipelines: Mapping[PipelineId, Pipeline]
+    blobs: tuple[Blob, ...]
+    node_of: Mapping[PlaceId, NodeId | None]
+    store: Store
+
+    def rooms(self, llm: Llm, place: PlaceId) -> dict[Blob, Room]:
+        """Find the memory of every blob of an LLM that is resident at a place."""
+        found = ((blob, self.store.room(blob.id, place)) for blob in self.blobs if blob.llm == llm.id)
+        return {blob: room for blob, room in found if room is not None}
+
+
+class Host:
+    """Builds and runs this node's stages, of one plan after the other: the stages of a pipeline that is kept stay.
+
+    `files` gives the directory with an LLM's configuration; `device_of` the torch device of a place.  Nothing can be
+    asked before the first plan is adopted.
     """
 
     def __init__(
         self,
         *,
-        problem: Problem,
-        plan: Plan,
         node: NodeId,
-        store: Store,
         files: Callable[[LlmId], Path],
         device_of: Callable[[PlaceId], torch.device],
         post: Post,
     ) -> None:
-        self._problem = problem
         self._node = node
-        self._store = store
         self._files = files
         self._device_of = device_of
         self._post = post
-        self._node_of = {place.id: place.node for place in problem.cluster.places}
-        self._pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
-        self._blobs = plan.blobs
-        self._llm_of = {each.id: each.llm for each in plan.blobs}
+        self._scene: _Scene
         self._seats: dict[tuple[PipelineId, int], _Seat] = {}
-        self._skeletons: dict[tuple[LlmId, PlaceId], Skeleton] = {}
-        self._attached: set[tuple[BlobId, PlaceId]] = set()
-        self._threads = {
-            place.id: ThreadPoolExecutor(1, thread_name_prefix=f"compute {place.id}")
-            for place in problem.cluster.places
-            if place.node == node and place.kind is PlaceKind.DEVICE
-        }
+        self._weights: dict[tuple[LlmId, PlaceId], _Weights] = {}
+        self._threads: dict[PlaceId, ThreadPoolExecutor] = {}
         self._building = asyncio.Lock()  # libraries keep tables of their own while they make an LLM
+
+    def adopt(self, problem: Problem, plan: Plan, store: Store) -> None:
+        """Serve under this plan from now on.
+
+        Stages of pipelines that it does not name are freed.  The others go on, with the weights where this store has
+        them: the same memory, or another copy of the same bytes.
+        """
+        scene = _Scene(
+            problem=problem,
+            pipelines=Facts(problem, plan).pipelines,
+            blobs=plan.blobs,
+            node_of={place.id: place.node for place in problem.cluster.places},
+            store=store,
+        )
+        self._scene = scene
+        for pipeline in {key[0] for key in self._seats} - scene.pipelines.keys():
+            self.free(pipeline)
+        for place in problem.cluster.places:
+            if place.node == self._node and place.kind is PlaceKind.DEVICE:
+                if place.id not in self._threads:
+                    self._threads[place.id] = ThreadPoolExecutor(1, thread_name_prefix=f"compute {place.id}")
+                held = {llm.id: (llm, scene.rooms(llm, place.id)) for llm in problem.llms}
+                self._in_thread(place.id, self._refit, place.id, held)
 
     def vocabulary_size(self, pipeline: PipelineId) -> int:
         """Count the tokens of a pipeline's LLM."""
-        return self._problem.llm(self._pipelines[pipeline].llm).vocabulary_size
+        return self._scene.problem.llm(self._scene.pipelines[pipeline].llm).vocabulary_size
 
     def node_of_stage(self, pipeline: PipelineId, index: int) -> NodeId:
         """Name the node that computes a stage."""
-        node = self._node_of[self._pipelines[pipeline].stages[index].place]
+        node = self._scene.node_of[self._scene.pipelines[pipeline].stages[index].place]
         assert node is not None, "devices are on nodes"
         return node
 
@@ -92,28 +141,39 @@ class Host:
         return self.node_of_stage(pipeline, 0)
 
     async def build(self, pipeline: PipelineId) -> None:
-        """Make this node's stages of a pipeline ready.  Raises OutOfMemory, UnsupportedLlm or WrongTensor."""
-        planned = self._pipelines[pipeline]
-        places = dict.fromkeys(stage.place for stage in planned.stages if self._node_of[stage.place] == self._node)
+        """Make this node's stages of a pipeline ready.  Raises OutOfMemory, UnsupportedLlm or WrongTensor.
+
+        What is ready only after another plan was adopted, which does not name the pipeline, is freed at once.
+        """
+        scene = self._scene
+        planned = scene.pipelines[pipeline]
+        llm = scene.problem.llm(planned.llm)
+        places = dict.fromkeys(stage.place for stage in planned.stages if scene.node_of[stage.place] == self._node)
         loop = asyncio.get_running_loop()
         try:
             for place in places:
+                rooms = scene.rooms(llm, place)
                 async with self._building:
-                    await loop.run_in_executor(self._threads[place], self._build, planned, place)
+                    made = await loop.run_in_executor(
+                        self._threads[place], self._build, scene.store, planned, place, llm, rooms
+                    )
+                self._seats.update(made)
         except Exception:
             self.free(pipeline)
             raise
+        if pipeline not in self._scene.pipelines:
+            self.free(pipeline)
 
     def free(self, pipeline: PipelineId) -> None:
         """Give up this node's stages of a pipeline."""
         for key in [key for key in self._seats if key[0] == pipeline]:
             seat = self._seats.pop(key)
-            self._store.give_back(seat.planned.place, seat.bytes)
+            self._scene.store.give_back(seat.planned.place, seat.bytes)
 
     def release(self, blob: Blob, place: PlaceId) -> None:
-        """Forget the weights of an LLM at a place, so that a blob's memory can be released; none of its stages runs."""
-        self._skeletons.pop((blob.llm, place), None)
-        self._attached = {(held, at) for held, at in self._attached if at != place or self._llm_of[held] != blob.llm}
+        """Let go of a blob, so that its memory can be released; no stage that needs it runs."""
+        if place in self._threads:
+            self._in_thread(place, self._let_go, blob, place)
 
     async def start(self, pipeline: PipelineId, iteration: Iteration) -> tuple[Chosen, ...] | None:
         """Run an iteration through the first stage; give its tokens when that is also the last, else send it on."""
@@ -176,12 +236,13 @@ class Host:
                 return result
             return tuple(Chosen.of(each) for each in sample(result, *choices))
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], compute)
+        result = await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], compute)
+        return result if self._seats.get(key) is seat else None
 
     def _check_fits(self, forward: Forward, batch: Batch, seat: _Seat) -> None:
         """Raise MalformedFrame for rows or hidden states that are not of this pipeline's shape."""
         pipeline, dtype = seat.pipeline, seat.stage.skeleton.dtype
-        width = self._problem.llm(pipeline.llm).hidden_bytes_per_token // dtype.itemsize
+        width = self._scene.problem.llm(pipeline.llm).hidden_bytes_per_token // dtype.itemsize
         if forward.width != width:
             raise MalformedFrame(f"hidden states of width {forward.width} for {pipeline.id}, whose width is {width}")
         if not 0 < batch.tokens <= pipeline.iteration_tokens_max:
@@ -192,48 +253,78 @@ class Host:
         for row in batch.rows:
             if row.slot >= pipeline.slots or row.end > pipeline.request_tokens_max:
                 raise MalformedFrame(f"slot {row.slot}, position {row.end} of an iteration lie outside {pipeline.id}")
+        if any(not 0 <= slot < pipeline.slots for slot in batch.freed):
+            raise MalformedFrame(f"an iteration frees the slots {batch.freed}, not all of {pipeline.id}")
 
-    def _build(self, pipeline: Pipeline, place: PlaceId) -> None:
+    # --- in a device's thread ----------------------------------------------------------------------------------------
+
+    def _in_thread(self, place: PlaceId, work: Callable[..., None], *arguments: object) -> None:
+        """Do something that touches weights between two iterations."""
+        asyncio.get_running_loop().run_in_executor(self._threads[place], work, *arguments)
+
+    def _refit(self, place: PlaceId, held: Mapping[LlmId, tuple[Llm, Mapping[Blob, Room]]]) -> None:
+        """Use tensors where they lie under the plan that was adopted; let go of those that it does not hold."""
+        for key in [key for key in self._weights if key[1] == place]:
+            weights = self._weights[key]
+            if key[0] not in held or held[key[0]][0] != weights.llm:  # no stage of it runs
+                del self._weights[key]
+                continue
+            here: set[int] = set()
+            for blob, room in held[key[0]][1].items():
+                tensors = range(blob.first_tensor, blob.end_tensor)
+                here.update(tensors)
+                if not weights.rooms.keys().isdisjoint(tensors):
+                    weights.attach(blob, room)
+            weights.detach(sorted(weights.rooms.keys() - here))
+
+    def _let_go(self, blob: Blob, place: PlaceId) -> None:
+        if (weights := self._weights.get((blob.llm, place))) is not None:
+            weights.detach(range(blob.first_tensor, blob.end_tensor))
+
+    def _build(
+        self, store: Store, pipeline: Pipeline, place: PlaceId, llm: Llm, rooms: Mapping[Blob, Room]
+    ) -> dict[tuple[PipelineId, int], _Seat]:
         made: dict[tuple[PipelineId, int], _Seat] = {}
         try:
             for index, planned in enumerate(pipeline.stages):
                 if planned.place == place and (pipeline.id, index) not in self._seats:
-                    made[pipeline.id, index] = self._seat(pipeline, index, planned)
+                    skeleton = self._skeleton(llm, planned, rooms)
+                    made[pipeline.id, index] = _seat(store, skeleton, pipeline, index)
         except BaseException:
             for seat in made.values():
-                self._store.give_back(seat.planned.place, seat.bytes)
+                store.give_back(seat.planned.place, seat.bytes)
             raise
-        self._seats.update(made)
+        return made
 
-    def _seat(self, pipeline: Pipeline, index: int, planned: PlannedStage) -> _Seat:
-        skeleton = self._skeleton(pipeline.llm, planned)
-        size = planned.kv_bytes + planned.workspace_bytes
-        self._store.take(planned.place, size, f"stage {index} of {pipeline.id}")
-        try:
-            stage = Stage(
-                skeleton,
-                first_unit=planned.first_unit,
-                end_unit=planned.end_unit,
-                slots=pipeline.slots,
-                context_tokens=pipeline.request_tokens_max,
-            )
-        except BaseException:
-            self._store.give_back(planned.place, size)
-            raise
-        assert not stage.missing(), (pipeline.id, index, stage.missing())
-        return _Seat(pipeline=pipeline, index=index, planned=planned, stage=stage, bytes=size)
-
-    def _skeleton(self, llm_id: LlmId, planned: PlannedStage) -> Skeleton:
+    def _skeleton(self, llm: Llm, planned: PlannedStage, rooms: Mapping[Blob, Room]) -> Skeleton:
         """Give the LLM's skeleton at a place, with the blobs attached that the stage needs."""
-        llm = self._problem.llm(llm_id)
-        place = planned.place
-        skeleton = self._skeletons.get((llm_id, place))
-        if skeleton is None:
-            skeleton = Skeleton(self._files(llm_id), dtype=DTYPES[llm.dtype], device=self._device_of(place))
-            self._skeletons[llm_id, place] = skeleton
-        needed = set(blobs_of_units(llm, self._blobs, planned.first_unit, planned.end_unit))
-        for blob in self._blobs:
-            if blob.id in needed and (blob.id, place) not in self._attached:
-                skeleton.attach(self._store.tensors(llm, blob, place))
-                self._attached.add((blob.id, place))
-        return skeleton
+        key = llm.id, planned.place
+        if key not in self._weights:
+            device = self._device_of(planned.place)
+            skeleton = Skeleton(self._files(llm.id), dtype=DTYPES[llm.dtype], device=device)
+            self._weights[key] = _Weights(llm, skeleton)
+        needed = set(blobs_of_units(llm, tuple(rooms), planned.first_unit, planned.end_unit))
+        for blob, room in rooms.items():
+            if blob.id in needed:
+                self._weights[key].attach(blob, room)
+        return self._weights[key].skeleton
+
+
+def _seat(store: Store, skeleton: Skeleton, pipeline: Pipeline, index: int) -> _Seat:
+    """Make a stage, whose weights are attached.  Raises OutOfMemory."""
+    planned = pipeline.stages[index]
+    size = planned.kv_bytes + planned.workspace_bytes
+    store.take(planned.place, size, f"stage {index} of {pipeline.id}")
+    try:
+        stage = Stage(
+            skeleton,
+            first_unit=planned.first_unit,
+            end_unit=planned.end_unit,
+            slots=pipeline.slots,
+            context_tokens=pipeline.request_tokens_max,
+        )
+    except BaseException:
+        store.give_back(planned.place, size)
+        raise
+    assert not stage.missing(), (pipeline.id, index, stage.missing())
+    return _Seat(pipeline=pipeline, index=index, planned=planned, stage=stage, bytes=size)

@@ -14,7 +14,7 @@ from executor.pipelines.host import Host
 from executor.pipelines.post import Post
 from executor.traffic import Cancel, Chosen, Returned, SampledTokens, Submit, Token
 from specs.cluster import NodeId
-from specs.plan import Pipeline
+from specs.plan import HandOver, Pipeline, PipelineId
 
 _CANARY = RequestId("canary")
 _CANARY_AGAIN_SECONDS = 0.2  # a member whose connection broke gets this long to come back
@@ -168,6 +168,16 @@ class Leader:
         self._open, self._shut = False, True
         self._on_drained = on_drained
         self._check_drained()
+
+    def hand_over(self, _successor: PipelineId, _how: HandOver | None, on_handed_over: Callable[[], None]) -> None:
+        """Copy the KV of the live requests to another pipeline; call back once the fronts know.
+
+        Without KV to copy, or a way to do it, there is nothing to wait for: requests are computed again.
+        """
+        asyncio.get_running_loop().call_soon(on_handed_over)
+
+    def abort_hand_over(self) -> None:
+        """Forget what was copied, and go on; harmless when nothing was, or when the hand-over has ended."""
 
     def _pump(self) -> None:
         while (iteration := self._batcher.next_iteration()) is not None:

@@ -5,14 +5,16 @@ import json
 import attrs
 import pytest
 
-from executor.admission import AlreadyHere, Broken, Malformed, NotForUs, Stale, Unable, admit
+from executor.admission import AlreadyHere, Broken, Current, Malformed, NotForUs, Stale, Unable, admit
 from specs import codec
 from specs.checker import VerifiedPlan, verify
 from specs.cluster import Place, PlaceKind
 from specs.llm import File
-from specs.plan import FORMAT
+from specs.plan import FORMAT, Activate
 from specs.problem import Holding
+from specs.protocols.nouns import NodeState
 from tests.builders import a_digest
+from tests.live_plans import a_growth, wider
 from tests.plans import a_chain, certified, with_step
 
 PROBLEM, PLAN = a_chain(3)
@@ -22,13 +24,33 @@ def document(problem=PROBLEM, plan=PLAN):
     return b'{"problem":' + codec.encode(problem) + b',"plan":' + codec.encode(plan) + b"}"
 
 
-def current():
-    verified = verify(PROBLEM, PLAN)
+def current(problem=PROBLEM, plan=PLAN, *, built=(), opened=()):
+    verified = verify(problem, plan)
     assert isinstance(verified, VerifiedPlan)
-    return verified
+    state = NodeState(held=frozenset(), built=frozenset(built), opened=frozenset(opened))
+    return Current(verified=verified, state=state, named={each.id for each in plan.pipelines})
 
 
-CHILD = attrs.evolve(PLAN, generation=2, parent=codec.digest(PLAN))
+def following(plan, parent):
+    """The plan under new names, after another."""
+    generation = parent.generation + 1
+    names = {each.id: f"{each.id}:g{generation}" for each in plan.pipelines}
+
+    def renamed(step):
+        return attrs.evolve(step, pipeline=names[step.pipeline]) if isinstance(step, Activate) else step
+
+    return attrs.evolve(
+        plan,
+        generation=generation,
+        parent=codec.digest(parent),
+        pipelines=tuple(attrs.evolve(each, id=names[each.id]) for each in plan.pipelines),
+        steps=tuple(map(renamed, plan.steps)),
+        routing=tuple(attrs.evolve(row, pipeline=names.get(row.pipeline, row.pipeline)) for row in plan.routing),
+        certificates=tuple(attrs.evolve(c, subject=names.get(c.subject, c.subject)) for c in plan.certificates),
+    )
+
+
+CHILD = following(PLAN, PLAN)
 
 
 def test_a_good_plan_is_verified():
@@ -39,6 +61,50 @@ def test_a_good_plan_is_verified():
 
 def test_its_follower_too():
     assert isinstance(admit(document(plan=CHILD), "n0", current()), VerifiedPlan)
+
+
+def test_names_of_pipelines_never_come_again():
+    again = attrs.evolve(PLAN, generation=2, parent=codec.digest(PLAN))
+    verdict = admit(document(plan=again), "n0", current())
+    assert isinstance(verdict, Stale)
+    assert "ids of pipelines never come again" in verdict.sentence
+
+
+GROWING, GROWTH = a_growth()
+(KEPT,) = GROWING.running
+KEPT_ID = KEPT.pipeline.id
+OTHER_SLOTS = attrs.evolve(KEPT, pipeline=wider(KEPT.pipeline, GROWING.llms[0], KEPT.pipeline.slots + 1))
+
+
+def growing(node="n0", problem=GROWING, *, at_first=False, **known):
+    before = current(GROWING, GROWTH, **{"built": {KEPT_ID}, "opened": {KEPT_ID}} | known)
+    plan = certified(problem, attrs.evolve(following(GROWTH, GROWTH), problem=codec.digest(problem)))
+    return admit(document(problem, plan), node, None if at_first else before)
+
+
+@pytest.mark.parametrize("node", ["n0", "n1"])
+def test_a_plan_that_finds_what_runs_is_good(node):
+    assert isinstance(growing(node), VerifiedPlan)
+
+
+def test_who_has_no_part_in_what_runs_need_not_know_it():
+    assert isinstance(growing("n1", built=(), opened=()), VerifiedPlan)
+    assert isinstance(growing("n1", at_first=True), VerifiedPlan)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"opened": ()}, f"pipeline {KEPT_ID} has not opened"),
+        ({"built": ()}, f"the stage of pipeline {KEPT_ID} on n0 does not compute"),
+        ({"at_first": True}, f"pipeline {KEPT_ID} does not run on n0, which has no plan yet"),
+        ({"problem": attrs.evolve(GROWING, running=(OTHER_SLOTS,))}, "runs with other stages or limits"),
+    ],
+)
+def test_what_does_not_run_as_the_plan_says_is_stale(how, words):
+    verdict = growing(**how)
+    assert isinstance(verdict, Stale)
+    assert words in verdict.sentence
 
 
 def with_plan(**changes):

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import attrs
 import pytest
 
-from executor import run
+from executor import shell
 from executor.api.serving import Adopted, Failed, GenerationRequest, Refusal, Refused
 from executor.daemon import Daemon
 from executor.errors import OutOfMemory
@@ -140,7 +140,7 @@ def test_tables_for_drafts_are_named_once_and_change_nothing(tmp_path, checkpoin
 
 def test_memory_that_is_not_given_fails_the_transfer_and_not_the_daemon(tmp_path, verified, monkeypatch):
     """n1 receives, nobody sends: what is seen is that the daemon lives and says why it waits."""
-    monkeypatch.setattr(run, "_MEMORY_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(shell, "_MEMORY_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(Store, "reserve", Mock(side_effect=OutOfMemory("n1/cpu0: nothing is free")))
 
     async def test(daemon):

@@ -9,8 +9,8 @@ DEADLINE = 10**9
 
 @pytest.fixture
 def hearing():
-    made = Hearing(("n1", "n2"), DEADLINE)
-    made.begin(0)
+    made = Hearing()
+    made.adopt(("n1", "n2"), DEADLINE, (), 0)
     return made
 
 
@@ -49,3 +49,20 @@ def test_a_broken_connection_is_suspicion_until_the_peer_is_heard(hearing):
     hearing.heard("n1", 5)
     assert hearing.suspects == set()
     assert hearing.broke("n1")
+
+
+def test_silence_goes_on_when_a_plan_is_adopted(hearing):
+    hearing.heard("n1", 0)
+    hearing.adopt(("n1", "n2", "n3"), DEADLINE, (), DEADLINE)
+    assert look(hearing, 2 * DEADLINE, since=DEADLINE) == ["n1"]
+    assert look(hearing, JOIN_NS + DEADLINE // 5, since=2 * DEADLINE) == ["n1", "n2"]
+    assert look(hearing, JOIN_NS + 2 * DEADLINE, since=JOIN_NS + DEADLINE // 5) == ["n1", "n2", "n3"]
+
+
+def test_one_that_was_lost_is_expected_anew(hearing):
+    hearing.heard("n1", 0)
+    hearing.broke("n2")
+    hearing.adopt(("n1",), DEADLINE, ("n1",), 3 * DEADLINE)
+    assert hearing.suspects == set(), "n2 is in the cluster no more"
+    assert look(hearing, 3 * DEADLINE + JOIN_NS, since=3 * DEADLINE) == []
+    assert look(hearing, 4 * DEADLINE + JOIN_NS, since=3 * DEADLINE + JOIN_NS) == ["n1"]

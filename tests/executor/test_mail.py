@@ -49,6 +49,7 @@ class World:
         self.mail.files = self.mail.host = self.mail.front = self.parts
         self.mail.leaders = {"here": self.parts}
         self.mail.may_send = lambda peer, message: peer != "n9"
+        self.mail.adopt([f"n{index}" for index in range(1, 10)])
         self.wire = Recorder()
         self.mail.connect(self.wire)
 

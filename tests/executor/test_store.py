@@ -8,7 +8,7 @@ import torch
 
 from executor.checkpoint import fill
 from executor.errors import BadCheckpoint, OutOfMemory
-from executor.store import Store, segments
+from executor.store import Store
 
 PLACE = "n0/gpu0"
 
@@ -66,32 +66,40 @@ def test_release_gives_the_memory_back_once(blobs):
     store.reserve(blobs[0], PLACE)
     store.hold(blobs[0], PLACE)
     for _ in range(2):
-        store.release(blobs[0], PLACE)
+        store.release(blobs[0].id, PLACE)
         assert store.used_bytes(PLACE) == 0
         assert not store.holds(blobs[0].id, PLACE)
 
 
-def test_a_later_plan_shares_what_is_the_same_and_only_that(checkpoint, llm, blobs):
-    blob = blobs[1]
-    store, later = a_store(2**30), a_store(blob.bytes)
-    wanted = segments(llm, blob)
-    assert not store.has_bytes(blob, PLACE, wanted), "it is not here"
-    fill(checkpoint, llm, blob, store.reserve(blob, PLACE))
-    assert not store.has_bytes(blob, PLACE, wanted), "it is not whole"
-    assert not later.inherit(store, blob, PLACE)
+def test_a_later_plan_shares_memory_and_counts_it_once(blobs):
+    blob, renamed = blobs[1], attrs.evolve(blobs[1], id="tiny/renamed")
+    store = a_store(blob.bytes)
+    later = Store({PLACE: 2 * blob.bytes}, {PLACE: torch.device("cpu")}, store)
+    store.reserve(blob, PLACE)
     store.hold(blob, PLACE)
-    assert store.has_bytes(blob, PLACE, wanted)
-    other = (attrs.evolve(wanted[0], blake3_hex="0" * 64), *wanted[1:])
-    assert not store.has_bytes(blob, PLACE, other), "other bytes are planned"
-    assert not store.has_bytes(attrs.evolve(blob, bytes=blob.bytes + 1), PLACE, wanted), "another size is planned"
-    assert later.inherit(store, blob, PLACE)
+    later.share(store, blob.id, renamed, PLACE)
+    assert later.holds(renamed.id, PLACE)
+    assert store.used_bytes(PLACE) == later.used_bytes(PLACE) == blob.bytes
     store.contents(blob.id, PLACE)[0] ^= 1
-    assert later.contents(blob.id, PLACE)[0] == store.contents(blob.id, PLACE)[0], "the memory is the same"
-    store.release(blob, PLACE)
-    assert (store.used_bytes(PLACE), later.used_bytes(PLACE)) == (0, blob.bytes)
-    assert len(later.contents(blob.id, PLACE)) == blob.bytes
+    assert later.contents(renamed.id, PLACE)[0] == store.contents(blob.id, PLACE)[0], "the memory is the same"
     with pytest.raises(OutOfMemory):
-        a_store(blob.bytes - 1).inherit(later, blob, PLACE)
+        store.take(PLACE, 1, "a stage")
+    later.take(PLACE, blob.bytes, "a stage, under the plan that knows of more memory")
+    later.give_back(PLACE, blob.bytes)
+    store.clear()
+    assert store.is_empty
+    assert later.used_bytes(PLACE) == blob.bytes, "one of them needs it"
+    later.release(renamed.id, PLACE)
+    assert later.used_bytes(PLACE) == 0
+
+
+def test_what_is_still_written_is_kept_when_the_rest_is_given_up(blobs):
+    store = a_store(2**30)
+    for blob in blobs[:2]:
+        store.reserve(blob, PLACE)
+    store.clear(kept={(blobs[0].id, PLACE)})
+    assert store.used_bytes(PLACE) == blobs[0].bytes
+    assert not store.is_empty
 
 
 def test_memory_that_the_machine_does_not_give_is_named_and_not_counted(blobs, monkeypatch):

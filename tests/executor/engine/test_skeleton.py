@@ -47,6 +47,22 @@ def test_weights_are_views_and_every_unit_is_accounted_for(tmp_path, family, tie
     assert tied_units == ({(0, oracle.LAYERS + 1)} if tied else set())
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_is_detached_is_missing_and_may_come_again_elsewhere(tmp_path, tied):
+    directory = checkpoints.make_checkpoint(tmp_path, "llama", tied=tied)
+    skeleton = bare(directory)
+    for _ in range(2):
+        buffer, views = checkpoints.packed_tensors(directory)
+        skeleton.attach(views)  # the second time without detaching all of it first
+        inside = range(buffer.data_ptr(), buffer.data_ptr() + buffer.nbytes)
+        assert all(parameter.data_ptr() in inside for parameter in skeleton.llm.parameters())
+        embedding = [name for name in views if 0 in skeleton.units_of(name)]
+        skeleton.detach(embedding)
+        missing = skeleton.missing(0, oracle.LAYERS + 2)
+        assert len(missing) == (2 if tied else 1)
+        assert all(skeleton.llm.get_parameter(name).is_meta for name in missing)
+
+
 ROPES = {
     "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
     "yarn": {"factor": 4.0, "original_max_position_embeddings": 64},

@@ -46,6 +46,12 @@ class FakePost:
         self.sent.append(message)
 
 
+def a_front(post):
+    front = Front("me", post)
+    front.adopt(DOORS)
+    return front
+
+
 @attrs.define(eq=False)
 class Client:
     """One request and what was read of its answer."""
@@ -74,7 +80,7 @@ class FrontMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.post = FakePost()
-        self.front = Front("me", DOORS, self.post)
+        self.front = a_front(self.post)
         self.open, self.shut = frozenset(), frozenset()
         self.jobs = {}  # attempt -> [pipeline, tokens, prompt_tokens, max_tokens], at the leaders
         self.mail = []  # messages to the front, under way
@@ -253,7 +259,7 @@ def on_a_loop(test):
     def wrapped():
         async def run():
             post = FakePost()
-            await test(Front("me", DOORS, post), post)
+            await test(a_front(post), post)
 
         asyncio.run(run())
 
@@ -377,7 +383,7 @@ def test_attempts_of_another_life_have_other_ids():
         found = []
         for _ in range(2):
             post = FakePost()
-            front = Front("me", DOORS, post)
+            front = a_front(post)
             front.openings(frozenset({"wide"}))
             (client,) = await start(front)
             found.append(submits(post)[0].request)
@@ -392,8 +398,48 @@ def test_attempts_of_another_life_have_other_ids():
 
 @pytest.mark.parametrize(("opened", "wanted"), [((), False), (("alone",), False), (("twin",), True)])
 def test_health_is_per_llm(opened, wanted):
-    front = Front("me", DOORS, FakePost())
+    front = a_front(FakePost())
     front.openings(frozenset(opened))
     assert front.can_serve(LLM) == wanted
     front.openings(frozenset(opened), frozenset({"twin"}))
     assert not front.can_serve(LLM)
+
+
+@on_a_loop
+async def test_a_leaders_word_alone_ends_no_request(front, post):
+    """It may have gone on to a plan under which others serve; this node hears of that plan soon."""
+    front.openings(frozenset({"wide"}))
+    (client,) = await start(front)
+    front.returned(Returned(request=submits(post)[0].request, shut=True))
+    await asyncio.sleep(0)
+    assert not client.items
+    drop(post)
+    front.adopt(DOORS[1:])
+    front.openings(frozenset({"twin"}))
+    assert [each.pipeline for each in submits(post)] == ["twin"]
+    client.task.cancel()
+
+
+@on_a_loop
+async def test_requests_in_kept_pipelines_notice_no_adoption_and_the_others_move_at_once(front, post):
+    front.adopt((OF["wide"], OF["twin"]))
+    front.openings(frozenset({"wide", "twin"}))
+    clients = await start(front, 5)
+    where = {each.request: each.pipeline for each in submits(post)}
+    assert set(where.values()) == {"wide", "twin"}
+    drop(post)
+    front.adopt((attrs.evolve(DOORS[0], weight=7), OF["narrow"]))
+    assert {each.request for each in post.sent if isinstance(each, Cancel)} == {
+        request for request, pipeline in where.items() if pipeline == "twin"
+    }
+    moved = [each for each in submits(post) if each.pipeline != "wide"]
+    assert moved == []
+    assert set(front.loads()) == {"wide", "narrow"}
+    assert front.running + front.waiting == 5
+    for request, pipeline in where.items():
+        assert (front.leader_of(request) == "n0") == (pipeline == "wide")
+    drop(post)
+    front.openings(frozenset({"wide", "narrow"}))
+    assert {each.pipeline for each in submits(post)} <= {"narrow", "wide"}
+    for client in clients:
+        client.task.cancel()

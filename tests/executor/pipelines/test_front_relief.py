@@ -37,7 +37,8 @@ def door(pipeline, llm=LLM):
 
 async def waiting_at_first(requests: int) -> tuple[Front, Letters, Sequence[object]]:
     letters = Letters()
-    front = Front(NodeId("here"), (door(FIRST), door(SECOND), door(FOREIGN, OTHER)), letters)
+    front = Front(NodeId("here"), letters)
+    front.adopt((door(FIRST), door(SECOND), door(FOREIGN, OTHER)))
     front.openings(frozenset({FIRST}))
     answers = [
         front.generate(llm=LLM, prompt=(5, n), max_tokens=3, end_tokens=frozenset(), sampling=SamplingParams())

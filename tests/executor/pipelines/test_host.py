@@ -8,12 +8,14 @@ import torch
 
 from executor.checkpoint import fill
 from executor.engine.batch import Row
-from executor.engine.batcher import Entry, Iteration
+from executor.engine.iteration import Entry, Iteration
 from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame, OutOfMemory
 from executor.pipelines.host import Host
 from executor.store import Store
 from executor.traffic import Choice, Forward, SampledTokens, WireEntry
+from specs.blobs import Blob, packed_bytes
+from specs.problem import Running
 from tests.builders import a_problem
 from tests.plans import a_chain, a_pipeline, local
 from tests.processes.cluster import Oracle
@@ -34,24 +36,22 @@ class World:
     """The node n1 with the whole LLM, and a pipeline over n0 and n1, one over n1 twice, and one on n1 alone."""
 
     def __init__(self, checkpoint, llm, blobs, free=2**28):
-        problem = a_problem(2, llm=llm)
+        self.problem = a_problem(2, llm=llm)
         middle = len(llm.units) // 2
         self.pair = a_pipeline("pair", llm, ("n0/gpu0", 0, middle), (HERE, middle, len(llm.units)))
         twice = a_pipeline("twice", llm, (HERE, 0, middle), (HERE, middle, len(llm.units)))
         self.alone = local(llm, HERE)
         # Hosts look at nothing else of a plan.
-        plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=(self.pair, twice, self.alone))
+        self.plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=(self.pair, twice, self.alone))
         self.held = sum(blob.bytes for blob in blobs)
         self.store = Store({HERE: self.held + free}, {HERE: torch.device("cpu")})
         for blob in blobs:
             fill(checkpoint, llm, blob, self.store.reserve(blob, HERE))
             self.store.hold(blob, HERE)
+        self.checkpoint = checkpoint
         self.post = FakePost()
         self.host = Host(
-            problem=problem,
-            plan=plan,
             node="n1",
-            store=self.store,
             files=lambda _: checkpoint,
             device_of=lambda _: torch.device("cpu"),
             post=self.post,
@@ -75,6 +75,7 @@ def stage_bytes(*stages):
 
 def run(world, test):
     async def whole():
+        world.host.adopt(world.problem, world.plan, world.store)
         try:
             return await test()
         finally:
@@ -182,6 +183,7 @@ def test_out_of_memory_leaves_nothing_taken(checkpoint, llm, blobs):
         ((an_entry(start=61),), {}, 4, "slot 0, position 65 of an iteration lie outside pair"),
         ((an_entry(tokens=33),), {}, 33, "an iteration of 33 tokens for pair, which takes 1 to 32"),
         ((an_entry(tokens=2), an_entry(tokens=2)), {}, 4, "names a slot twice"),
+        ((an_entry(),), {"freed": (0, 4)}, 4, r"frees the slots \(0, 4\), not all of pair"),
         ((an_entry(),), {}, 3, "hidden states of 4 tokens have"),
         ((an_entry(),), {"width": 1}, 4, "hidden states of width 1 for pair, whose width is"),
         ((an_entry(),), {"width": 10**9}, 4, "hidden states of width 1000000000 for pair"),
@@ -200,16 +202,22 @@ def test_an_iteration_that_does_not_fit_is_refused(entries, changes, tokens, wor
     assert [message.iteration for _, message, _ in world.post.sent] == [3]
 
 
+async def attached(world):
+    """The tensors that stages of the LLM see, once the device's thread is idle."""
+    await asyncio.get_running_loop().run_in_executor(world.host._threads[HERE], lambda: None)
+    return set(world.host._weights["tiny", HERE].rooms)
+
+
 def test_a_released_blob_is_attached_anew_and_other_llms_keep_theirs(world, llm, blobs):
     async def test():
         await world.host.build(world.alone.id)
-        attached = set(world.host._attached)
-        assert attached == {(blob.id, HERE) for blob in blobs}
+        whole = set(range(len(llm.tensors)))
+        assert await attached(world) == whole
         world.host.free(world.alone.id)
         world.host.release(attrs.evolve(blobs[0], llm="other"), HERE)
-        assert world.host._attached == attached
+        assert await attached(world) == whole
         world.host.release(blobs[0], HERE)
-        assert world.host._attached == set()
+        assert await attached(world) == whole - set(range(blobs[0].end_tensor))
         await world.host.build(world.alone.id)
         assert (await world.host.start(world.alone.id, an_iteration())) is not None
 
@@ -217,7 +225,88 @@ def test_a_released_blob_is_attached_anew_and_other_llms_keep_theirs(world, llm,
 
 
 def test_nodes_are_found_by_stage(world):
-    assert [world.host.node_of_stage("pair", index) for index in range(2)] == ["n0", "n1"]
-    assert world.host.leader_of("pair") == "n0"
-    assert world.host.vocabulary_size("pair") == 384
-    asyncio.run(world.host.close())
+    async def test():
+        assert [world.host.node_of_stage("pair", index) for index in range(2)] == ["n0", "n1"]
+        assert world.host.leader_of("pair") == "n0"
+        assert world.host.vocabulary_size("pair") == 384
+
+    run(world, test)
+
+
+def following(world, blobs, *kept):
+    """A plan that begins while these pipelines run, with its blobs in a store of its own."""
+    running = tuple(Running(pipeline=each, live_requests=0, live_tokens=0) for each in kept)
+    store = Store({HERE: 2**30}, {HERE: torch.device("cpu")}, world.store)
+    plan = attrs.evolve(world.plan, blobs=tuple(blobs), pipelines=())
+    return attrs.evolve(world.problem, running=running), plan, store
+
+
+def test_a_kept_stage_goes_on_with_its_kv_and_the_others_are_freed(world, llm, blobs):
+    async def test():
+        for pipeline in (world.alone.id, "twice"):
+            await world.host.build(pipeline)
+        (first,) = await world.host.start(world.alone.id, an_iteration())
+        problem, plan, store = following(world, blobs, world.alone)
+        for blob in blobs:
+            store.share(world.store, blob.id, blob, HERE)
+        world.host.adopt(problem, plan, store)
+        world.store.clear()
+        assert world.used == stage_bytes(*world.alone.stages)
+        (second,) = await world.host.start(world.alone.id, an_iteration((first.token,), start=len(PROMPT)))
+        assert await world.host.start("twice", an_iteration()) is None
+        return [first.token, second.token]
+
+    oracle = Oracle(world.checkpoint).llm
+    whole = oracle.generate(
+        torch.tensor([PROMPT]), max_new_tokens=2, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert run(world, test) == whole[0, len(PROMPT) :].tolist()
+
+
+def test_weights_follow_the_plan_into_other_memory(world, llm, blobs):
+    """The whole LLM in one blob, copied: what the plan before held of it is used by nobody any more."""
+    whole = Blob(
+        id="whole",
+        llm=llm.id,
+        first_tensor=0,
+        end_tensor=len(llm.tensors),
+        bytes=packed_bytes(llm, 0, len(llm.tensors)),
+    )
+
+    async def test():
+        await world.host.build(world.alone.id)
+        (before,) = await world.host.start(world.alone.id, an_iteration())
+        problem, plan, store = following(world, (whole,), world.alone)
+        fill(world.checkpoint, llm, whole, store.reserve(whole, HERE))
+        store.hold(whole, HERE)
+        world.host.adopt(problem, plan, store)
+        for blob in blobs:
+            world.store.contents(blob.id, HERE)[:] = bytes(blob.bytes)
+        world.store.clear()
+        assert await attached(world) == set(range(len(llm.tensors)))
+        assert await world.host.start(world.alone.id, an_iteration()) == (before,)
+        store.clear()
+        world.held = 0
+
+    run(world, test)
+
+
+def test_what_the_plan_does_not_hold_is_let_go(world, blobs):
+    async def test():
+        await world.host.build(world.alone.id)
+        world.host.adopt(*following(world, blobs))
+        assert await attached(world) == set()
+
+    run(world, test)
+
+
+def test_a_stage_that_is_ready_too_late_is_freed(world, blobs):
+    async def test():
+        building = asyncio.create_task(world.host.build(world.alone.id))
+        await asyncio.sleep(0)
+        world.host.adopt(*following(world, blobs))
+        await building
+        assert world.used == 0
+        assert await world.host.start(world.alone.id, an_iteration()) is None
+
+    run(world, test)

@@ -1,0 +1,350 @@
+"""One plan being carried out on one node: the shell around the pure core.
+
+Events of the transport, the stages and the clock go into `Machine.take`; the actions that come out are done here, with
+the node's equipment.  Nothing in this module decides anything about the plan.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from executor import messages
+from executor.engine.errors import EngineError
+from executor.equipment import Equipment
+from executor.errors import OutOfMemory
+from executor.loading import Loaded
+from executor.machine import Machine
+from executor.mail import REPORT
+from executor.messages import Message
+from executor.store import segments
+from executor.traffic import Interrupted
+from executor.transport import interface as wire
+from specs import journal
+from specs.cluster import NodeId
+from specs.errors import MalformedDocument
+from specs.plan import Continuity, PipelineId, StepId, Switch, Transfer
+from specs.protocols import events as core
+from specs.protocols.block_multicast import carry
+from specs.protocols.facts import lacks, open_pipelines
+from specs.protocols.nouns import Carried, Copy, LossReason, Passage
+from specs.timing import progress_deadline_ns
+from specs.units import Bytes, Nanos
+
+_log = logging.getLogger(__name__)
+
+# Memory that the system does not give may be free a little later; a transfer is tried a few times at most.
+_MEMORY_AGAIN_SECONDS = 1
+
+
+class Shell:
+    """Carries out one plan, from its adoption until `end`.
+
+    Afterwards it does nothing but wait for the ends of transfers that were under way: their memory is free only then.
+    """
+
+    def __init__(self, loaded: Loaded, carried: Carried, equipment: Equipment) -> None:
+        self.loaded = loaded
+        self.verified, self.digest = loaded.verified, loaded.digest
+        self.generation = loaded.verified.plan.generation
+        self.store, self.files = loaded.store, loaded.files
+        self.machine = Machine(loaded.node_plan, carried)
+        self._equipment = equipment
+        self._node = equipment.node
+        plan, problem = loaded.verified.plan, loaded.verified.problem
+        self._blobs = {blob.id: blob for blob in plan.blobs}
+        self._llms = {llm.id: llm for llm in problem.llms}
+        self._transfers = {step.id: step for step in plan.steps if isinstance(step, Transfer)}
+        self._over = False
+        self._usable: frozenset[PipelineId] = frozenset()
+        self._closed: frozenset[PipelineId] = frozenset()
+        self._known_lost: frozenset[NodeId] = frozenset()
+        self._known_lacks: frozenset[Copy] = frozenset()
+
+    @property
+    def lost(self) -> frozenset[NodeId]:
+        """The peers that count as lost under this plan."""
+        return self._known_lost
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin to carry out the plan."""
+        for copy in self.machine.plan.held:
+            self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
+        draining = sorted(self.machine.state.draining & self._equipment.leaders.keys())
+        self._perform(self.machine.begin())
+        for pipeline in draining:
+            self._drain(pipeline)
+        self._notice()
+
+    def end(self) -> Carried:
+        """Stop: another plan takes over what this one has.  What is under way is abandoned.
+
+        Nothing that happens from now on is taken for an event of the plan.
+        """
+        self._over = True
+        state, plan = self.machine.state, self.machine.plan
+        for handing in state.handing:
+            self._equipment.leaders[handing.pipeline].abort_hand_over()
+        under_way = [plan.passage[step] for step in sorted(state.receiving | state.sending)]
+        for passage in under_way:
+            self._abandon(passage)
+        needed = (copy for passage in under_way for copy in (passage.source, passage.destination))
+        self.store.clear(kept={(copy.blob, copy.place) for copy in needed})
+        return carry(state)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all memory has been given up, after the end."""
+        return self._over and self.store.is_empty
+
+    def note(self, what: journal.What) -> None:
+        """Write into the journal under this plan."""
+        self._equipment.journal.write(self.generation, what)
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def take(self, event: core.Event) -> None:
+        """Let the core take an event, and do what is due."""
+        if not self._over:
+            self._perform(self.machine.take(event))
+            self._notice()
+
+    def hear(self, peer: NodeId, payload: bytes) -> None:
+        """Take a report; one that was made under another plan is dropped."""
+        try:
+            message = messages.decode(payload)
+        except MalformedDocument as error:
+            _log.warning("%s: %s", peer, error)
+            return
+        if message.is_current(self.digest, self.generation):
+            self.take(core.Heard(peer, message.report))
+
+    def on_blob(self, step: StepId, event: wire.BlobArrived | wire.BlobSent | wire.BlobFailed) -> None:
+        """Take the end of a transfer."""
+        passage = self.machine.plan.passage[step]
+        if self._over:
+            self._let_go(passage)
+            return
+        match event:
+            case wire.BlobArrived(elapsed_ns=elapsed, size_bytes=size):
+                self._arrived(passage, elapsed, size)
+            case wire.BlobSent(elapsed_ns=elapsed, sent_bytes=size):
+                self.note(journal.TransferSent(step=step, elapsed_ns=elapsed, bytes=size))
+                self.take(core.SendDone(step))
+            case wire.BlobFailed():
+                self._failed(passage, event)
+
+    def _let_go(self, passage: Passage) -> None:
+        """Give up the memory at this end of a transfer that outlived its plan."""
+        for copy, node in ((passage.source, passage.sender), (passage.destination, passage.receiver)):
+            if node == self._node:
+                self.store.release(copy.blob, copy.place)
+
+    def _arrived(self, passage: Passage, elapsed_ns: Nanos, size: Bytes) -> None:
+        copy = passage.destination
+        self.store.hold(self._blobs[copy.blob], copy.place)
+        self.note(journal.TransferEnded(step=passage.step, elapsed_ns=elapsed_ns, bytes=size))
+        self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
+        self.take(core.Arrived(passage.step))
+
+    def _failed(self, passage: Passage, failure: wire.BlobFailed) -> None:
+        _log.info("%s", failure.sentence)
+        self.note(journal.TransferFailed(step=passage.step, reason=failure.sentence))
+        receiving = passage.receiver == self._node
+        if receiving and failure.kind is wire.FailureKind.CORRUPT:
+            self.take(core.Corrupt(passage.step))
+        elif receiving:
+            self.take(core.ReceiveFailed(passage.step))
+        else:
+            self.take(core.SendFailed(passage.step))
+        if failure.kind is wire.FailureKind.STALLED:
+            self.take(core.PeerLost(NodeId(failure.peer), LossReason.STALLED))
+
+    def disconnected(self, peer: NodeId) -> None:
+        """Messages to or from a peer are gone: whoever waits for an answer to one must ask again, elsewhere if it can.
+
+        The core is not told: the peer may come back, and if it does not, its silence will say so.
+        """
+        self._notice()
+        self.files.disconnected(peer)
+        self._equipment.front.broken(peer)
+        for part in self.machine.plan.parts:
+            if part.leader == self._node:
+                self._equipment.leaders[part.pipeline].disconnected(peer, member=peer in part.members)
+            elif part.leader != peer and {self._node, peer} <= set(part.members) and part.pipeline in self._usable:
+                self._equipment.mail.send(part.leader, Interrupted(pipeline=part.pipeline))
+
+    def _notice(self) -> None:
+        """Tell the parts of this node what the core has learned."""
+        state = self.machine.state
+        lost = frozenset(loss.node for loss in state.lost)
+        if lost != self._known_lost:
+            reasons = {loss.node: loss.reason for loss in state.lost}
+            for node in sorted(lost - self._known_lost):
+                self.note(journal.PeerLost(node=node, reason=reasons[node]))
+            self._known_lost = lost
+            self._equipment.mail.lose(lost)
+        # Nothing is lacking while nobody is lost and nobody has refused; the search is dear, events are many.
+        missing = lacks(self.machine.plan, state) if state.lost or state.refused else ()
+        for lack in missing:
+            if lack.copy not in self._known_lacks:
+                self.note(journal.Lacks(blob=lack.copy.blob, place=lack.copy.place, because=lack.because))
+        self._known_lacks = frozenset(lack.copy for lack in missing)
+        part = self.machine.plan.part
+        suspects = self._equipment.hearing.suspects
+        usable = frozenset(each for each in open_pipelines(state) if suspects.isdisjoint(part[each].members))
+        if (usable, state.closed) != (self._usable, self._closed):
+            self._usable, self._closed = usable, state.closed
+            self._equipment.front.openings(usable, state.closed)
+
+    # --- actions -------------------------------------------------------------------------------------------------
+
+    def _perform(self, actions: Iterable[core.Action]) -> None:
+        for action in actions:
+            self._do(action)
+
+    def _do(self, action: core.Action) -> None:  # noqa: C901 - one table
+        equipment = self._equipment
+        match action:
+            case core.Tell(peer=peer, report=report):
+                message = Message(plan=self.digest, generation=self.generation, report=report)
+                equipment.transport.send_message(peer, [REPORT, messages.encode(message)])
+            case core.Receive(step=step):
+                self._receive(self.machine.plan.passage[step])
+            case core.Send(step=step):
+                self._send(self.machine.plan.passage[step])
+            case core.Abandon(step=step):
+                self._abandon(self.machine.plan.passage[step])
+            case core.BuildStage(pipeline=pipeline):
+                equipment.tasks.spawn(self._build(pipeline))
+            case core.FreeStage(pipeline=pipeline):
+                equipment.host.free(pipeline)
+                self.note(journal.StageFreed(pipeline=pipeline))
+            case core.Prove(pipeline=pipeline):
+                equipment.tasks.spawn(self._prove(pipeline))
+            case core.Open(pipeline=pipeline):
+                equipment.leaders[pipeline].open()
+                self.note(journal.Opened(pipeline=pipeline))
+            case core.Close():
+                self._close(action)
+            case core.HandOver(pipeline=pipeline, successor=successor):
+                self._hand_over(pipeline, successor)
+            case core.AbortHandOver(pipeline=pipeline):
+                equipment.leaders[pipeline].abort_hand_over()
+            case core.Release(step=step, copy=copy):
+                equipment.host.release(self._blobs[copy.blob], copy.place)
+                self.store.release(copy.blob, copy.place)
+                self.note(journal.Released(step=step))
+
+    def _name(self, step: StepId) -> str:
+        """Name a transfer as no other plan does."""
+        return f"{self.generation}:{step}"
+
+    def _receive(self, passage: Passage) -> None:
+        copy = passage.destination
+        blob = self._blobs[copy.blob]
+        try:
+            memory = self.store.reserve(blob, copy.place)
+        except OutOfMemory as error:
+            self._equipment.tasks.spawn(self._receive_later(passage.step, str(error)))
+            return
+        if passage.sender == self._node:
+            return  # `_send` copies within this node
+        self._equipment.transport.expect_blob(
+            wire.ExpectedBlob(
+                peer=passage.sender,
+                transfer_id=self._name(passage.step),
+                destination=memory,
+                segments=segments(self._llms[blob.llm], blob),
+                progress_deadline_ns=progress_deadline_ns(self._transfers[passage.step]),
+            )
+        )
+
+    async def _receive_later(self, step: StepId, reason: str) -> None:
+        """Let a transfer for which there is no memory fail; the core tries it again, and gives up in the end."""
+        _log.warning("transfer %s: %s", step, reason)
+        self.note(journal.TransferFailed(step=step, reason=reason))
+        await asyncio.sleep(_MEMORY_AGAIN_SECONDS)
+        self.take(core.ReceiveFailed(step))
+
+    def _send(self, passage: Passage) -> None:
+        self.note(journal.TransferStarted(step=passage.step))
+        contents = self.store.contents(passage.source.blob, passage.source.place)
+        if passage.receiver == self._node:
+            self._equipment.tasks.spawn(self._copy(passage, contents))
+            return
+        transfer = self._transfers[passage.step]
+        self._equipment.transport.send_blob(
+            wire.OutgoingBlob(
+                peer=passage.receiver,
+                transfer_id=self._name(passage.step),
+                buffer=contents,
+                bytes_per_second=transfer.bytes_per_second,
+                progress_deadline_ns=progress_deadline_ns(transfer),
+            )
+        )
+
+    async def _copy(self, passage: Passage, contents: memoryview) -> None:
+        """Make a transfer between two places of this node."""
+        began = time.monotonic_ns()
+        try:
+            destination = self.store.reserve(self._blobs[passage.destination.blob], passage.destination.place)
+        except OutOfMemory:  # `_receive` has said so
+            destination = None
+        if destination is not None:
+            await asyncio.to_thread(destination.__setitem__, slice(None), contents)
+        if self._over:
+            self._let_go(passage)
+        elif destination is None:
+            self.take(core.SendFailed(passage.step))
+        else:
+            self._arrived(passage, Nanos(time.monotonic_ns() - began), Bytes(len(contents)))
+            self.take(core.SendDone(passage.step))
+
+    def _abandon(self, passage: Passage) -> None:
+        other = passage.sender if passage.receiver == self._node else passage.receiver
+        if other != self._node:  # a copy within this node ends by itself
+            self._equipment.transport.abandon_blob(other, self._name(passage.step))
+
+    async def _build(self, pipeline: PipelineId) -> None:
+        llm = next(each.llm for each in self.verified.plan.pipelines if each.id == pipeline)
+        await self.files.wait_for_files(llm)
+        if self._over:
+            return
+        try:
+            await self._equipment.host.build(pipeline)
+        except (EngineError, OutOfMemory) as error:
+            _log.warning("%s: %s", pipeline, error)
+            self.note(journal.StageFailed(pipeline=pipeline, reason=str(error)))
+            self.take(core.StageFailed(pipeline))
+            return
+        self.note(journal.StageBuilt(pipeline=pipeline))
+        self.take(core.StageBuilt(pipeline))
+
+    async def _prove(self, pipeline: PipelineId) -> None:
+        leader = self._equipment.leaders[pipeline]
+        canary = await self.files.wait_for_canary(leader.pipeline.llm)
+        right = await leader.prove(canary)
+        if self._over:
+            return
+        self.note(journal.Proved(pipeline=pipeline, right=right))
+        self.take(core.Proved(pipeline, right))
+
+    def _close(self, close: core.Close) -> None:
+        self.note(journal.Closed(pipeline=close.pipeline, ending=close.ending, successor=close.successor))
+        if close.continuity is Continuity.DRAIN:
+            self._drain(close.pipeline)
+        else:
+            self._equipment.leaders[close.pipeline].close()
+
+    def _drain(self, pipeline: PipelineId) -> None:
+        self._equipment.leaders[pipeline].drain(lambda: self.take(core.Drained(pipeline)))
+
+    def _hand_over(self, pipeline: PipelineId, successor: PipelineId) -> None:
+        """Copy KV to the successor as the plan's switch says; where a chain of switches leads there, as none does."""
+        steps = (step for step in self.verified.plan.steps if isinstance(step, Switch))
+        how = next((step.hand_over for step in steps if (step.old, step.new) == (pipeline, successor)), None)
+        leader = self._equipment.leaders[pipeline]
+        leader.hand_over(successor, how, lambda: self.take(core.HandedOver(pipeline)))
