@@ -34,13 +34,20 @@ def memories_suffice(facts: Facts) -> Iterator[Violation]:
 
 def _by_times(facts: Facts) -> Iterator[Violation]:
     for place in dict.fromkeys((*facts.arrivals, *facts.held, *facts.stages_at)):
-        room, used = facts.places[place].memory_bytes, 0
-        for at_ns, _, change in sorted(_changes(facts, place)):
-            used += change
+        room = facts.places[place].memory_bytes
+        for at_ns, used in use_over_time(facts, place):
             if used > room:
                 sentence = f"at {at_ns} ns it needs {used} bytes, it has {room}: {used - room} too few"
                 yield Violation("MEM", f"place {place}", sentence)
                 break
+
+
+def use_over_time(facts: Facts, place: PlaceId) -> Iterator[tuple[Nanos, int]]:
+    """Give the bytes in use at a place after each change, in the order of time; at one instant the new comes first."""
+    used = 0
+    for at_ns, _, change in sorted(_changes(facts, place)):
+        used += change
+        yield at_ns, used
 
 
 def _changes(facts: Facts, place: PlaceId) -> list[tuple[Nanos, int, int]]:
