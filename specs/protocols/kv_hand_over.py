@@ -162,9 +162,10 @@ def _tick(terms: Terms, state: SourceState, current: Current) -> Outcome:
     late = tuple(guest.request for guest in current.guests if guest.held < guest.goal)
     if not late and current.phase is not Phase.REST:
         return state, ()
-    if current.stalls < terms.tries_max:
+    if current.stalls <= terms.tries_max:
         again = attrs.evolve(current, stalls=current.stalls + 1)
-        return attrs.evolve(state, current=again), _copy(state, again)
+        is_stalled = current.stalls > 0 or current.phase is Phase.REST  # the rest is waited for
+        return attrs.evolve(state, current=again), _copy(state, again) if is_stalled else ()
     if current.phase is Phase.ROUNDS:
         return attrs.evolve(state, current=_give_up(current, late)), ()
     return _fail(state, current)

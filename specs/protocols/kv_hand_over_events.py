@@ -208,10 +208,9 @@ StageEvent = SeatsAre | ChunkCame
 
 @attrs.frozen
 class Write:
-    """Write the KV of the chunk's tokens from `start` on."""
+    """Write the chunk's KV; where it is there already, this is the same."""
 
     chunk: Chunk
-    start: int
 
 
 @attrs.frozen

@@ -151,7 +151,7 @@ class Terms:
     rounds_max: int
     rest_tokens_max: int
     copy_tokens_min: int
-    tries_max: int = 3  # ticks in a row without progress
+    tries_max: int = 5  # ticks in a row without progress, after the first
     hand_overs_max: int = 3  # then all requests are computed again
 
 

@@ -294,7 +294,7 @@ def _take(state: StageState, chunk: Chunk) -> StageOutcome:
         return state, ()
     count = Count(id=chunk.id, request=chunk.request, old_stage=chunk.path.old_stage, tokens=chunk.end)
     counts = sorted((*rest, count), key=lambda each: (each.request, each.old_stage))
-    return attrs.evolve(state, counts=tuple(counts)), (Write(chunk, held),)
+    return attrs.evolve(state, counts=tuple(counts)), (Write(chunk),)
 
 
 def held_of(state: StageState, chunk: Chunk) -> int:

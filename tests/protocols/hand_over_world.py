@@ -196,11 +196,11 @@ class Roles:
         world = attrs.evolve(world, stages=(*world.stages[:stage], after, *world.stages[stage + 1 :]))
         for action in actions:
             match action:
-                case ev.Write(chunk, start):
+                case ev.Write(chunk):
                     if world.owners[chunk.seat] != "seat":
                         world = attrs.evolve(world, breaches=world.breaches | {"OVERWRITE"})
                     path = self.terms.paths.index(chunk.path)
-                    world = self.write(world, path, chunk.seat, start, content[start - chunk.start :])
+                    world = self.write(world, path, chunk.seat, chunk.start, content)
                 case ev.TellHeld(held):
                     world = self.say(world, f"held{stage}", held)
         return world

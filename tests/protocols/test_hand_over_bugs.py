@@ -16,7 +16,7 @@ def stages_take_what_they_have_already(monkeypatch):
 
     def write(state, chunk):
         is_open = any((e.request, e.seat) == (chunk.request, chunk.seat) for e in state.seats)
-        return state, (ev.Write(chunk, chunk.start),) if is_open else ()
+        return state, (ev.Write(chunk),) if is_open else ()
 
     real = kv_hand_over_target._take
     monkeypatch.setattr(kv_hand_over_target, "_take", take)
