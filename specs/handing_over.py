@@ -23,8 +23,10 @@ from specs.units import Bytes, BytesPerSecond, Nanos, Tokens, ceil_div
 # Clark et al. stop after 29 rounds: what is not nearly there by then never will be.
 ROUNDS_MAX = 30
 
-# After the last KV: the new stage tells its leader, that the old one, that the front, and the front the new leader.
-_MESSAGES = 4
+# Of a round: the old leader tells its stage to copy, the new stage its leader what is there, that one the old leader.
+_MESSAGES_OF_ROUND = 3
+# After the last one: the old leader tells the front, and the front the new leader.
+_MESSAGES_AT_END = 2
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +59,15 @@ class PreCopy:
         times = (transfer_ns(Bytes(tokens * w.bytes_per_token), w.bytes_per_second, w.latency_ns) for w in self.ways)
         return max(times, default=Nanos(0))
 
+    @property
+    def latency_ns(self) -> Nanos:
+        """Time of a message: messages are small, and go where KV goes."""
+        return max((way.latency_ns for way in self.ways), default=Nanos(0))
+
+    def round_ns(self, tokens: int) -> Nanos:
+        """Time of a round that copies so many tokens, with its messages."""
+        return Nanos(self.copy_ns(tokens) + _MESSAGES_OF_ROUND * self.latency_ns)
+
     def written_tokens(self, during_ns: Nanos) -> Tokens:
         """Give how many tokens are computed in this time at most.
 
@@ -67,13 +78,13 @@ class PreCopy:
     def left_tokens(self, rounds: int) -> tuple[Tokens, ...]:
         """Give how many tokens are left to copy at most, before the first and after each of so many rounds.
 
-        left[0] is every context; left[k + 1] is what is written in the time in which left[k] is copied.  Both
-        functions grow with what they are given and left[1] <= left[0], so by induction no round leaves more than the
-        one before it; and what is really left after k rounds is at most left[k].
+        left[0] is every context; left[k + 1] is what is written in the round that copies left[k].  Both functions grow
+        with what they are given and left[1] <= left[0], so by induction no round leaves more than the one before it;
+        and what is really left after k rounds is at most left[k].
         """
         left = [self.tokens_max]
         for _ in range(rounds):
-            left.append(self.written_tokens(self.copy_ns(left[-1])))
+            left.append(self.written_tokens(self.round_ns(left[-1])))
         return tuple(left)
 
     def rounds(self, rest_tokens_max: int, rounds_max: int = ROUNDS_MAX) -> int | None:
@@ -83,17 +94,17 @@ class PreCopy:
 
     def rounds_ns(self, rounds: int) -> Nanos:
         """Time that so many rounds take at most."""
-        return Nanos(sum(self.copy_ns(tokens) for tokens in self.left_tokens(rounds)[:rounds]))
+        return Nanos(sum(self.round_ns(tokens) for tokens in self.left_tokens(rounds)[:rounds]))
 
     def pause_ns(self, rest_tokens_max: int) -> Nanos:
         """Time from a request's last token in the old pipeline to its first in the new one, at most.
 
         Once no more than the rest is left no iteration begins.  Those under way end, and give each slot one more token
-        at most; then all that is left is copied, messages say so, and the new pipeline computes an iteration.
+        at most; then all that is left is copied in a last round, and the new pipeline computes an iteration.
         """
         rest = min(rest_tokens_max + self.slots, self.tokens_max)
-        latency_ns = max((way.latency_ns for way in self.ways), default=0)
-        return Nanos(self.wait_ns + self.copy_ns(rest) + _MESSAGES * latency_ns + self.iteration_ns)
+        told_ns = _MESSAGES_AT_END * self.latency_ns
+        return Nanos(self.wait_ns + self.round_ns(rest) + told_ns + self.iteration_ns)
 
 
 def shared_kv(llm: Llm, old: Pipeline, new: Pipeline) -> dict[tuple[int, int], Bytes]:

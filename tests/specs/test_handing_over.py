@@ -39,7 +39,7 @@ def test_no_writer_leaves_more_than_the_bound_after_any_round(asked, data):
         left = sum(computed) - sum(copied)
         assert left <= bound
         assert now <= asked.rounds_ns(done)
-        copied, now = list(computed), now + asked.copy_ns(left)
+        copied, now = list(computed), now + asked.round_ns(left)
         for slot in range(asked.slots):
             while due[slot] <= now and computed[slot] < asked.request_tokens_max:
                 computed[slot] += 1
@@ -57,16 +57,17 @@ def test_rounds_never_leave_more_and_are_as_few_as_suffice(asked):
 
 
 def test_the_figures_of_one_hand_over():
-    """A slot writes at most 3 tokens in 20 ns at 10 ns a lap; 8 bytes a token at 4 bytes per ns, and 4 ns latency."""
+    """A slot writes at most 3 tokens in 20 ns at 10 ns a lap; 8 bytes a token at 4 bytes per ns, 4 ns latency."""
     way = Way(bytes_per_token=8, bytes_per_second=4 * 10**9, latency_ns=4)
     asked = PreCopy(ways=(way,), slots=2, request_tokens_max=10, lap_ns=10, wait_ns=7, iteration_ns=11)
     assert [asked.copy_ns(tokens) for tokens in (0, 1, 20)] == [4, 6, 44]
     assert [asked.written_tokens(ns) for ns in (0, 9, 10, 20, 10**6)] == [2, 2, 4, 6, 20]
-    assert asked.left_tokens(4) == (20, 10, 6, 4, 4)  # copied in 44, 24, 16, 12 ns
-    assert (asked.rounds(4), asked.rounds(3), asked.rounds(4, 2), asked.rounds(20)) == (3, None, None, 0)
-    assert asked.rounds_ns(3) == 44 + 24 + 16
-    assert asked.pause_ns(4) == 7 + (6 * 2 + 4) + 4 * 4 + 11
-    assert asked.pause_ns(10**6) == 7 + 44 + 4 * 4 + 11  # no more than all contexts
+    assert [asked.round_ns(tokens) for tokens in (20, 12, 10, 8)] == [56, 40, 36, 32]
+    assert asked.left_tokens(4) == (20, 12, 10, 8, 8)
+    assert (asked.rounds(8), asked.rounds(7), asked.rounds(8, 2), asked.rounds(20)) == (3, None, None, 0)
+    assert asked.rounds_ns(3) == 56 + 40 + 36
+    assert asked.pause_ns(8) == 7 + (10 * 2 + 4 * 4) + 2 * 4 + 11
+    assert asked.pause_ns(10**6) == 7 + 56 + 2 * 4 + 11  # no more than all contexts
 
 
 def test_a_slower_way_decides_and_convergence_is_a_matter_of_rates():
