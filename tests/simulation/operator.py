@@ -1,0 +1,111 @@
+"""The operator of a simulated cluster: looks at what runs, wishes for something else, and has it planned."""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+
+import attrs
+
+from planner.outcome import Infeasible, Planned
+from planner.reconfiguring.beginning import begin
+from planner.solve import Request, solve
+from specs import codec
+from specs.checker import VerifiedPlan
+from specs.cluster import NodeId, PlaceId
+from specs.problem import Problem
+from specs.state import RunningCluster, RunningNode
+from specs.wishes import Objective, Service
+from tests.processes.cluster import LLM, make_plan, make_problem, weights_bytes
+from tests.simulation.world import World
+
+_LOADING_S = 2  # that the slowest transfers together take, about
+_SMALL = 0.6  # of the clusters have devices that hold a part of the LLM only
+_SMALL_BYTES = 2_200_000  # KV, workspace and most of the LLM
+
+
+@lru_cache
+def _first(checkpoint: Path, nodes: int, sources: int, small: bool) -> VerifiedPlan:
+    """Plan a multicast from the sources to all others; where these are small, each holds a part of the LLM only.
+
+    Addresses mean nothing here.
+    """
+    weights = weights_bytes(checkpoint)
+    problem = make_problem(checkpoint, nodes, rate=max(1, weights // _LOADING_S), sources=sources)
+    named = tuple(attrs.evolve(each, address=f"127.0.0.1:{7000 + n}") for n, each in enumerate(problem.cluster.nodes))
+    problem = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, nodes=named))
+    if not small:
+        return make_plan(problem)
+    holders = {holding.place for holding in problem.holdings}
+    places = tuple(
+        attrs.evolve(place, memory_bytes=_SMALL_BYTES)
+        if place.device is not None and place.id not in holders
+        else place
+        for place in problem.cluster.places
+    )
+    problem = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places))
+    return make_plan(_with_service(problem, tuple(place.id for place in places if place.device is not None)))
+
+
+def _with_service(problem: Problem, places: tuple[PlaceId, ...], depth_max: int = 3) -> Problem:
+    service = Service(llm=LLM, places=places, objective=Objective.GOODPUT, depth_max=depth_max)
+    return attrs.evolve(problem, targets=(), services=(service,))
+
+
+_made: dict[str, VerifiedPlan | str] = {}  # many schedules come to the same question
+
+
+def _answered(problem: Problem, request: Request) -> VerifiedPlan | str:
+    assert request.parent is not None
+    key = f"{codec.digest(problem)} {codec.digest(request.parent)} {request.generation}"
+    if key not in _made:
+        outcome = solve(problem, request)
+        _made[key] = outcome.verified if isinstance(outcome, Planned) else str(outcome)[:200]
+    return _made[key]
+
+
+class Operator:
+    """Plans for one cluster, from its first plan on."""
+
+    def __init__(self, checkpoint: Path, chance: random.Random) -> None:
+        self._verified = _first(checkpoint, chance.randint(3, 5), chance.randint(1, 2), chance.random() < _SMALL)
+        self._chance = chance
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the first plan."""
+        return self._verified.problem
+
+    def first(self) -> VerifiedPlan:
+        """Give the plan that the cluster begins with."""
+        return self._verified
+
+    def next(self, world: World, killed: frozenset[NodeId]) -> VerifiedPlan | str:
+        """Plan for another wish from what runs now; a sentence where there is no plan."""
+        before = self._look(world)
+        if before is None:
+            return "nodes are under different plans"
+        begun = begin(before, self._wish(), lost=killed)
+        if isinstance(begun, Infeasible):
+            return str(begun)[:200]
+        return _answered(begun.problem, begun.request)
+
+    def _look(self, world: World) -> RunningCluster | None:
+        """Collect what every daemon says; the load is left out, so that like states are the same question."""
+        told = {node: daemon.state() for node, daemon in sorted(world.daemons.items())}
+        newest = max((state.generation for state in told.values() if state is not None), default=0)
+        shells = [d._run.shell for d in world.daemons.values() if d._run.shell is not None]
+        verified = next(shell.verified for shell in shells if shell.generation == newest)
+        nodes = tuple(_unloaded(state) for state in told.values() if state is not None)
+        if any(state.generation != newest for state in nodes):
+            return None
+        return RunningCluster(problem=verified.problem, plan=verified.plan, nodes=nodes)
+
+    def _wish(self) -> Problem:
+        """Wish for a service on some of the devices, or for targets."""
+        devices = [place.id for place in self.problem.cluster.places if place.device is not None]
+        some = tuple(sorted(self._chance.sample(devices, self._chance.randint(1, len(devices)))))
+        return _with_service(self.problem, some, self._chance.randint(1, 3))
+
+
+def _unloaded(state: RunningNode) -> RunningNode:
+    return attrs.evolve(state, leads=tuple(attrs.evolve(each, live_requests=0, live_tokens=0) for each in state.leads))

@@ -1,0 +1,174 @@
+"""One schedule: a cluster, requests and faults drawn from a seed; what every client got; and whether that is right."""
+
+import asyncio
+import random
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import attrs
+
+from executor.api.serving import Refused
+from specs.plan import Transfer
+from specs.timing import PATIENCE_FLOOR_NS
+from tests.processes.cluster import document
+from tests.simulation.integer_llm import answer
+from tests.simulation.operator import Operator
+from tests.simulation.world import Answer, Network, World, virtual_time
+
+_Act = Callable[[], Awaitable[None]]
+
+_BUSY_S = 6.0  # requests come and faults happen within so long
+_PATIENCE_S = 600.0  # until then everybody has an answer, whatever happened
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What became of one schedule.  `wrong` says what should not have been; empty: all is well."""
+
+    seed: int
+    story: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    wrong: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}", *self.story, *map(repr, self.answers), *(f"WRONG: {each}" for each in self.wrong)]
+        return "\n".join(lines)
+
+
+def carry_out(seed: int, checkpoint: Path, directory: Path) -> Result:
+    """Carry out the schedule of a seed; the directory is empty afterwards."""
+    with virtual_time(seed) as (network, chance):
+        schedule = _Schedule(seed, chance, network, checkpoint, directory)
+        try:
+            return network.loop.run_until_complete(schedule.run())
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Schedule:
+    def __init__(self, seed: int, chance: random.Random, network: Network, checkpoint: Path, directory: Path) -> None:
+        self._seed, self._chance, self._network = seed, chance, network
+        self._operator = Operator(checkpoint, chance)
+        self._world = World(self._operator.problem, checkpoint, directory, network)
+        self._nodes = [node.id for node in self._operator.problem.cluster.nodes]
+        self._story: list[str] = []
+        self._killed: list[str] = []
+        self._someone_was_lost = False
+        self._answers: list[Answer] = []
+        network.report_loss = chance.choice((0.0, 0.0, 0.05, 0.3))
+        network.report_repeat = chance.choice((0.0, 0.1))
+
+    async def run(self) -> Result:
+        await self._adopt()
+        faults = [self._later(self._draw_fault()) for _ in range(self._chance.choice((0, 1, 1, 2, 3)))]
+        faults += [self._later(self._reconfigure) for _ in range(self._chance.choice((0, 1, 2, 3)))]
+        clients = [self._later(self._client()) for _ in range(self._chance.randint(2, 8))]
+        done, late = await asyncio.wait(
+            [asyncio.ensure_future(each) for each in (*faults, *clients)], timeout=_PATIENCE_S
+        )
+        wrong = [f"{len(late)} clients have no answer after {_PATIENCE_S:.0f} s"] if late else []
+        wrong += [f"{task.exception()!r}" for task in done if task.exception() is not None]
+        wrong += [sentence for each in self._answers for sentence in self._judge(each)]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        await self._world.close()
+        return Result(seed=self._seed, story=tuple(self._story), answers=tuple(self._answers), wrong=tuple(wrong))
+
+    async def _adopt(self) -> None:
+        body = document(self._operator.first())
+        for node in self._nodes:
+            outcome = await self._world.daemons[node].adopt(body)
+            assert not isinstance(outcome, Refused), outcome
+
+    async def _reconfigure(self) -> None:
+        """Do what an operator does: look, plan for another wish, and give every node the plan."""
+        verified = self._operator.next(self._world, frozenset(self._killed))
+        if isinstance(verified, str):
+            self._tell(f"no plan: {verified}")
+            return
+        plan = verified.plan
+        self._tell(f"generation {plan.generation}: {len(plan.steps)} steps, {len(verified.problem.running)} running")
+        body = document(verified)
+        for node in self._nodes:
+            if node not in self._killed:
+                outcome = await self._world.daemons[node].adopt(body)
+                if isinstance(outcome, Refused):
+                    self._tell(f"{node} refuses: {outcome.reasons[0]}")
+
+    async def _later(self, act: _Act) -> None:
+        await asyncio.sleep(self._chance.uniform(0, _BUSY_S))
+        await act()
+
+    # --- clients -------------------------------------------------------------------------------------------------
+
+    def _client(self) -> _Act:
+        node = self._chance.choice(self._nodes)
+        prompt = tuple(self._chance.randrange(3, 384) for _ in range(self._chance.randint(2, 12)))
+        tokens = self._chance.randint(1, 30)
+
+        async def ask() -> None:
+            if node in self._killed:
+                return
+            answer_ = Answer(node, prompt, tokens)
+            self._answers.append(answer_)
+            waiting = asyncio.ensure_future(self._world.ask(answer_))
+            while not waiting.done() and node not in self._killed:
+                await asyncio.wait([waiting], timeout=0.05)
+            if not waiting.done():
+                waiting.cancel()
+                answer_.ending = "its node was killed"
+            else:
+                waiting.result()
+
+        return ask
+
+    def _judge(self, got: Answer) -> Iterator[str]:
+        right = answer(got.prompt, got.wanted)
+        if got.tokens != right[: len(got.tokens)]:
+            yield f"{got!r}: the oracle says {right}"
+        elif got.ending == "finished" and len(got.tokens) != got.wanted:
+            yield f"{got!r}: too few"
+        elif got.ending != "finished" and not self._someone_was_lost:
+            yield f"{got!r}: nobody was lost"
+
+    # --- faults --------------------------------------------------------------------------------------------------
+
+    def _draw_fault(self) -> _Act:
+        return self._chance.choice((self._kill, self._hang, self._break, self._break, self._corrupt))
+
+    async def _kill(self) -> None:
+        alive = [node for node in self._nodes if node not in self._killed]
+        if len(alive) > 1:
+            node = self._chance.choice(alive)
+            self._tell(f"{node} is killed")
+            self._someone_was_lost = True
+            self._killed.append(node)
+            self._world.kill(node)
+
+    async def _hang(self) -> None:
+        node = self._chance.choice(self._nodes)
+        seconds = self._chance.choice((0.1, 1.0, 5.0))
+        if node not in self._killed:
+            self._tell(f"{node} hangs for {seconds} s")
+            self._someone_was_lost |= seconds * 1e9 > PATIENCE_FLOOR_NS // 2
+            self._network.stop(node)
+            await asyncio.sleep(seconds)
+            if node not in self._killed:
+                self._network.resume(node)
+
+    async def _break(self) -> None:
+        one, other = self._chance.sample(self._nodes, 2)
+        self._tell(f"the connection of {one} and {other} breaks")
+        self._network.break_contact(one, other)
+
+    async def _corrupt(self) -> None:
+        steps = [each.id for each in self._operator.first().plan.steps if isinstance(each, Transfer)]
+        if steps:
+            step = self._chance.choice(steps)
+            self._tell(f"a byte of transfer {step} flips")
+            self._network.corrupt_blob(f"1:{step}", 3)
+
+    def _tell(self, what: str) -> None:
+        self._story.append(f"{self._network.loop.time():8.3f} s  {what}")

@@ -1,0 +1,38 @@
+"""Random schedules over a simulated cluster: whatever dies, hangs, breaks or is lost, no client gets a wrong token."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints import make_checkpoint
+from tests.simulation.schedule import carry_out
+
+_CHUNK = 250
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), "llama")
+
+
+def _carry_out(seed: int, checkpoint: Path, tmp_path: Path) -> None:
+    result = carry_out(seed, checkpoint, tmp_path / "state")
+    assert not result.wrong, f"{result}\nagain: python -m tests.simulation {seed}"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_client_gets_the_oracles_tokens_or_a_clear_error(seed: int, checkpoint: Path, tmp_path: Path) -> None:
+    _carry_out(seed, checkpoint, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(80))
+def test_twenty_thousand_schedules(chunk: int, checkpoint: Path, tmp_path: Path) -> None:
+    for seed in range(1000 + chunk * _CHUNK, 1000 + (chunk + 1) * _CHUNK):
+        _carry_out(seed, checkpoint, tmp_path)
+
+
+def test_the_same_seed_is_the_same_schedule(checkpoint: Path, tmp_path: Path) -> None:
+    first, again = (carry_out(7, checkpoint, tmp_path / name) for name in ("first", "again"))
+    assert str(first) == str(again)
+    assert [each.instants_s for each in first.answers] == [each.instants_s for each in again.answers]
