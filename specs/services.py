@@ -6,7 +6,8 @@ mean prompt / mean answer tokens.  The question counts them, so that its TPOT is
 output per second can be kept up.  How requests wait for one another is the business of rule SLO.
 
 Groups hold devices of one kind with as much free memory, on nodes with as many of them.  What devices hold of other
-LLMs at the start stays there, and takes room; what they hold of this one need not be loaded.  Hidden states go from
+LLMs at the start stays there, and takes room, but where pipelines run at the start: plans from there give up what
+nothing needs.  What devices hold of this LLM need not be loaded.  Hidden states go from
 group to group as from the first device of the one to the last of the other.
 """
 
@@ -132,7 +133,8 @@ def _groups(
 ) -> tuple[dict[str, tuple[PlaceId, ...]], tuple[Group, ...]]:
     places = {place.id: place for place in problem.cluster.places}
     mine = [places[place] for place in service.places]
-    held = _held_bytes(problem, None if keeping else service.llm)
+    gives_up = bool(problem.running) and not keeping
+    held = {} if gives_up else _held_bytes(problem, None if keeping else service.llm)
     kinds = {kind.name: kind for kind in problem.cluster.device_kinds}
     of_node = Counter((place.node, place.device, _room(place, held)) for place in mine)
     found: dict[tuple[DeviceKindName, int, int], list[PlaceId]] = {}

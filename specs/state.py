@@ -1,8 +1,8 @@
 """The state of a running cluster: what each node holds and serves now, under the plan that it has adopted.
 
 A node tells its own part (`GET /state`, a RunningNode), and the plan with its problem (`GET /plan`, the document that
-`PUT /plan` took).  Put together they are where the next plan begins: what is held becomes its holdings, what is open its
-running pipelines.
+`PUT /plan` took).  Put together they are where the next plan begins: what is held becomes its holdings, what is open
+its running pipelines.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from specs import codec, fields
 from specs.cluster import NodeId
 from specs.errors import MalformedDocument
 from specs.plan import Pipeline, PipelineId, Plan
-from specs.problem import Problem
+from specs.problem import Problem, Running
 from specs.protocols.nouns import Copy
 from specs.units import Tokens
 
@@ -60,6 +60,16 @@ class RunningCluster:
         """Each pipeline that may be open: those that ran when the plan was made, and the plan's own."""
         running = {each.pipeline.id: each.pipeline for each in self.problem.running}
         return running | {pipeline.id: pipeline for pipeline in self.plan.pipelines}
+
+    @property
+    def open(self) -> tuple[Running, ...]:
+        """The pipelines that are open, with their load, in the order of `pipelines`."""
+        loads = {load.pipeline: load for node in self.nodes for load in node.leads}
+        return tuple(
+            Running(pipeline=pipeline, live_requests=loads[name].live_requests, live_tokens=loads[name].live_tokens)
+            for name, pipeline in self.pipelines.items()
+            if name in loads
+        )
 
     @property
     def silent(self) -> tuple[NodeId, ...]:

@@ -1,15 +1,20 @@
 """Plan files: written whole or not at all, read strictly."""
 
 from pathlib import Path
+from typing import TypeGuard
+
+import attrs
 
 from planner.cli.output import write_whole
 from planner.errors import BadPlan, BadState
 from specs import codec
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.errors import InvalidProblem, MalformedDocument
+from specs.invariants.facts import Facts
 from specs.plan import FORMAT, Plan
-from specs.problem import Problem
+from specs.problem import Problem, Running
 from specs.state import RunningCluster
+from specs.units import Tokens
 
 
 def write_plan(path: Path, plan: Plan) -> int:
@@ -26,8 +31,7 @@ def write_document(path: Path, verified: VerifiedPlan) -> int:
 def read_plan(path: Path) -> Plan:
     """Read a plan, also out of a document.  Raises BadPlan."""
     parsed = _parsed(path)
-    in_document = isinstance(parsed, dict) and parsed.keys() == {"plan", "problem"}
-    return _plan(path, parsed["plan"] if isinstance(parsed, dict) and in_document else parsed)
+    return _plan(path, parsed["plan"] if _is_document(parsed) else parsed)
 
 
 def _parsed(path: Path) -> object:
@@ -49,17 +53,14 @@ def _plan(path: Path, parsed: object) -> Plan:
 
 
 def read_begun(path: Path, described: Problem) -> VerifiedPlan:
-    """Read a plan that was being carried out: a document, with its problem, or a plan of the problem described.
+    """Read a plan: a document, with its problem, or a plan of the problem described.
 
     Raises BadPlan, also for a plan that the checker rejects.
     """
     parsed = _parsed(path)
     problem, part = described, parsed
-    if isinstance(parsed, dict) and parsed.keys() == {"plan", "problem"}:
-        try:
-            problem, part = codec.read(Problem, parsed["problem"], "problem"), parsed["plan"]
-        except (MalformedDocument, InvalidProblem) as error:
-            raise BadPlan(f"{path}: {error}") from error
+    if _is_document(parsed):
+        problem, part = _problem(path, parsed), parsed["plan"]
     plan = _plan(path, part)
     if plan.problem != codec.digest(problem):
         raise BadPlan(
@@ -67,6 +68,48 @@ def read_begun(path: Path, described: Problem) -> VerifiedPlan:
             "document that the daemons took (--document writes it), which has its problem"
         )
     return _verified(path, problem, plan)
+
+
+def read_document(path: Path) -> VerifiedPlan:
+    """Read a plan with its problem.  Raises BadPlan, also for a plan that the checker rejects."""
+    parsed = _parsed(path)
+    if not _is_document(parsed):
+        raise BadPlan(f"{path}: a plan with its problem is wanted: what `holdfast plan --document` writes")
+    return _verified(path, _problem(path, parsed), _plan(path, parsed["plan"]))
+
+
+@attrs.frozen(kw_only=True)
+class WhatRuns:
+    """Pipelines that are open, and the digest of the plan under which they are."""
+
+    plan: str
+    pipelines: tuple[Running, ...]
+
+
+def read_what_runs(path: Path) -> WhatRuns:
+    """Read what is open from a state, or what a document's plan leaves open, with no requests.
+
+    Raises BadPlan and BadState.
+    """
+    parsed = _parsed(path)
+    if not _is_document(parsed):
+        state = read_state(path)
+        return WhatRuns(plan=codec.digest(state.plan), pipelines=state.open)
+    verified = read_document(path)
+    lasting = Facts(verified.problem, verified.plan).open_at_end
+    idle = (Running(pipeline=each, live_requests=0, live_tokens=Tokens(0)) for each in lasting)
+    return WhatRuns(plan=codec.digest(verified.plan), pipelines=tuple(idle))
+
+
+def _is_document(parsed: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(parsed, dict) and parsed.keys() == {"plan", "problem"}
+
+
+def _problem(path: Path, parsed: dict[str, object]) -> Problem:
+    try:
+        return codec.read(Problem, parsed["problem"], "problem")
+    except (MalformedDocument, InvalidProblem) as error:
+        raise BadPlan(f"{path}: {error}") from error
 
 
 def read_state(path: Path) -> RunningCluster:

@@ -81,14 +81,10 @@ def _running(
     node_of = {place.id: place.node for place in before.problem.cluster.places}
     places = {place.id for place in wanted.cluster.places}
     known = {llm.id for llm in wanted.llms}
-    loads = {load.pipeline: load for node in before.nodes if node.node not in gone for load in node.leads}
     goes_on: list[Running] = []
     ended: list[Running] = []
-    for pipeline in before.pipelines.values():
-        if pipeline.id not in loads:
-            continue
-        load = loads[pipeline.id]
-        each = Running(pipeline=pipeline, live_requests=load.live_requests, live_tokens=load.live_tokens)
+    for each in before.open:
+        pipeline = each.pipeline
         whole = all(stage.place in places and node_of[stage.place] not in gone for stage in pipeline.stages)
         (goes_on if whole and pipeline.llm in known and may_go_on(pipeline) else ended).append(each)
     return tuple(goes_on), tuple(ended)

@@ -40,7 +40,7 @@ def ways(problem: Problem, routes: Routes, old: Running, new: Pipeline) -> tuple
     """Every way there is for these requests, the best first."""
     allowed = pause_allowed_ns(problem, old.pipeline)
     copied = _copied(problem, routes, old.pipeline, new, allowed)
-    found = [*(() if copied is None else (copied,)), _computed_again(problem, old, new), _drained(problem, old)]
+    found = [*(() if copied is None else (copied,)), computed_again(problem, old, new), drained(problem, old)]
     return tuple(sorted(found, key=lambda way: (max(0, way.pause_ns - allowed), way.lasts_ns)))
 
 
@@ -161,7 +161,7 @@ def prefill_ns(problem: Problem, pipeline: Pipeline, tokens: int) -> Nanos:
     return Nanos(total)
 
 
-def _computed_again(problem: Problem, old: Running, new: Pipeline) -> Way:
+def computed_again(problem: Problem, old: Running, new: Pipeline) -> Way:
     """All contexts are computed again, one after another: the last request waits for all."""
     requests = max(1, old.live_requests)
     context = min(_context(problem, old), int(new.request_tokens_max))
@@ -169,7 +169,7 @@ def _computed_again(problem: Problem, old: Running, new: Pipeline) -> Way:
     return Way(continuity=Continuity.RECOMPUTE, pause_ns=pause_ns, lasts_ns=Nanos(0))
 
 
-def _drained(problem: Problem, old: Running) -> Way:
+def drained(problem: Problem, old: Running) -> Way:
     """Requests are finished first.
 
     Answers are geometric, so that what is left of each is as long as a whole one in the mean; the longest of n is H(n)
