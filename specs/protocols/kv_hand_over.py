@@ -22,8 +22,8 @@ leads the old pipeline, the *target leader* the new one, and a *target stage* is
    left for the next round is what was computed meanwhile.  A prompt that is being computed is copied as far as it is:
    the new pipeline goes on with the rest of it.
 2. *Rest.* When a round is whole, every guest is answered and at most `rest_tokens_max` tokens are left, or
-   `rounds_max` rounds are over, the source leader forms no more iterations and waits for those under way.  Guests
-   with most left are given up until no more than that are left.  It copies the rest, and tells the target leader with
+   `rounds_max` rounds are over, guests with most left are given up until no more than that are left.  The source
+   leader forms no more iterations and waits for those under way.  It copies the rest, and tells the target leader with
    how many tokens each guest comes.  Once it hears that all is there it tells each front, in one message, which of
    its requests were handed over, and forgets them all.  Until that instant it can go back to decoding, and nothing is
    lost.
@@ -223,23 +223,17 @@ def _next_round(terms: Terms, state: SourceState, current: Current) -> Outcome:
     if current.phase is not Phase.ROUNDS or any(each.seat is None or each.held < each.goal for each in current.guests):
         return state, ()
     if current.round == terms.rounds_max or sum(_left(state, current).values()) <= terms.rest_tokens_max:
-        halting = attrs.evolve(current, phase=Phase.HALTING, stalls=0)
-        return attrs.evolve(state, current=halting, is_quiet=False), (Halt(),)
+        fitting = _fit(state, current, terms.rest_tokens_max)
+        return attrs.evolve(state, current=attrs.evolve(fitting, phase=Phase.HALTING), is_quiet=False), (Halt(),)
     return _set_goals(state, attrs.evolve(current, round=current.round + 1))
 
 
 def _rest(terms: Terms, state: SourceState, current: Current) -> Outcome:
-    """Once no iteration is under way: what is left is copied; guests with most left stay behind if it is too much."""
+    """Once no iteration is under way: what is left is copied, with a token more of each guest from the last of them."""
     if current.phase is not Phase.HALTING or not state.is_quiet:
         return state, ()
-    left = _left(state, current)
-    behind = []
-    for request in sorted(left, key=lambda each: (-left[each], each)):
-        if sum(left.values()) <= terms.rest_tokens_max:
-            break
-        behind.append(request)
-        del left[request]
-    return _set_goals(state, attrs.evolve(_give_up(current, tuple(behind)), phase=Phase.REST))
+    fitting = _fit(state, current, terms.rest_tokens_max + len(current.guests))
+    return _set_goals(state, attrs.evolve(fitting, phase=Phase.REST))
 
 
 def _hand_out(_terms: Terms, state: SourceState, current: Current) -> Outcome:
@@ -278,6 +272,18 @@ def _copy(state: SourceState, current: Current) -> tuple[SourceAction, ...]:
         if guest.seat is not None and guest.held < guest.goal
     )
     return (Copy(current.id, rows),) if rows else ()
+
+
+def _fit(state: SourceState, current: Current, tokens_max: int) -> Current:
+    """Leave those with most left behind, until no more tokens than this are left."""
+    left = _left(state, current)
+    behind = []
+    for request in sorted(left, key=lambda each: (-left[each], each)):
+        if sum(left.values()) <= tokens_max:
+            break
+        behind.append(request)
+        del left[request]
+    return _give_up(current, tuple(behind))
 
 
 def _give_up(current: Current, requests: tuple[str, ...]) -> Current:
