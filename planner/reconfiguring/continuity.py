@@ -11,7 +11,7 @@ import attrs
 
 from planner.routes import NoRoute, Routes
 from specs.cluster import LinkId
-from specs.handing_over import PreCopy, far_pairs, pre_copy, shared_kv
+from specs.handing_over import ROUNDS_MAX, PreCopy, far_pairs, pre_copy, shared_kv
 from specs.plan import Continuity, HandOver, KvPath, Pipeline, Route
 from specs.problem import Problem, Running
 from specs.timing import decode_ns, device_rate, stage_ns
@@ -39,7 +39,8 @@ class Way:
 def ways(problem: Problem, routes: Routes, old: Running, new: Pipeline) -> tuple[Way, ...]:
     """Every way there is for these requests, the best first."""
     allowed = pause_allowed_ns(problem, old.pipeline)
-    copied = _copied(problem, routes, old.pipeline, new, allowed)
+    promised = any(slo.llm == new.llm and slo.pause_ns_max is not None for slo in problem.slos)
+    copied = _copied(problem, routes, old.pipeline, new, promised=promised)
     found = [*(() if copied is None else (copied,)), computed_again(problem, old, new), drained(problem, old)]
     return tuple(sorted(found, key=lambda way: (max(0, way.pause_ns - allowed), way.lasts_ns)))
 
@@ -53,8 +54,9 @@ def pause_allowed_ns(problem: Problem, pipeline: Pipeline) -> Nanos:
 # --- copied ----------------------------------------------------------------------------------------------------------
 
 
-def _copied(problem: Problem, routes: Routes, old: Pipeline, new: Pipeline, allowed_ns: Nanos) -> Way | None:
-    """Copy in rounds; None where no links lead there, contexts do not fit, or the copies never catch up."""
+def _copied(problem: Problem, routes: Routes, old: Pipeline, new: Pipeline, *, promised: bool) -> Way | None:
+    """Copy in rounds; None where no links lead there, contexts do not fit, or a promised pause is too short."""
+    allowed_ns = pause_allowed_ns(problem, old)
     if new.request_tokens_max < old.request_tokens_max or new.slots < old.slots:
         return None
     try:
@@ -62,9 +64,10 @@ def _copied(problem: Problem, routes: Routes, old: Pipeline, new: Pipeline, allo
     except NoRoute:
         return None
     asked = pre_copy(problem, routes.links, used, old, new, paths)
-    rest, rounds = _rest(asked, allowed_ns)
-    if rounds is None:
+    found = _rest(asked, allowed_ns) or (None if promised else _rest(asked, None))
+    if found is None:
         return None
+    rest, rounds = found
     pause_ns = asked.pause_ns(rest)
     return Way(
         continuity=Continuity.COPY,
@@ -110,21 +113,18 @@ def _paths(
     return paths, used
 
 
-def _rest(asked: PreCopy, allowed_ns: Nanos) -> tuple[int, int | None]:
-    """Find how much may be left for the end, and the rounds after which no more is.
+def _rest(asked: PreCopy, allowed_ns: Nanos | None) -> tuple[int, int] | None:
+    """Find how much may be left for the end, and the rounds after which no more is; None where pauses are too long.
 
-    As much as the pause allows; where copies do not come down to that, or one token is too much, as little as rounds
-    leave: less takes more rounds and no request sees it.
+    Rounds come down to what is written in the time of one; twice that is near enough, and comes much sooner.
     """
-    low, high = 0, int(asked.tokens_max)
-    while low < high:  # the largest rest whose pause is allowed; pauses grow with the rest
-        middle = (low + high + 1) // 2
-        if asked.pause_ns(middle) - asked.iteration_ns <= allowed_ns:
-            low = middle
-        else:
-            high = middle - 1
-    rounds = asked.rounds(low) if low >= 1 else None
-    return low, rounds
+    least = int(asked.left_tokens(ROUNDS_MAX)[-1])
+    for rest in (2 * least, least):
+        rounds = asked.rounds(rest)
+        fits = allowed_ns is None or asked.pause_ns(rest) - asked.iteration_ns <= allowed_ns
+        if rounds is not None and fits:
+            return rest, rounds
+    return None
 
 
 def _copy_tokens_min(problem: Problem, asked: PreCopy, new: Pipeline, allowed_ns: Nanos) -> Tokens:

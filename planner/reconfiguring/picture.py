@@ -1,7 +1,7 @@
 """A change as one SVG: for each device its pipelines over time, what arrives, hand-overs, and how full its memory is.
 
 Time runs from left to right.  The upper part of a row has a bar for each stage on the device: what runs at the start is
-grey, what opens is green, and a bar is hatched while its KV is handed over.  Below are blobs as they arrive, and the
+grey, what opens is green, and a bar is yellow while its KV is handed over.  Below are blobs as they arrive, and the
 memory in use, with a line where it ends.
 """
 
