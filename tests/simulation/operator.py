@@ -20,7 +20,7 @@ from tests.simulation.world import World
 
 _LOADING_S = 2  # that the slowest transfers together take, about
 _SMALL = 0.6  # of the clusters have devices that hold a part of the LLM only
-_SMALL_BYTES = 2_200_000  # KV, workspace and most of the LLM
+_SMALL_BYTES = 2_600_000  # KV, workspace and about half of the LLM
 
 
 @lru_cache
