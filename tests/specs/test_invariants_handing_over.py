@@ -1,17 +1,33 @@
 """KV, and LINK beside it: more ways to break them, and their edges."""
 
+from itertools import pairwise
+
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from specs import codec
 from specs.checker import Rejected, verify
 from specs.handing_over import ROUNDS_MAX
-from specs.plan import Plan, Route, Switch
-from specs.problem import Problem
+from specs.plan import Pipeline, Plan, Route, Switch
+from specs.problem import Problem, Running
 from specs.workload import Slo
-from tests.builders import GIGABYTE
-from tests.live_plans import a_handing_on, a_join, a_merge, a_split
-from tests.plans import a_route, broken, certified, gpu, with_pipeline, with_step
+from tests.builders import GIGABYTE, a_problem
+from tests.live_plans import a_handing_on, a_join, a_merge, a_running_problem, a_split, copy
+from tests.plans import (
+    Draft,
+    a_pipeline,
+    a_route,
+    blobs_of,
+    broken,
+    certified,
+    gpu,
+    local,
+    with_pipeline,
+    with_step,
+)
+from tests.properties.simulation import faults
 
 
 def first_switch(plan: Plan) -> int:
@@ -151,3 +167,52 @@ def test_hand_overs_share_links_with_transfers(early_ns):
     step = plan.steps[index]
     early = with_step(plan, index, start_ns=step.start_ns - early_ns, end_ns=step.end_ns - early_ns)
     assert broken(problem, certified(problem, early)) == ({"LINK"} if early_ns else set())
+
+
+# --- any shapes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_kept_pipeline_may_take_over_what_is_copied():
+    (llm,) = a_problem().llms
+    kept, old = local(llm, gpu(0)), local(llm, gpu(1))
+    problem = a_running_problem(2, (kept, old), targets=(0,))
+    draft = Draft(problem, blobs_of(llm, 2))
+    copy(draft, old, kept, 0)
+    plan = draft.plan()
+    assert broken(problem, plan) == set()
+    assert plan.pipelines == ()
+
+
+@st.composite
+def shapes(draw: st.DrawFn, name: str) -> Pipeline:
+    """One to three stages with borders anywhere, each on any of three devices."""
+    (llm,) = a_problem().llms
+    count = draw(st.integers(1, 3))
+    inner = sorted(draw(st.sets(st.integers(1, len(llm.units) - 1), min_size=count - 1, max_size=count - 1)))
+    places = draw(st.lists(st.integers(0, 2).map(gpu), min_size=count, max_size=count))
+    borders = [0, *inner, len(llm.units)]
+    runs = [(place, *units) for place, units in zip(places, pairwise(borders), strict=True)]
+    return a_pipeline(name, llm, *runs)
+
+
+@settings(max_examples=25)
+@given(shapes("old"), shapes("new"))
+def test_any_shape_becomes_any_other(old, new):
+    """Every node holds everything, so only KV has to move; where it need not move far, there are no paths."""
+    base = a_running_problem(3, (), holders=(0, 1, 2))
+    problem = attrs.evolve(base, running=(Running(pipeline=old, live_requests=4, live_tokens=9),))
+    draft = Draft(problem, blobs_of(problem.llms[0], 2))
+    draft.open(new, 10)
+    copy(draft, old, new, 10, rate=GIGABYTE // 9)
+    plan = draft.plan()
+    assert broken(problem, plan) == set()
+    assert faults(problem, plan) == []
+    switch = plan.steps[first_switch(plan)]
+    for worse in (
+        with_hand_over(plan, pause_ns=switch.hand_over.pause_ns - 1),
+        with_hand_over(plan, start_ns=switch.hand_over.start_ns + 1),
+        with_hand_over(plan, rest_tokens_max=switch.hand_over.rest_tokens_max - 1),
+        *(with_hand_over(plan, paths=switch.hand_over.paths[1:]) for _ in switch.hand_over.paths[:1]),
+    ):
+        assert broken(problem, worse) == {"KV"}
+        assert faults(problem, worse)
