@@ -65,6 +65,11 @@ class Case:
         return tuple(each for each in self.facts.plan.pipelines if each.id in activated)
 
     @cached_property
+    def ever_open(self) -> tuple[Pipeline, ...]:
+        """Every pipeline that runs at the start or that the plan activates."""
+        return (*self.facts.running.values(), *self.pipelines)
+
+    @cached_property
     def why(self) -> dict[tuple[BlobId, PlaceId], NodeId]:
         """At which node the chain of causes of each lacking copy begins."""
         found = (entry.what for entry in self.trace.entries)

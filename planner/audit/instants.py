@@ -80,7 +80,7 @@ class Timeline:
 
     begin_unix_ns: Nanos  # wall clock at the beginning; 0 when predicted
     transfers: tuple[TransferInstants, ...]  # in the plan's order
-    pipelines: tuple[PipelineInstants, ...]  # in the plan's order
+    pipelines: tuple[PipelineInstants, ...]  # those that run at the start, then in the plan's order
     llms: tuple[LlmInstants, ...]  # in the problem's order
     losses: tuple[LossInstant, ...] = ()  # in the order of time; none is predicted
 
@@ -102,7 +102,7 @@ def predicted(plan: Plan, problem: Problem) -> Timeline:
     """Say when a plan expects what.  The plan must keep the rule REF for this problem."""
     links = links_by_id(problem.cluster)
     transfers = [step for step in plan.steps if isinstance(step, Transfer)]
-    opened = {step.pipeline: step.at_ns for step in plan.steps if isinstance(step, Activate)}
+    opened = _running_ns(problem) | {step.pipeline: step.at_ns for step in plan.steps if isinstance(step, Activate)}
     closed = {step.old: step.at_ns for step in plan.steps if isinstance(step, Switch)}
     arrivals = {(step.blob, route_ends(links, plan.routes[step.route])[1]): step.end_ns for step in reversed(transfers)}
     return Timeline(
@@ -113,7 +113,7 @@ def predicted(plan: Plan, problem: Problem) -> Timeline:
             )
             for step in transfers
         ),
-        pipelines=_pipelines(plan, opened, closed),
+        pipelines=_pipelines(plan, problem, opened, closed),
         llms=_llms(plan, problem, arrivals, opened),
     )
 
@@ -143,7 +143,7 @@ def timeline(plan: Plan, problem: Problem, records: Iterable[Record]) -> Timelin
             for step in plan.steps
             if isinstance(step, Transfer)
         ),
-        pipelines=_pipelines(plan, run.opened, run.closed),
+        pipelines=_pipelines(plan, problem, _running_ns(problem) | run.opened, run.closed),
         llms=_llms(plan, problem, run.held, run.tokens),
         losses=tuple(run.losses.values()),
     )
@@ -186,12 +186,17 @@ class _Run:
                 self.tokens.setdefault(pipeline, at_ns)
 
 
+def _running_ns(problem: Problem) -> dict[PipelineId, Nanos]:
+    """Pipelines that run at the start are open from 0 on."""
+    return {each.pipeline.id: Nanos(0) for each in problem.running}
+
+
 def _pipelines(
-    plan: Plan, opened: Mapping[PipelineId, Nanos], closed: Mapping[PipelineId, Nanos]
+    plan: Plan, problem: Problem, opened: Mapping[PipelineId, Nanos], closed: Mapping[PipelineId, Nanos]
 ) -> tuple[PipelineInstants, ...]:
     return tuple(
         PipelineInstants(pipeline=each.id, opened_ns=opened.get(each.id), closed_ns=closed.get(each.id))
-        for each in plan.pipelines
+        for each in (*(running.pipeline for running in problem.running), *plan.pipelines)
     )
 
 
@@ -206,7 +211,8 @@ def _llms(
         holders = {place for place, found_here in count.items() if found_here == len(blobs)}
         there = {**arrivals, **dict.fromkeys(held, Nanos(0))}
         wanted = [target.place for target in problem.targets if target.llm == llm.id]
-        anywhere = [tokens[each.id] for each in plan.pipelines if each.llm == llm.id and each.id in tokens]
+        pipelines = (*(running.pipeline for running in problem.running), *plan.pipelines)
+        anywhere = [tokens[each.id] for each in pipelines if each.llm == llm.id and each.id in tokens]
         received = [
             tokens[each.id]
             for each in plan.pipelines

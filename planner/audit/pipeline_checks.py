@@ -103,7 +103,7 @@ def _silent(case: Case, node: str) -> str:
 
 
 def _closed_as_planned(case: Case) -> Iterator[Remark]:
-    for pipeline in case.pipelines:
+    for pipeline in case.ever_open:
         closed = _closed(case, pipeline.id)
         switch = case.facts.closed_by.get(pipeline.id)
         if closed is None:
@@ -125,6 +125,8 @@ def _closed_as_planned(case: Case) -> Iterator[Remark]:
 
 
 def _successor_open(case: Case, pipeline: PipelineId, closed: Entry, successor: PipelineId | None) -> Iterator[Remark]:
+    if successor in case.facts.running:
+        return
     opened = None if successor is None else _opened(case, successor)
     if opened is None:
         yield Differs(pipeline, f"it closed for {successor}, which never opened")
@@ -136,11 +138,13 @@ def _successor_open(case: Case, pipeline: PipelineId, closed: Entry, successor: 
 
 
 def _freed_after_closing(case: Case) -> Iterator[Remark]:
-    for pipeline in case.pipelines:
+    for pipeline in case.ever_open:
         closed = _closed(case, pipeline.id)
         for node in case.members(pipeline):
             freed = [each for each in case.trace.pipelines(StageFreed, pipeline.id) if each.node == node]
-            built = any(each.node == node for each in case.trace.pipelines(StageBuilt, pipeline.id))
+            built = pipeline.id in case.facts.running or any(
+                each.node == node for each in case.trace.pipelines(StageBuilt, pipeline.id)
+            )
             if len(freed) > 1:
                 yield Differs(pipeline.id, f"{node} freed its stages {len(freed)} times")
             elif freed and closed is None and not case.lost:
@@ -171,8 +175,12 @@ def _count_stages(case: Case) -> int:
     return sum(len(case.members(pipeline)) for pipeline in case.pipelines)
 
 
+def _count_all_stages(case: Case) -> int:
+    return sum(len(case.members(pipeline)) for pipeline in case.ever_open)
+
+
 def _count_closings(case: Case) -> int:
-    return sum(pipeline.id in case.facts.closed_by for pipeline in case.pipelines)
+    return sum(pipeline.id in case.facts.closed_by for pipeline in case.ever_open)
 
 
 def _count_releases(case: Case) -> int:
@@ -196,7 +204,7 @@ PIPELINE_CHECKS = (
     Check(
         id="FREED",
         sentence="only stages of closed pipelines were freed",
-        examined=_count_stages,
+        examined=_count_all_stages,
         run=_freed_after_closing,
     ),
     Check(id="RELEASED", sentence="every release happened once", examined=_count_releases, run=_released),

@@ -81,7 +81,7 @@ def _foreign(case: Case) -> Iterator[Remark]:
     """Everything that was recorded is in the plan, and was done by the node that the plan has do it."""
     ends = {hop.transfer.id: (hop.source_node, hop.destination_node) for hop in case.hops}
     releases = {step.id: step for step in case.facts.plan.steps if isinstance(step, Release)}
-    members = {pipeline.id: case.members(pipeline) for pipeline in case.pipelines}
+    members = {pipeline.id: case.members(pipeline) for pipeline in case.ever_open}
     copies = case.facts.held_at_start | {(hop.transfer.blob, hop.destination) for hop in case.hops}
     for entry in case.trace.entries:
         match entry.what:

@@ -69,13 +69,16 @@ def pipeline_table(verified: VerifiedPlan, rows_max: int = 40) -> Table:
     table = Table(title="pipelines", title_justify="left")
     for column in ("pipeline", "stages (place: units)", "opens", "closes", "then"):
         table.add_column(column, overflow="fold")  # a name that is cut off names nothing
-    for pipeline in plan.pipelines[:rows_max]:
+    running = [each.pipeline for each in verified.problem.running]
+    pipelines = (*running, *plan.pipelines)
+    for pipeline in pipelines[:rows_max]:
         stages = ", ".join(f"{stage.place}: {_units(stage)}" for stage in pipeline.stages)
         switch = closes.get(pipeline.id)
         end = ("stays", "") if switch is None else (seconds(switch.at_ns), switch.new)
-        table.add_row(pipeline.id, stages, seconds(opens[pipeline.id]), *end)
-    if len(plan.pipelines) > rows_max:
-        table.add_row(f"... and {len(plan.pipelines) - rows_max} more", "", "", "", "")
+        begin = seconds(opens[pipeline.id]) if pipeline.id in opens else "runs"
+        table.add_row(pipeline.id, stages, begin, *end)
+    if len(pipelines) > rows_max:
+        table.add_row(f"... and {len(pipelines) - rows_max} more", "", "", "", "")
     return table
 
 
@@ -108,6 +111,15 @@ def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
         "aim": plan.provenance.aim.value,
         "blobs": len(plan.blobs),
         "transfers": sum(isinstance(step, Transfer) for step in plan.steps),
+        "running": [
+            {"id": each.pipeline.id, "requests": each.live_requests, "tokens": each.live_tokens}
+            for each in verified.problem.running
+        ],
+        "switches": [
+            {"old": step.old, "new": step.new, "continuity": step.continuity.value, "at_ns": step.at_ns}
+            for step in plan.steps
+            if isinstance(step, Switch)
+        ],
         "pipelines": [
             {
                 "id": pipeline.id,

@@ -49,7 +49,7 @@ def select(facts: Facts, nodes_max: int = NODES_MAX) -> Selection:
     activated = facts.opened_ns
     pipelines = [
         each
-        for each in facts.plan.pipelines
+        for each in facts.pipelines.values()
         if each.id in activated and any(node_of[stage.place] in chosen for stage in each.stages)
     ][:PIPELINES_MAX]
     return Selection(
