@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from planner.cli.descriptions import read_with_progress
-from planner.cli.documents import read_plan
+from planner.cli.documents import read_candidate
 from planner.cli.exits import GOOD, INFEASIBLE
 from specs.checker import Rejected, verify
 from specs.invariants.table import INVARIANTS
@@ -16,12 +16,11 @@ from specs.invariants.table import INVARIANTS
 
 def check(
     description: Annotated[Path, typer.Argument(metavar="FILE", help="The description, a YAML file.")],
-    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.json", help="The plan, or a document with it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Judge a plan by every invariant; say each violation: the rule, the place, the numbers."""
-    problem = read_with_progress(description)
-    candidate = read_plan(plan)
+    problem, candidate = read_candidate(read_with_progress(description), plan)
     began = time.monotonic()
     verdict = verify(problem, candidate)
     elapsed = time.monotonic() - began

@@ -122,9 +122,22 @@ def read_state(path: Path) -> RunningCluster:
         raise BadState(f"{path}: {error}") from error
 
 
-def read_verified(problem: Problem, path: Path) -> VerifiedPlan:
+def read_verified(described: Problem, path: Path) -> VerifiedPlan:
     """Read a plan and have the checker pass it.  Raises BadPlan, also for a plan that the checker rejects."""
-    return _verified(path, problem, read_plan(path))
+    problem, plan = read_candidate(described, path)
+    return _verified(path, problem, plan)
+
+
+def read_candidate(described: Problem, path: Path) -> tuple[Problem, Plan]:
+    """Read a plan and its problem: a document's own where pipelines run at the start, else the one described.
+
+    What runs is in no description.  Raises BadPlan.
+    """
+    parsed = _parsed(path)
+    if not _is_document(parsed):
+        return described, _plan(path, parsed)
+    problem, plan = _problem(path, parsed), _plan(path, parsed["plan"])
+    return problem if problem.running else described, plan
 
 
 def _verified(path: Path, problem: Problem, plan: Plan) -> VerifiedPlan:
