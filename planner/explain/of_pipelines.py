@@ -14,11 +14,9 @@ PIPELINES_MAX = 8  # are explained, those with the largest gaps
 
 
 def pipelines(facts: Facts) -> Iterator[Explained]:
-    """Explain the slowest stage of each pipeline of several stages that is open at the end."""
-    closed = {step.old for step in facts.plan.steps if isinstance(step, Switch)}
-    lasting = [
-        each for each in facts.plan.certificates if each.claim is Claim.BOTTLENECK and each.subject not in closed
-    ]
+    """Explain the slowest stage of each pipeline of several stages that opens and is open at the end."""
+    past = {*facts.running, *(step.old for step in facts.plan.steps if isinstance(step, Switch))}
+    lasting = [each for each in facts.plan.certificates if each.claim is Claim.BOTTLENECK and each.subject not in past]
     lasting.sort(key=lambda each: (each.bound - each.value, each.subject))
     for index, each in enumerate(lasting[:PIPELINES_MAX]):
         more = len(lasting) - PIPELINES_MAX

@@ -12,6 +12,7 @@ from planner.explain.of_promises import kept, most_requests_per_hour, scaled
 from planner.outcome import Planned
 from planner.solve import Request, solve
 from specs import codec
+from specs.checker import VerifiedPlan, verify
 from specs.decisions.speculation.lengths import Load, ServiceClass, geometric, meets, tpot_ns
 from specs.drafting import Drafting
 from specs.invariants.facts import Facts
@@ -20,6 +21,7 @@ from specs.queueing import questions_of
 from specs.timing import decode_ns
 from specs.workload import Slo
 from tests.builders import a_problem, an_llm
+from tests.live_plans import LIVE
 from tests.plans import two_chains
 
 MS = 10**6
@@ -132,6 +134,16 @@ def test_llms_that_share_links_have_one_makespan():
     assert any(worth.figure is Figure.BOUND and worth.after < worth.before for worth in together.worth)
     for llm in ("left", "right"):
         assert found["completion of transfers", llm].value <= together.value
+
+
+def test_of_pipelines_that_run_already_nothing_was_decided():
+    problem, plan = LIVE["growth"]()
+    verdict = verify(problem, plan)
+    assert isinstance(verdict, VerifiedPlan)
+    claimed = [each.subject for each in plan.certificates if each.claim is Claim.BOTTLENECK]
+    assert claimed == ["llm@n0/gpu0", "llm@n1/gpu0"]
+    assert [each.subject for each in pipelines(Facts(problem, plan))] == claimed[1:]
+    assert explain(verdict).decisions
 
 
 def test_promises_say_which_is_nearer_and_how_many_more_requests_they_bear():
