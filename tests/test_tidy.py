@@ -60,7 +60,8 @@ def length_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -
 def test_imports_point_the_right_way(path):
     roots = imported_roots(ast.parse(path.read_text()))
     package = path.relative_to(ROOT).parts[0]
-    assert not roots & FORBIDDEN_IMPORTS[package]
+    allowed = {"z3"} if name_of(path).startswith("specs/proofs/") else set()
+    assert not roots & FORBIDDEN_IMPORTS[package] - allowed
     if name_of(path).startswith(PURE):
         assert not roots & IMPURE
     if name_of(path) != "executor/transport/rdma.py":
