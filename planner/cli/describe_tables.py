@@ -99,6 +99,7 @@ def demand_tables(problem: Problem) -> Iterator[Table]:
         if slo is not None:
             ttft, tpot = say_duration(slo.ttft_ns_max), say_duration(slo.tpot_ns_max)
             promise = f"p{slo.percentile}: TTFT {ttft}, TPOT {tpot}"
+            promise += "" if slo.pause_ns_max is None else f", pauses {say_duration(slo.pause_ns_max)}"
         mine = [holding for holding in problem.holdings if holding.llm == llm.id]
         held = say_names(holding.place for holding in mine if holding.whole)
         if parts := say_names(dict.fromkeys(holding.place for holding in mine if not holding.whole)):

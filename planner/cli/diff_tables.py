@@ -27,7 +27,7 @@ def tables(found: Difference) -> Iterator[Table]:
 
 def fate_in_words(each: Seen) -> str:
     """Say what becomes of the requests of a pipeline."""
-    pause = f"a pause of at most {seconds(each.pause_ns)}"
+    pause = f"at most {seconds(each.pause_ns)} more between two tokens"
     match each.fate:
         case "kept":
             return "kept: they notice nothing"

@@ -129,10 +129,13 @@ def _read_workload(llm_id: LlmId, item: Item) -> Workload:
 
 
 def _read_slo(llm_id: LlmId, item: Item) -> Slo | None:
-    fields = item.fields(required=("percentile", "ttft", "tpot"))
+    fields = item.fields(required=("percentile", "ttft", "tpot"), optional=("pause",))
     percentile = optional(fields, "percentile", parse_count) or 50
     if not 50 <= percentile <= 99:
         fields["percentile"].fault(f"the percentile is {percentile}; write one from 50 to 99")
         return None
     durations = [optional(fields, key, parse_duration) or _NO_DURATION for key in ("ttft", "tpot")]
-    return Slo(llm=llm_id, percentile=percentile, ttft_ns_max=durations[0], tpot_ns_max=durations[1])
+    pause = optional(fields, "pause", parse_duration)
+    return Slo(
+        llm=llm_id, percentile=percentile, ttft_ns_max=durations[0], tpot_ns_max=durations[1], pause_ns_max=pause
+    )

@@ -15,7 +15,7 @@ llms:                               # optional
   chat:
     checkpoint: ../llm              # relative to this file
     workload: {requests: 2 / s, prompt: 512, output: 128, longest: 4096, live: 32}
-    slo: {percentile: 90, ttft: 500 ms, tpot: 40 ms}
+    slo: {percentile: 90, ttft: 500 ms, tpot: 40 ms, pause: 10 ms}  # pause: optional, while KV is handed over
     held: [a0/gpu0]                 # now
     wanted: ["b[0-3]/gpu0"]         # at the end: each of them holds all and serves alone
   code:

@@ -13,6 +13,7 @@ from specs.invariants.memory import use_over_time
 from specs.llm import Llm, LlmId
 from specs.plan import Continuity, Pipeline, PipelineId, Release, Switch
 from specs.problem import Running
+from specs.timing import decode_ns
 from specs.units import Bytes, Nanos
 
 
@@ -58,7 +59,7 @@ class Seen:
     fate: str  # "kept", "copy", "recompute", "drain" or "closed"
     successor: PipelineId | None
     at_ns: Nanos | None  # when it closes
-    pause_ns: Nanos  # predicted, from one token to the next at most; 0: none
+    pause_ns: Nanos  # predicted at most, beyond an iteration; 0: none
 
 
 @attrs.frozen(kw_only=True)
@@ -188,10 +189,12 @@ def _seen(facts: Facts, each: Running) -> Seen:
 
 
 def _pause_ns(facts: Facts, old: Running, switch: Switch) -> Nanos:
+    new = facts.pipelines[switch.new]
     match switch.continuity:
         case Continuity.COPY:
-            return switch.hand_over.pause_ns if switch.hand_over is not None else Nanos(0)
+            pause_ns = 0 if switch.hand_over is None else switch.hand_over.pause_ns
+            return Nanos(max(0, pause_ns - sum(decode_ns(facts.problem, new))))
         case Continuity.RECOMPUTE:
-            return computed_again(facts.problem, old, facts.pipelines[switch.new]).pause_ns
+            return computed_again(facts.problem, old, new).pause_ns
         case Continuity.DRAIN:
             return drained(facts.problem, old).pause_ns
