@@ -45,7 +45,8 @@ class PreCopy:
     ways: tuple[Way, ...]  # side by side
     slots: int
     request_tokens_max: Tokens
-    lap_ns: Nanos  # between two tokens of a request; at least 1
+    lap_ns: Nanos  # from an iteration of a request to its next; at least 1
+    lap_tokens: int  # that an iteration gives a request at most: more than one where tokens are drafted
     wait_ns: Nanos  # after an iteration, until the others under way have ended
     iteration_ns: Nanos  # of the new pipeline
 
@@ -71,9 +72,10 @@ class PreCopy:
     def written_tokens(self, during_ns: Nanos) -> Tokens:
         """Give how many tokens are computed in this time at most.
 
-        Two tokens of one request are a lap apart, so in t ns each slot gets at most floor(t / lap) + 1.
+        Two iterations of one request are a lap apart, so in t ns each slot sees at most floor(t / lap) + 1.
         """
-        return Tokens(min(self.slots * (during_ns // self.lap_ns + 1), self.tokens_max))
+        iterations = during_ns // self.lap_ns + 1
+        return Tokens(min(self.slots * self.lap_tokens * iterations, self.tokens_max))
 
     def left_tokens(self, rounds: int) -> tuple[Tokens, ...]:
         """Give how many tokens are left to copy at most, before the first and after each of so many rounds.
@@ -99,10 +101,10 @@ class PreCopy:
     def pause_ns(self, rest_tokens_max: int) -> Nanos:
         """Time from a request's last token in the old pipeline to its first in the new one, at most.
 
-        Once no more than the rest is left no iteration begins.  Those under way end, and give each slot one more token
-        at most; then all that is left is copied in a last round, and the new pipeline computes an iteration.
+        Once no more than the rest is left no iteration begins.  Those under way end, at most one of each slot; then
+        all that is left is copied in a last round, and the new pipeline computes an iteration.
         """
-        rest = min(rest_tokens_max + self.slots, self.tokens_max)
+        rest = min(rest_tokens_max + self.slots * self.lap_tokens, self.tokens_max)
         told_ns = _MESSAGES_AT_END * self.latency_ns
         return Nanos(self.wait_ns + self.round_ns(rest) + told_ns + self.iteration_ns)
 
@@ -155,6 +157,7 @@ def pre_copy(
             rate, latency_ns = path.bytes_per_second, route_latency_ns(links, routes[path.route])
             size = kv_bytes
         ways.append(Way(bytes_per_token=size, bytes_per_second=rate, latency_ns=latency_ns))
+    drafted = max((each.length_max for each in problem.profile.draftings if each.llm == llm.id), default=0)
     batches = max(1, min(len(old.stages), old.slots))
     times = decode_ns(problem, attrs.evolve(old, slots=ceil_div(old.slots, batches)))
     return PreCopy(
@@ -162,6 +165,7 @@ def pre_copy(
         slots=old.slots,
         request_tokens_max=old.request_tokens_max,
         lap_ns=Nanos(max(1, sum(times))),
+        lap_tokens=1 + drafted,
         wait_ns=Nanos(batches * max(times, default=0) if batches > 1 else 0),
         iteration_ns=Nanos(sum(decode_ns(problem, new))),
     )

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specs.decisions.speculation.lengths import Load, geometric
+from specs.drafting import Drafting
 from specs.handing_over import PreCopy, Way, far_pairs, pre_copy, shared_kv
 from specs.plan import KvPath
 from specs.timing import decode_ns, links_by_id, route_latency_ns
@@ -23,6 +25,7 @@ questions = st.builds(
     slots=st.integers(1, 4),
     request_tokens_max=st.integers(1, 30),
     lap_ns=st.integers(1, 300),
+    lap_tokens=st.integers(1, 3),
     wait_ns=st.integers(0, 9),
     iteration_ns=st.integers(1, 9),
 )
@@ -30,7 +33,7 @@ questions = st.builds(
 
 @given(questions, st.data())
 def test_no_writer_leaves_more_than_the_bound_after_any_round(asked, data):
-    """Each slot writes a token at least a lap after its last one, from any context on; rounds copy what is there."""
+    """Each slot writes a lap's tokens at least a lap after its last, from any context on; rounds copy what is there."""
     spans = st.integers(asked.lap_ns, 2 * asked.lap_ns)
     computed = [data.draw(st.integers(0, asked.request_tokens_max)) for _ in range(asked.slots)]
     due = [data.draw(st.integers(0, asked.lap_ns)) for _ in range(asked.slots)]
@@ -42,7 +45,7 @@ def test_no_writer_leaves_more_than_the_bound_after_any_round(asked, data):
         copied, now = list(computed), now + asked.round_ns(left)
         for slot in range(asked.slots):
             while due[slot] <= now and computed[slot] < asked.request_tokens_max:
-                computed[slot] += 1
+                computed[slot] = min(computed[slot] + asked.lap_tokens, asked.request_tokens_max)
                 due[slot] += data.draw(spans)
 
 
@@ -59,7 +62,7 @@ def test_rounds_never_leave_more_and_are_as_few_as_suffice(asked):
 def test_the_figures_of_one_hand_over():
     """A slot writes at most 3 tokens in 20 ns at 10 ns a lap; 8 bytes a token at 4 bytes per ns, 4 ns latency."""
     way = Way(bytes_per_token=8, bytes_per_second=4 * 10**9, latency_ns=4)
-    asked = PreCopy(ways=(way,), slots=2, request_tokens_max=10, lap_ns=10, wait_ns=7, iteration_ns=11)
+    asked = PreCopy(ways=(way,), slots=2, request_tokens_max=10, lap_ns=10, lap_tokens=1, wait_ns=7, iteration_ns=11)
     assert [asked.copy_ns(tokens) for tokens in (0, 1, 20)] == [4, 6, 44]
     assert [asked.written_tokens(ns) for ns in (0, 9, 10, 20, 10**6)] == [2, 2, 4, 6, 20]
     assert [asked.round_ns(tokens) for tokens in (20, 12, 10, 8)] == [56, 40, 36, 32]
@@ -73,10 +76,31 @@ def test_the_figures_of_one_hand_over():
 def test_a_slower_way_decides_and_convergence_is_a_matter_of_rates():
     quick = Way(bytes_per_token=1, bytes_per_second=10**9, latency_ns=0)
     slow = attrs.evolve(quick, bytes_per_second=10**8)
-    asked = PreCopy(ways=(quick, slow), slots=1, request_tokens_max=1000, lap_ns=20, wait_ns=0, iteration_ns=1)
+    asked = PreCopy(
+        ways=(quick, slow), slots=1, request_tokens_max=1000, lap_ns=20, lap_tokens=1, wait_ns=0, iteration_ns=1
+    )
     assert asked.copy_ns(7) == 70
     assert (asked.rounds(3), asked.rounds(2), asked.rounds(1)) == (9, 10, None)  # written at half the rate: halves
     assert attrs.evolve(asked, lap_ns=10).rounds(999) is None
+    assert attrs.evolve(asked, lap_tokens=2).rounds(999) is None
+
+
+def test_drafted_tokens_are_written_at_once():
+    """An iteration keeps up to three drafted tokens beside its own."""
+    load = Load(batch_max=4, draft_ns=1, draft_overhead_ns=0, verify_ns=(5, 6, 7, 8))
+    drafting = Drafting(llm="llm", length_max=3, loads=(load,), acceptances=(geometric(0, 3),), source="made up")
+    (llm,) = a_merge()[0].llms
+    old, new = local(llm, gpu(0)), local(llm, gpu(1))
+    problem = a_running_problem(2, (old,), targets=(1,))
+    links, path = links_by_id(problem.cluster), KvPath(old_stage=0, new_stage=0, route=0, bytes_per_second=10**9)
+
+    def asked(problem):
+        return pre_copy(problem, links, (a_route(gpu(0), gpu(1)),), old, new, (path,))
+
+    drafted = asked(attrs.evolve(problem, profile=attrs.evolve(problem.profile, draftings=(drafting,))))
+    assert (asked(problem).lap_tokens, drafted.lap_tokens) == (1, 4)
+    assert drafted.written_tokens(0) == 4 * SLOTS
+    assert drafted.pause_ns(0) == asked(problem).pause_ns(3 * SLOTS)
 
 
 def test_only_layers_have_kv_and_only_between_devices_is_there_a_path():
