@@ -11,7 +11,7 @@ from specs import codec
 from specs.blobs import BlobId
 from specs.checker import Rejected, VerifiedPlan, verify
 from specs.cluster import NodeId, PlaceId, PlaceKind
-from specs.errors import InvalidProblem, MalformedDocument
+from specs.errors import MalformedDocument
 from specs.invariants.facts import Facts
 from specs.plan import FORMAT, Pipeline, PipelineId, Plan
 from specs.ports import hops
@@ -56,11 +56,6 @@ class Unable:
     sentences: tuple[str, ...]
 
 
-@attrs.frozen
-class AlreadyHere:
-    """This very plan is being carried out."""
-
-
 @attrs.frozen(kw_only=True)
 class Current:
     """The plan that a node carries out, and how far it is."""
@@ -70,17 +65,24 @@ class Current:
     named: AbstractSet[PipelineId]  # pipelines of all plans that it ever carried out
 
 
-Verdict = VerifiedPlan | Malformed | Broken | Stale | NotForUs | Unable | AlreadyHere
+Refusal = Malformed | Broken | Stale | NotForUs | Unable
+Verdict = VerifiedPlan | Broken | Stale | NotForUs | Unable
 
 
-def admit(document: bytes, node: NodeId, current: Current | None) -> Verdict:
-    """Judge a document {"problem": ..., "plan": ...} that somebody offers to a node."""
-    try:
-        problem, plan = _decode(document)
-    except (MalformedDocument, InvalidProblem) as error:
-        return Malformed(str(error))
-    if current is not None and (problem, plan) == (current.verified.problem, current.verified.plan):
-        return AlreadyHere()
+def read(document: bytes) -> tuple[Problem, Plan]:
+    """Read a document {"problem": ..., "plan": ...}.  Raises MalformedDocument or InvalidProblem."""
+    parsed = codec.parse(document)
+    if not isinstance(parsed, dict) or parsed.keys() != {"problem", "plan"}:
+        raise MalformedDocument('the document must be an object with the keys "problem" and "plan", and no other')
+    parts = cast("dict[str, object]", parsed)
+    plan_part = parts["plan"]
+    if isinstance(plan_part, dict) and plan_part.get("format") != FORMAT:
+        raise MalformedDocument(f"plan.format is {plan_part.get('format')!r:.40}; this node reads format {FORMAT}")
+    return codec.read(Problem, parts["problem"], "problem"), codec.read(Plan, plan_part, "plan")
+
+
+def judge(problem: Problem, plan: Plan, node: NodeId, current: Current | None) -> Verdict:
+    """Judge a plan for a node, as far as can be said without touching memory or disk."""
     verdict = _misfit(problem, plan, node, None if current is None else current.verified) or verify(problem, plan)
     if isinstance(verdict, Rejected):
         return Broken(verdict)
@@ -90,6 +92,17 @@ def admit(document: bytes, node: NodeId, current: Current | None) -> Verdict:
         if other := tuple(_otherwise(verdict, node, current)):
             return Stale("; ".join(other))
     return verdict
+
+
+def sentence_of(refusal: Refusal) -> str:
+    """Say why a plan is refused."""
+    match refusal:
+        case Broken(rejected=rejected):
+            return "\n".join(str(violation) for violation in rejected.violations)
+        case Unable(sentences=sentences):
+            return "\n".join(sentences)
+        case _:
+            return refusal.sentence
 
 
 def _misfit(problem: Problem, plan: Plan, node: NodeId, current: VerifiedPlan | None) -> Stale | NotForUs | None:
@@ -167,14 +180,3 @@ def _too_large(problem: Problem) -> Iterator[str]:
                     f"{file.name} of {llm.id} has {file.bytes:,} bytes: daemons pass on small files of at most "
                     f"{_FILE_BYTES_MAX:,}"
                 )
-
-
-def _decode(document: bytes) -> tuple[Problem, Plan]:
-    parsed = codec.parse(document)
-    if not isinstance(parsed, dict) or parsed.keys() != {"problem", "plan"}:
-        raise MalformedDocument('the document must be an object with the keys "problem" and "plan", and no other')
-    parts = cast("dict[str, object]", parsed)
-    plan_part = parts["plan"]
-    if isinstance(plan_part, dict) and plan_part.get("format") != FORMAT:
-        raise MalformedDocument(f"plan.format is {plan_part.get('format')!r:.40}; this node reads format {FORMAT}")
-    return codec.read(Problem, parts["problem"], "problem"), codec.read(Plan, plan_part, "plan")

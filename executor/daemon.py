@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from executor import admission
+from executor.agreement import Agreement, Taken
 from executor.api.serving import (
     Adopted,
     Failed,
@@ -16,27 +17,26 @@ from executor.api.serving import (
     GenerationRequest,
     Health,
     Load,
+    Phase,
     Reason,
     Refusal,
     Refused,
     ServedLlm,
     TokenEvent,
 )
-from executor.engine.errors import EngineError
 from executor.engine.request import SamplingParams
 from executor.engine.skeleton import end_tokens_of
-from executor.errors import ExecutorError
 from executor.journal import Journal
 from executor.metrics import NodeMetrics
 from executor.pipelines.front import GaveUp
 from executor.run import Run, Setting
 from executor.shell import Shell
-from executor.status import status_of
+from executor.status import state_of, status_of
+from executor.tasks import Tasks
 from specs import journal
-from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
-from specs.errors import SpecError
 from specs.llm import LlmId
+from specs.state import RunningNode
 from specs.units import Nanos, Tokens
 
 _NO_PLAN = "this node has no plan yet"
@@ -49,9 +49,10 @@ class Daemon:
         self.node = node
         self.registry = CollectorRegistry()
         self._journal = Journal(state_directory / "journal", node)
-        self._run = Run(Setting(node=node, checkpoints=checkpoints, state_directory=state_directory), self._journal)
-        self._adopted_s = 0
-        self._adopting = asyncio.Lock()
+        tasks = Tasks()
+        setting = Setting(node=node, checkpoints=checkpoints, state_directory=state_directory)
+        self._run = Run(setting, self._journal, tasks)
+        self._agreement = Agreement(self._run, self._journal, tasks, state_directory)
         self._end_tokens: dict[tuple[str, LlmId], frozenset[int]] = {}
         self._metrics = NodeMetrics(self.registry, self._run)
 
@@ -63,19 +64,11 @@ class Daemon:
     # --- plans ---------------------------------------------------------------------------------------------------
 
     async def adopt(self, document: bytes) -> Adopted | Refused:
-        """Decode, verify and adopt a document; a plan that is refused changes nothing but the journal."""
-        async with self._adopting:
-            shell = self._run.shell
-            verdict = await asyncio.to_thread(admission.admit, document, self.node, self._run.current)
-            if isinstance(verdict, VerifiedPlan):
-                return await self._begin(verdict)
-            if isinstance(verdict, admission.AlreadyHere):
-                assert shell is not None
-                return Adopted(generation=shell.generation, digest=shell.digest)
-            return self._refuse(verdict)
-
-    def _refuse(self, verdict: admission.Verdict) -> Refused:
-        match verdict:
+        """Decode, verify and accept a document; a plan that is refused changes nothing but the journal."""
+        match await self._agreement.offer(document):
+            case Taken(plan=plan, is_adopted=is_adopted):
+                phase = Phase.ADOPTED if is_adopted else Phase.ACCEPTED
+                return Adopted(generation=plan.generation, digest=plan.digest, phase=phase)
             case admission.Broken(rejected=rejected):
                 return self._refused(Refusal.REJECTED, tuple(str(violation) for violation in rejected.violations))
             case admission.Stale(sentence=sentence):
@@ -86,29 +79,19 @@ class Daemon:
                 return self._refused(Refusal.REJECTED, sentences)
             case admission.Malformed(sentence=sentence):
                 return self._refused(Refusal.MALFORMED, (sentence,))
-            case _:
-                raise AssertionError(verdict)
 
     def _refused(self, kind: Refusal, reasons: tuple[str, ...]) -> Refused:
         generation = 0 if self._run.shell is None else self._run.shell.generation
         self._journal.write(generation, journal.Refused(reason=f"{kind}: {reasons[0]}"))
         return Refused(kind=kind, reasons=reasons)
 
-    async def _begin(self, verified: VerifiedPlan) -> Adopted | Refused:
-        """Load what the plan says is here, then let the new plan take the place of the old."""
-        try:
-            loaded = await self._run.load(verified)
-        except (ExecutorError, EngineError, SpecError) as error:
-            return self._refused(Refusal.REJECTED, (str(error),))
-        if self._run.shell is None:
-            try:
-                await self._run.start(loaded)
-            except OSError as error:  # somebody took the address after it was found free
-                return self._refused(Refusal.REJECTED, (f"{self.node} cannot listen: {error.strerror}",))
-        else:
-            self._run.adopt(loaded)
-        self._adopted_s = int(time.time())
-        return Adopted(generation=verified.plan.generation, digest=loaded.digest)
+    def document(self) -> bytes | None:
+        """Give the document of the plan that is carried out."""
+        return self._agreement.document
+
+    def state(self) -> RunningNode | None:
+        """Say what this node holds and leads; None without a plan."""
+        return state_of(self._run, self._agreement.generation_max)
 
     # --- requests ------------------------------------------------------------------------------------------------
 
@@ -120,7 +103,7 @@ class Daemon:
         return tuple(
             ServedLlm(
                 id=llm.id,
-                created_s=self._adopted_s,
+                created_s=self._run.adopted_s,
                 context_tokens=Tokens(problem.workload(llm.id).request_tokens_max),
             )
             for llm in problem.llms
@@ -195,7 +178,7 @@ class Daemon:
 
     def status(self) -> Mapping[str, object]:
         """Describe the node, its plan and what has become of it."""
-        return status_of(self.node, self._run)
+        return status_of(self._run, self._agreement)
 
     def journal(self, *, since: int, follow: bool) -> AsyncGenerator[str, None]:
         """Give the journal's lines."""

@@ -22,8 +22,9 @@ from specs.plan import PipelineId
 
 _log = logging.getLogger(__name__)
 
-# The first byte of every message: a report of the protocol, or traffic.
+# The first byte of every message: a report under a plan, a word about plans, or traffic.
 REPORT = b"R"
+WORD = b"W"
 TRAFFIC = b"T"
 
 Spawn = Callable[[Coroutine[object, object, None]], None]

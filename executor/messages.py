@@ -1,14 +1,21 @@
-"""The protocol's one message on the wire: a report under its plan, in canonical strict JSON.
+"""What nodes say about plans: reports under one plan, and words about which plan comes next; strict both ways.
 
 A report speaks about steps and pipelines by the ids of one plan.  So it carries that plan's digest and generation, and
-a report under another plan is stale: `Message.report` may be used only after `is_current`.  Who sent it is known from
-the connection, not from the bytes.
+a report under another plan is stale: `Message.report` may be used only after `is_current`.  It also carries the life of
+its process: one that was started again knows nothing of what its earlier life did under the plan.  Who sent a message
+is known from the connection, not from the bytes.
 """
+
+import struct
 
 import attrs
 
 from specs import codec, fields
+from specs.errors import MalformedDocument
 from specs.protocols.nouns import Report
+from specs.protocols.plan_switch_nouns import PlanName, Standing
+
+_HEADER_LENGTH = struct.Struct("<I")
 
 
 @attrs.frozen(kw_only=True)
@@ -17,6 +24,7 @@ class Message:
 
     plan: str = fields.digest()
     generation: int = fields.positive()
+    life: str = fields.name()  # other for each process
     report: Report
 
     def is_current(self, plan: str, generation: int) -> bool:
@@ -25,10 +33,56 @@ class Message:
 
 
 def encode(message: Message) -> bytes:
-    """Write a message for the wire."""
+    """Write a report for the wire."""
     return codec.encode(message)
 
 
 def decode(data: bytes) -> Message:
-    """Read a message from the wire.  Raises MalformedDocument for anything that `encode` does not write."""
+    """Read a report from the wire.  Raises MalformedDocument for anything that `encode` does not write."""
     return codec.decode(Message, data)
+
+
+@attrs.frozen(kw_only=True)
+class StandingIs:
+    """Where the teller stands."""
+
+    standing: Standing
+
+
+@attrs.frozen(kw_only=True)
+class AskPlan:
+    """Please send the document of this plan."""
+
+    plan: PlanName
+
+
+@attrs.frozen(kw_only=True)
+class PlanIs:
+    """The document follows as raw bytes."""
+
+    plan: PlanName
+
+
+Word = StandingIs | AskPlan | PlanIs
+
+
+@attrs.frozen(kw_only=True)
+class _Envelope:
+    word: Word
+
+
+def write(word: Word, document: bytes = b"") -> list[bytes]:
+    """Write a word about plans, and a document, as the buffers of one frame."""
+    header = codec.encode(_Envelope(word=word))
+    return [_HEADER_LENGTH.pack(len(header)), header, document]
+
+
+def read(frame: memoryview) -> tuple[Word, memoryview]:
+    """Read a word and the bytes behind it.  Raises MalformedDocument."""
+    if len(frame) < _HEADER_LENGTH.size:
+        raise MalformedDocument(f"a word of {len(frame)} bytes has no header")
+    (length,) = _HEADER_LENGTH.unpack_from(frame)
+    end = _HEADER_LENGTH.size + length
+    if end > len(frame):
+        raise MalformedDocument(f"a word of {len(frame)} bytes announces a header of {length}")
+    return codec.decode(_Envelope, bytes(frame[_HEADER_LENGTH.size : end])).word, frame[end:]

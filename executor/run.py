@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -15,20 +15,21 @@ import torch
 
 from executor.addresses import check_free, peers_of
 from executor.admission import Current
-from executor.equipment import Equipment, Tasks
+from executor.equipment import Equipment
 from executor.errors import Rewired
 from executor.files import Files
 from executor.hearing import Hearing
 from executor.journal import Journal
 from executor.loading import Before, Loaded, Loading
 from executor.machine import node_plan
-from executor.mail import REPORT, Mail
+from executor.mail import REPORT, WORD, Mail
 from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
 from executor.pipelines.leader import Leader
 from executor.senders import Senders
 from executor.shell import Shell
 from executor.store import Store
+from executor.tasks import Tasks
 from executor.transport import interface as wire
 from executor.transport.tcp import listen_tcp
 from specs import codec, journal
@@ -58,13 +59,13 @@ class Setting:
 
 
 class Run:
-    """One node under one plan after the other: `load` a plan, then `adopt` it, or `forget` it."""
+    """One node under one plan after the other: `load` a plan, then `adopt` it, or give up its store."""
 
-    def __init__(self, setting: Setting, log: Journal) -> None:
+    def __init__(self, setting: Setting, log: Journal, tasks: Tasks) -> None:
         self.node = setting.node
         self._setting = setting
         self._journal = log
-        self._tasks = Tasks()
+        self._tasks = tasks
         self._mail = Mail(self.node, self._tasks.spawn)
         self._hearing = Hearing()
         self._devices: dict[PlaceId, torch.device] = {}
@@ -74,8 +75,12 @@ class Run:
         self.front = Front(self.node, self._mail)
         self._equipment: Equipment | None = None  # from the first plan on, which says where the node listens
         self._address: wire.Peer | None = None
+        self._met: dict[str, wire.Peer] = {}
         self.shell: Shell | None = None  # of the plan that is being carried out
         self._named: set[PipelineId] = set()  # pipelines of all plans that were ever adopted
+        self.adopted_s = 0  # since 1970, when it was adopted
+        self.on_word: Callable[[NodeId, memoryview], None]  # a peer speaks about plans
+        self.on_tick: Callable[[], None]
         self._ending: dict[int, Shell] = {}  # of earlier plans, by generation: transfers of theirs are not over
 
     def _directory(self, llm: LlmId) -> Path:
@@ -99,12 +104,13 @@ class Run:
     async def load(self, verified: VerifiedPlan) -> Loaded:
         """Find out whether this node can carry out a plan, and bring it to where the plan begins.
 
-        Nothing that serves changes.  Raises ExecutorError, EngineError or InvalidProblem where it cannot.
+        Nothing that serves changes.  Raises ExecutorError, EngineError or InvalidProblem where it cannot, and OSError
+        where the node's address cannot be had.
         """
         problem, plan, shell = verified.problem, verified.plan, self.shell
         peers = peers_of(problem)
         devices = _devices(problem, self.node)
-        if self._address is None:
+        if shell is None and peers[self.node] != self._address:
             check_free(peers[self.node])
         elif peers[self.node] != self._address:
             raise Rewired(f"{self.node} listens at another address than the plan says; start its daemon again")
@@ -135,14 +141,22 @@ class Run:
             store=loaded.store,
             before=before,
         ).load(loaded.node_plan.held)
+        try:
+            if shell is None:
+                await self._listen(peers[self.node], problem.cluster.name)
+        except OSError:
+            loaded.store.clear()
+            raise
+        self._meet(peer for name, peer in peers.items() if name not in self._met)
         return loaded
 
-    async def start(self, loaded: Loaded) -> None:
-        """Adopt the first plan.  Raises OSError when the node's address cannot be had."""
-        self._address = loaded.peers[self.node]
-        transport = await listen_tcp(
-            self._address, realm=loaded.verified.problem.cluster.name, on_event=self._on_transport
-        )
+    async def _listen(self, address: wire.Peer, realm: str) -> None:
+        """Take peers from now on, at the address that the first plan gives.  Raises OSError."""
+        if self._equipment is not None:
+            await self._equipment.transport.close()
+        transport = await listen_tcp(address, realm=realm, on_event=self._on_transport)
+        if self._equipment is None:
+            self._tasks.spawn(self._tick())
         self._mail.connect(transport)
         self._equipment = Equipment(
             node=self.node,
@@ -156,10 +170,21 @@ class Run:
             front=self.front,
             leaders={},
         )
+        self._address = address
+        self._met = {}
         self._mail.leaders = self._equipment.leaders
         self._mail.host, self._mail.front = self._host, self.front
-        self.adopt(loaded)
-        self._tasks.spawn(self._tick())
+
+    def send_word(self, peer: NodeId, buffers: Sequence[bytes]) -> None:
+        """Speak about plans with a node that some plan has named; to any other nothing can be said."""
+        if self._equipment is not None and peer in self._met:
+            self._equipment.transport.send_message(peer, [WORD, *buffers])
+
+    def _meet(self, peers: Iterable[wire.Peer]) -> None:
+        assert self._equipment is not None
+        new = {peer.name: peer for peer in peers if peer.name != self.node}
+        self._equipment.transport.meet(list(new.values()))
+        self._met |= new
 
     def adopt(self, loaded: Loaded) -> None:
         """Carry out a plan from now on in the place of the one before.
@@ -168,7 +193,7 @@ class Run:
         here, and their requests go back to their fronts.
         """
         equipment, old = self._equipment, self.shell
-        assert equipment is not None, "`start` takes the first plan"
+        assert equipment is not None, "`load` listens"
         problem, plan = loaded.verified.problem, loaded.verified.plan
         now = time.monotonic_ns()
         lost = frozenset[NodeId]() if old is None else old.lost
@@ -181,11 +206,12 @@ class Run:
         self._lead(loaded)
         self._mail.files = loaded.files
         self._mail.may_send = Senders(problem, plan, self.front.leader_of).may
-        equipment.transport.meet([peer for name, peer in loaded.peers.items() if name != self.node])
+        self._meet(loaded.peers.values())
         self._hearing.adopt(loaded.node_plan.peers, node_deadline_ns(plan), lost, now)
         self._mail.adopt(loaded.node_plan.peers)
         self.front.adopt(doors_of(problem, plan, self._host.leader_of))
         self.shell = Shell(loaded, carried, equipment)
+        self.adopted_s = int(time.time())
         self._journal.write(plan.generation, journal.Adopted(plan=loaded.digest, problem=plan.problem))
         if drafted := ", ".join(each.llm for each in plan.speculations):
             _log.warning(
@@ -220,31 +246,31 @@ class Run:
     async def _tick(self) -> None:
         """Let time pass: repeat what may have been lost, ask for what is missing, notice silence."""
         while True:
-            assert self.shell is not None
-            now = time.monotonic_ns()
-            silent = self._hearing.silent(self.shell.lost, now)
-            self.shell.take(core.Tick())
-            self.shell.files.ask(self.shell.lost, now)
-            for node in silent:
-                self.shell.take(core.PeerLost(node, LossReason.SILENT))
+            self.on_tick()
+            if self.shell is not None:
+                now = time.monotonic_ns()
+                silent = self._hearing.silent(self.shell.lost, now)
+                self.shell.take(core.Tick())
+                self.shell.files.ask(self.shell.lost, now)
+                for node in silent:
+                    self.shell.take(core.PeerLost(node, LossReason.SILENT))
             await asyncio.sleep(TICK_NS / NANOS_PER_SECOND)
 
     def _on_transport(self, event: wire.Event) -> None:
-        assert self.shell is not None, "peers are met under a plan"
         match event:
             case wire.MessageReceived(peer=peer, payload=payload):
                 self._on_message(NodeId(peer), payload)
             case wire.PeerLost(peer=peer, sentence=sentence):
                 if self._hearing.broke(NodeId(peer)):
                     _log.info("%s", sentence)
-                self.shell.disconnected(NodeId(peer))
+                if self.shell is not None:
+                    self.shell.disconnected(NodeId(peer))
             case _:
                 self._on_blob(event)
 
     def _on_blob(self, event: wire.BlobArrived | wire.BlobSent | wire.BlobFailed) -> None:
         generation, _, step = event.transfer_id.partition(":")
-        assert self.shell is not None
-        if int(generation) == self.shell.generation:
+        if self.shell is not None and int(generation) == self.shell.generation:
             self.shell.on_blob(StepId(int(step)), event)
         elif (ending := self._ending.get(int(generation))) is not None:
             ending.on_blob(StepId(int(step)), event)
@@ -252,12 +278,16 @@ class Run:
                 del self._ending[ending.generation]
 
     def _on_message(self, peer: NodeId, payload: memoryview) -> None:
-        assert self.shell is not None
+        kind, rest = bytes(payload[:1]), payload[1:]
         self._hearing.heard(peer, time.monotonic_ns())
-        if bytes(payload[:1]) == REPORT:
-            self.shell.hear(peer, bytes(payload[1:]))
+        if kind == WORD:
+            self.on_word(peer, rest)
+        elif self.shell is None:
+            return  # a peer that has this node's first plan already
+        elif kind == REPORT:
+            self.shell.hear(peer, bytes(rest))
         else:
-            self._mail.receive(peer, payload[1:])
+            self._mail.receive(peer, rest)
 
 
 def _devices(problem: Problem, node: NodeId) -> dict[PlaceId, torch.device]:

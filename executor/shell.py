@@ -56,6 +56,7 @@ class Shell:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._transfers = {step.id: step for step in plan.steps if isinstance(step, Transfer)}
         self._over = False
+        self._lives: dict[NodeId, str] = {}  # of the processes whose reports were heard
         self._usable: frozenset[PipelineId] = frozenset()
         self._closed: frozenset[PipelineId] = frozenset()
         self._known_lost: frozenset[NodeId] = frozenset()
@@ -118,8 +119,11 @@ class Shell:
         except MalformedDocument as error:
             _log.warning("%s: %s", peer, error)
             return
-        if message.is_current(self.digest, self.generation):
-            self.take(core.Heard(peer, message.report))
+        if not message.is_current(self.digest, self.generation):
+            return
+        if self._lives.setdefault(peer, message.life) != message.life:
+            self.take(core.PeerLost(peer, LossReason.RESTARTED))
+        self.take(core.Heard(peer, message.report))
 
     def on_blob(self, step: StepId, event: wire.BlobArrived | wire.BlobSent | wire.BlobFailed) -> None:
         """Take the end of a transfer."""
@@ -209,7 +213,7 @@ class Shell:
         equipment = self._equipment
         match action:
             case core.Tell(peer=peer, report=report):
-                message = Message(plan=self.digest, generation=self.generation, report=report)
+                message = Message(plan=self.digest, generation=self.generation, life=equipment.life, report=report)
                 equipment.transport.send_message(peer, [REPORT, messages.encode(message)])
             case core.Receive(step=step):
                 self._receive(self.machine.plan.passage[step])

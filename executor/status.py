@@ -2,16 +2,39 @@
 
 from collections.abc import Mapping
 
+from executor.agreement import Agreement
 from executor.run import Run
-from specs.cluster import NodeId
 from specs.protocols.facts import is_settled, lacks, open_pipelines
+from specs.state import Load, RunningNode
+from specs.units import Tokens
 
 
-def status_of(node: NodeId, run: Run) -> Mapping[str, object]:
-    """Describe a node in strings, integers, lists and mappings."""
+def state_of(run: Run, generation_max: int) -> RunningNode | None:
+    """Say what a node holds and leads; a pipeline that drains leads nowhere.  None without a plan."""
     shell = run.shell
     if shell is None:
-        return {"node": node, "plan": None}
+        return None
+    state = shell.machine.state
+    lasting = open_pipelines(state) - state.draining
+    return RunningNode(
+        node=run.node,
+        plan=shell.digest,
+        generation=shell.generation,
+        generation_max=generation_max,
+        held=tuple(sorted(state.held, key=lambda copy: (copy.place, copy.blob))),
+        leads=tuple(
+            Load(pipeline=name, live_requests=leader.live, live_tokens=Tokens(leader.live_tokens))
+            for name, leader in sorted(run.leaders.items())
+            if name in lasting
+        ),
+    )
+
+
+def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
+    """Describe a node in strings, integers, lists and mappings."""
+    node, shell = run.node, run.shell
+    if shell is None:
+        return {"node": node, "plan": None, "next": agreement.status()}
     plan, state = shell.machine.plan, shell.machine.state
     lacking = lacks(plan, state)
     opened = open_pipelines(state)
@@ -22,6 +45,7 @@ def status_of(node: NodeId, run: Run) -> Mapping[str, object]:
             "generation": shell.verified.plan.generation,
             "problem": shell.verified.plan.problem,
         },
+        "next": agreement.status(),
         "phase": _phase(settled=is_settled(plan, state), lacking=bool(lacking)),
         "blobs": {
             "held": len(state.held),
@@ -30,9 +54,20 @@ def status_of(node: NodeId, run: Run) -> Mapping[str, object]:
                 {"blob": lack.copy.blob, "place": lack.copy.place, "because": lack.because} for lack in lacking
             ],
         },
-        "transfers": {"receiving": sorted(state.receiving), "sending": sorted(state.sending)},
+        "transfers": {
+            "receiving": sorted(state.receiving),
+            "sending": sorted(state.sending),
+            "done": len(state.arrived | state.sent),
+            "all": len(plan.passages),
+        },
         "lost": {loss.node: loss.reason.value for loss in sorted(state.lost, key=lambda loss: loss.node)},
-        "pipelines": {"open": sorted(opened), "closed": sorted(state.closed)},
+        "pipelines": {
+            "open": sorted(opened),
+            "closed": sorted(state.closed),
+            "proving": sorted(state.proving - state.proved - state.closed),
+            "handing_over": sorted(each.pipeline for each in state.handing if each.pipeline not in state.closed),
+            "draining": sorted(state.draining - state.closed),
+        },
         "requests": {
             "running": run.front.running,
             "waiting": run.front.waiting,

@@ -31,6 +31,32 @@ class Refused:
 
 
 @attrs.frozen(kw_only=True)
+class Accepted:
+    """The node would adopt a plan and waits for the others; `generation` is that plan's.  Nothing changes yet."""
+
+    plan: str = fields.digest()
+    generation: int = fields.positive()
+
+
+@attrs.frozen(kw_only=True)
+class Declined:
+    """The node has told the others that it will never accept a plan, on which one of them stands."""
+
+    plan: str = fields.digest()
+    generation: int = fields.positive()
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Forgotten:
+    """A plan that the node had accepted will not be adopted: somebody declined it, or another one was adopted."""
+
+    plan: str = fields.digest()
+    generation: int = fields.positive()
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class BlobHeld:
     """The blob is in its memory and its digests were right."""
 
@@ -152,6 +178,9 @@ class FirstToken:
 What = (
     Adopted
     | Refused
+    | Accepted
+    | Declined
+    | Forgotten
     | BlobHeld
     | TransferStarted
     | TransferSent

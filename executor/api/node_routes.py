@@ -14,6 +14,7 @@ from executor.api.errors import ErrorDetail, ErrorReply
 from executor.api.replies import AdoptedReply, HealthReply
 from executor.api.serving import Adopted, Refusal
 from executor.api.streaming import LinesReply
+from specs import codec
 from specs.codec import DOCUMENT_BYTES_MAX
 
 _REFUSAL_STATUS = {
@@ -57,12 +58,31 @@ class NodeRoutes(Controller):
         },
     )
     async def plan(self, body: RawBody, desk: GivenDesk) -> Response[AdoptedReply] | Response[ErrorReply]:
-        """Verify and adopt the body, {"problem": ..., "plan": ...}."""
+        """Verify the body, {"problem": ..., "plan": ...}, and accept it: nodes adopt it together."""
         outcome = await desk.serving.adopt(body)
         if isinstance(outcome, Adopted):
-            return Response(AdoptedReply(generation=outcome.generation, digest=outcome.digest))
+            return Response(AdoptedReply(generation=outcome.generation, digest=outcome.digest, phase=outcome.phase))
         detail = ErrorDetail("\n".join(outcome.reasons), "invalid_request_error", None, outcome.kind)
         return Response(ErrorReply(detail), status_code=_REFUSAL_STATUS[outcome.kind])
+
+    @get(
+        "/plan",
+        media_type="application/json",
+        responses={errors.NOT_FOUND: ResponseSpec(ErrorReply, description="There is no plan yet.")},
+    )
+    async def document(self, desk: GivenDesk) -> Response[bytes] | Response[ErrorReply]:
+        """Give the document of the plan that is carried out, as it was put."""
+        return _document(desk.serving.document())
+
+    @get(
+        "/state",
+        media_type="application/json",
+        responses={errors.NOT_FOUND: ResponseSpec(ErrorReply, description="There is no plan yet.")},
+    )
+    async def state(self, desk: GivenDesk) -> Response[bytes] | Response[ErrorReply]:
+        """Say what this node holds and leads, in canonical JSON: where the next plan begins."""
+        state = desk.serving.state()
+        return _document(None if state is None else codec.encode(state))
 
     @get(
         "/journal",
@@ -78,3 +98,10 @@ class NodeRoutes(Controller):
         """Give the journal's lines; as server-sent events to those who accept them."""
         as_events = "text/event-stream" in request.headers.get("accept", "")
         return LinesReply(lines=desk.serving.journal(since=since, follow=follow), as_events=as_events)
+
+
+def _document(content: bytes | None) -> Response[bytes] | Response[ErrorReply]:
+    if content is None:
+        detail = ErrorDetail("this node has no plan yet", "invalid_request_error", None, "no_plan")
+        return Response(ErrorReply(detail), status_code=errors.NOT_FOUND)
+    return Response(content, media_type="application/json")

@@ -5,7 +5,7 @@ from typing import Literal
 import attrs
 
 from executor.api.logprobs import ChatLogprobs, CompletionLogprobs
-from executor.api.serving import Reason
+from executor.api.serving import Phase, Reason
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +129,8 @@ class HealthReply:
 
 @attrs.frozen(kw_only=True)
 class AdoptedReply:
-    """The plan that this node now carries out."""
+    """A plan that this node carries out, or has accepted and will carry out when the others have accepted it too."""
 
     generation: int
     digest: str
+    phase: Phase

@@ -8,6 +8,7 @@ from typing import NewType, Protocol
 import attrs
 from prometheus_client import CollectorRegistry
 
+from specs.state import RunningNode
 from specs.units import Tokens
 
 RequestId = NewType("RequestId", str)
@@ -87,12 +88,20 @@ class Load:
     waiting: int
 
 
+class Phase(enum.StrEnum):
+    """How far a plan is at a node."""
+
+    ACCEPTED = "accepted"  # it will be adopted once every node of its cluster has accepted it
+    ADOPTED = "adopted"  # it is carried out
+
+
 @attrs.frozen(kw_only=True)
 class Adopted:
-    """A plan that passed the checker here and is now being carried out, or was already."""
+    """A plan that passed the checker here and is being carried out, or will be when the other nodes are as far."""
 
     generation: int
     digest: str
+    phase: Phase
 
 
 class Refusal(enum.StrEnum):
@@ -139,6 +148,12 @@ class Serving(Protocol):
 
     async def adopt(self, document: bytes) -> Adopted | Refused:
         """Decode, verify and adopt a document {"problem": ..., "plan": ...}."""
+
+    def document(self) -> bytes | None:
+        """Give the document of the plan that is carried out; None without one."""
+
+    def state(self) -> RunningNode | None:
+        """Say what this node holds and leads; None without a plan."""
 
     def journal(self, *, since: int, follow: bool) -> AsyncGenerator[str, None]:
         """Give the journal's lines from line number `since`, without newlines; if `follow`, wait for new ones."""

@@ -61,6 +61,11 @@ class Leader:
         """Requests waiting and running."""
         return self._batcher.waiting + self._batcher.running
 
+    @property
+    def live_tokens(self) -> int:
+        """Tokens of the requests that have a slot."""
+        return sum(len(each.request.tokens) for each in self._batcher.running_requests())
+
     async def prove(self, canary: Canary) -> bool:
         """Lead the canary through the pipeline; False when any token is wrong or the pipeline is closed first."""
         self._canary = asyncio.get_running_loop().create_future()

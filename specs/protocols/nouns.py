@@ -138,6 +138,7 @@ class LossReason(StrEnum):
     CORRUPT = "corrupt"  # it sent wrong bytes as often as a transfer is tried
     FAILING = "failing"  # a transfer with it failed as often as a transfer is tried
     MUTUAL = "mutual"  # it counts this node as lost
+    RESTARTED = "restarted"  # its process is another: it knows nothing of what it did under the plan
 
 
 class Ending(StrEnum):

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from executor import shell
-from executor.api.serving import Adopted, Failed, GenerationRequest, Refusal, Refused
+from executor.api.serving import Adopted, Failed, GenerationRequest, Phase, Refusal, Refused
 from executor.daemon import Daemon
 from executor.errors import OutOfMemory
 from executor.store import Store
@@ -55,7 +55,10 @@ def test_without_a_plan(tmp_path):
     async def test(daemon):
         assert not daemon.health().ok
         assert daemon.llms() == ()
-        assert daemon.status() == {"node": "n0", "plan": None}
+        nothing = {"generation_max": 0, "accepted": None, "declined": []}
+        assert daemon.status() == {"node": "n0", "plan": None, "next": nothing}
+        assert daemon.document() is None
+        assert daemon.state() is None
         assert (daemon.load().running, daemon.load().waiting) == (0, 0)
         assert [event async for event in daemon.generate(a_request())] == [
             Failed("this node has no plan yet", retryable=True)
@@ -99,7 +102,7 @@ def test_refusals_are_written_down_and_change_nothing(tmp_path, verified):
 def test_a_single_node_serves_what_it_holds(tmp_path, checkpoint, verified):
     async def test(daemon):
         outcome = await daemon.adopt(document(verified))
-        assert outcome == Adopted(generation=1, digest=codec.digest(verified.plan))
+        assert outcome == Adopted(generation=1, digest=codec.digest(verified.plan), phase=Phase.ADOPTED)
         assert await daemon.adopt(document(verified)) == outcome, "the same plan again is no news"
         events = [event async for event in daemon.generate(a_request())]
         assert len(events) == 5

@@ -53,7 +53,9 @@ def run(problem, plan):
             done.append((name, action))
         match action:
             case ev.Tell(peer, report):
-                sent = messages.encode(messages.Message(plan=digest, generation=plan.generation, report=report))
+                sent = messages.encode(
+                    messages.Message(plan=digest, generation=plan.generation, life=name, report=report)
+                )
                 got = messages.decode(sent)
                 assert got.is_current(digest, plan.generation)
                 happen(peer, ev.Heard(name, got.report))

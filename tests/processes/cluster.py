@@ -187,10 +187,23 @@ def daemons(problem: Problem, checkpoint: Path | Mapping[str, Path], directory: 
 
 
 def adopt(running: Sequence[Daemon], verified: VerifiedPlan) -> None:
-    """Give every daemon the plan."""
+    """Give every daemon the plan, and wait until all have adopted it."""
     for daemon in running:
         answer = daemon.put(document(verified))
         assert answer.status_code == 200, answer.text
+    wait_until_adopted(running, verified)
+
+
+def wait_until_adopted(running: Sequence[Daemon], verified: VerifiedPlan) -> None:
+    """Wait until every daemon carries out the plan."""
+    digest = codec.digest(verified.plan)
+    for daemon in running:
+        wait_for(lambda daemon=daemon: _carries_out(daemon, digest), f"{daemon.name} adopts the plan", seconds=60)
+
+
+def _carries_out(daemon: Daemon, digest: str) -> bool:
+    plan = daemon.status()["plan"]
+    return plan is not None and plan["digest"] == digest
 
 
 def wait_until_complete(running: Sequence[Daemon], seconds: float = 60) -> None:

@@ -20,11 +20,13 @@ from executor.api.serving import (
     GenerationRequest,
     Health,
     Load,
+    Phase,
     Reason,
     Refused,
     ServedLlm,
     TokenEvent,
 )
+from specs.state import RunningNode
 
 LLM = "org/tiny"
 CONTEXT_TOKENS = 512
@@ -49,13 +51,15 @@ class FakeServing:
     token_delay_s: float = 0.0
     names: tuple[str, ...] = (LLM,)
     healthy: Health = Health(ok=True, sentence="a token was generated and was right")
-    adopted: Adopted | Refused = Adopted(generation=3, digest="ab" * 32)
+    adopted: Adopted | Refused = Adopted(generation=3, digest="ab" * 32, phase=Phase.ADOPTED)
     documents: list[bytes] = attrs.field(factory=list)
     requests: list[GenerationRequest] = attrs.field(factory=list)
     given: int = 0
     cancelled: int = 0
     finished: int = 0
     followers: int = 0
+    plan: bytes | None = None
+    running: RunningNode | None = None
     lines: list[str] = attrs.field(factory=lambda: ['{"line":0}', '{"line":1}', '{"line":2}'])
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)
 
@@ -107,6 +111,12 @@ class FakeServing:
 
     def status(self) -> Mapping[str, object]:
         return {"node": "n0", "generation": 3}
+
+    def document(self) -> bytes | None:
+        return self.plan
+
+    def state(self) -> RunningNode | None:
+        return self.running
 
     async def adopt(self, document: bytes) -> Adopted | Refused:
         self.documents.append(document)

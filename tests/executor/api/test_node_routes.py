@@ -4,6 +4,9 @@ import httpx
 import pytest
 
 from executor.api.serving import Health, Refusal, Refused
+from specs import codec
+from specs.protocols.nouns import Copy
+from specs.state import Load, RunningNode
 from tests.executor.api.fake_serving import LLM
 
 
@@ -57,7 +60,7 @@ def test_a_plan_is_handed_over_as_it_came(url, serving):
     document = b'{"plan": {}, "problem":\t{"x": "\xc3\xa4"}}'
     answer = httpx.put(f"{url}/plan", content=document, headers={"content-type": "application/json"})
     assert serving.documents == [document]
-    assert (answer.status_code, answer.json()) == (200, {"generation": 3, "digest": "ab" * 32})
+    assert (answer.status_code, answer.json()) == (200, {"generation": 3, "digest": "ab" * 32, "phase": "adopted"})
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,25 @@ def test_a_plan_larger_than_other_bodies_is_taken(url, serving):
     answer = httpx.put(f"{url}/plan", content=b" " * (20 * 2**20))
     assert answer.status_code == 200
     assert len(serving.documents[0]) == 20 * 2**20
+
+
+def test_the_plan_comes_back_as_it_was_put(url, serving):
+    assert httpx.get(f"{url}/plan").status_code == 404
+    assert httpx.get(f"{url}/plan").json()["error"]["code"] == "no_plan"
+    serving.plan = b'{"problem":\t{}}'
+    answer = httpx.get(f"{url}/plan")
+    assert (answer.status_code, answer.content) == (200, serving.plan)
+    assert answer.headers["content-type"].startswith("application/json")
+
+
+def test_the_state_is_canonical_json(url, serving):
+    assert httpx.get(f"{url}/state").status_code == 404
+    load = Load(pipeline="p", live_requests=2, live_tokens=30)
+    held = (Copy(blob="llm/0", place="n0/gpu0"),)
+    serving.running = RunningNode(node="n0", plan="ab" * 32, generation=3, generation_max=4, held=held, leads=(load,))
+    answer = httpx.get(f"{url}/state")
+    assert answer.content == codec.encode(serving.running)
+    assert codec.decode(RunningNode, answer.content) == serving.running
 
 
 def test_the_journal_from_a_line_on(url, serving):
@@ -107,6 +129,7 @@ def test_the_schema_has_every_route_and_body(url, serving):
         "/metrics",
         "/status",
         "/plan",
+        "/state",
         "/journal",
     }
     body = schema["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
