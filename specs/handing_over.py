@@ -78,33 +78,41 @@ class PreCopy:
         return Tokens(min(self.slots * self.lap_tokens * iterations, self.tokens_max))
 
     def left_tokens(self, rounds: int) -> tuple[Tokens, ...]:
-        """Give how many tokens are left to copy at most, before the first and after each of so many rounds.
+        """Give how many tokens the last round copies at most, if it comes after none, one, ... so many others.
 
-        left[0] is every context; left[k + 1] is what is written in the round that copies left[k].  Both functions grow
-        with what they are given and left[1] <= left[0], so by induction no round leaves more than the one before it;
-        and what is really left after k rounds is at most left[k].
+        Before it the iterations under way end, at most one of each slot.
         """
-        left = [self.tokens_max]
+        under_way = self.slots * self.lap_tokens
+        return tuple(Tokens(min(tokens + under_way, self.tokens_max)) for tokens in self._dirty_tokens(rounds))
+
+    def _dirty_tokens(self, rounds: int) -> list[Tokens]:
+        """Give how many tokens are computed and not there at most, before the first and after each of so many rounds.
+
+        At first that is every context; after a round it is what was written meanwhile.  Its time and what is written in
+        it grow with what it copies, and after the first round no more is left than before it, so by induction no round
+        leaves more than the one before it.
+        """
+        dirty = [self.tokens_max]
         for _ in range(rounds):
-            left.append(self.written_tokens(self.round_ns(left[-1])))
-        return tuple(left)
+            dirty.append(self.written_tokens(self.round_ns(dirty[-1])))
+        return dirty
 
     def rounds(self, rest_tokens_max: int, rounds_max: int = ROUNDS_MAX) -> int | None:
-        """Give the number of rounds after which no more than this is left; None: more than `rounds_max`."""
+        """Give the number of rounds after which the last one copies no more; None: more than `rounds_max`."""
         left = self.left_tokens(rounds_max)
         return next((done for done, tokens in enumerate(left) if tokens <= rest_tokens_max), None)
 
     def rounds_ns(self, rounds: int) -> Nanos:
         """Time that so many rounds take at most."""
-        return Nanos(sum(self.round_ns(tokens) for tokens in self.left_tokens(rounds)[:rounds]))
+        return Nanos(sum(self.round_ns(tokens) for tokens in self._dirty_tokens(rounds)[:rounds]))
 
     def pause_ns(self, rest_tokens_max: int) -> Nanos:
         """Time from a request's last token in the old pipeline to its first in the new one, at most.
 
-        Once no more than the rest is left no iteration begins.  Those under way end, at most one of each slot; then
-        all that is left is copied in a last round, and the new pipeline computes an iteration.
+        No iteration begins any more, and those under way end; then all that is left is copied in a last round, and the
+        new pipeline computes an iteration.
         """
-        rest = min(rest_tokens_max + self.slots * self.lap_tokens, self.tokens_max)
+        rest = min(rest_tokens_max, self.tokens_max)
         told_ns = _MESSAGES_AT_END * self.latency_ns
         return Nanos(self.wait_ns + self.round_ns(rest) + told_ns + self.iteration_ns)
 

@@ -80,15 +80,16 @@ def _late(
     latency = max((wait for _, wait in ways), default=0)
     batches = min(len(old.stages), old.slots)
     times = [decode_ns(problem, old, stage, ceil(Fraction(old.slots, batches))) for stage in old.stages]
-    drafted = 1 + max([each.length_max for each in problem.profile.draftings if each.llm == old.llm], default=0)
+    drafted = [each.length_max for each in problem.profile.draftings if each.llm == old.llm]
+    under_way = old.slots * (1 + max(drafted, default=0))
     left, spent, rounds = most, 0, 0
-    while left > hand_over.rest_tokens_max and rounds < min(hand_over.rounds_max, 30):
+    while min(left + under_way, most) > hand_over.rest_tokens_max and rounds < min(hand_over.rounds_max, 30):
         span = copy_ns(left) + 3 * latency
         spent, rounds = spent + span, rounds + 1
-        left = min(most, old.slots * drafted * (1 + span // sum(times)))
-    if left > hand_over.rest_tokens_max or hand_over.rounds_max > 30:
+        left = min(most, under_way * (1 + span // sum(times)))
+    if min(left + under_way, most) > hand_over.rest_tokens_max or hand_over.rounds_max > 30:
         yield f"switch {switch.id}: {left} tokens are left after {rounds} rounds"
-    pause = copy_ns(min(hand_over.rest_tokens_max + old.slots * drafted, most)) + 5 * latency
+    pause = copy_ns(min(hand_over.rest_tokens_max, most)) + 5 * latency
     pause += batches * max(times) if batches > 1 else 0
     iteration = sum(decode_ns(problem, new, stage, new.slots) for stage in new.stages)
     if hand_over.pause_ns < pause + iteration or switch.at_ns < hand_over.start_ns + spent + hand_over.pause_ns:

@@ -64,7 +64,7 @@ def said(problem: Problem, plan: Plan) -> list[str]:
         ("pause_ns", 1, ["704535 ns lie between its first round and the switch; 2 rounds and the pause take 704536"]),
         ("start_ns", -1, ["at 516111 ns its first round begins, when pipeline llm@n2/gpu0 is not open yet"]),
         ("start_ns", 1, ["704534 ns lie between its first round and the switch; 2 rounds and the pause take 704535"]),
-        ("rounds_max", -1, ["1 rounds leave 24 tokens, 4 may be left"]),
+        ("rounds_max", -1, ["1 rounds leave 28 tokens, 8 may be left"]),
         ("rounds_max", ROUNDS_MAX - 2, []),
         ("rounds_max", ROUNDS_MAX - 1, ["it allows 31 rounds; what does not converge in 30 never will"]),
     ],
