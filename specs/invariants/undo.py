@@ -10,8 +10,8 @@ from specs.plan import Activate, Switch
 def every_prefix_serves(facts: Facts) -> Iterator[Violation]:
     """UNDO: by the order of steps, each switch leads from an open pipeline to an open one.
 
-    So after every prefix of the steps every LLM that was served is served: a pipeline closes only by a switch, to a
-    pipeline of its LLM (rule SERVE) that is open after that switch as it was before.  And whatever is open after a
+    So after every prefix of the steps every LLM that was served is served: a pipeline closes only by a switch, to
+    another one of its LLM (rule SERVE) that is open after that switch as it was before.  And whatever is open after a
     prefix has its blobs: by the order, they arrive before it opens (rule EARLY) and are given up after the switch that
     closes it (rule LAST).  A plan whose next step fails has left its LLMs with pipelines that serve.
     """

@@ -2,14 +2,29 @@
 
 import attrs
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from specs import codec, queueing
 from specs.checker import Rejected, verify
 from specs.plan import Activate, Continuity, Pipeline, Plan, Release, Switch
 from specs.problem import Holding, Problem
 from specs.workload import Slo
-from tests.live_plans import a_drain, a_growth, a_handing_on, a_join, a_merge
-from tests.plans import a_pipeline, broken, certified, gpu, with_last, with_pipeline, with_step
+from tests.builders import a_problem
+from tests.live_plans import a_drain, a_growth, a_handing_on, a_join, a_merge, a_running_problem
+from tests.plans import (
+    Draft,
+    a_pipeline,
+    blobs_of,
+    broken,
+    certified,
+    gpu,
+    local,
+    with_last,
+    with_pipeline,
+    with_step,
+)
+from tests.properties.simulation import faults
 from tests.specs.test_invariants_handing_over import first_switch, with_hand_over, with_path
 
 
@@ -189,3 +204,45 @@ def test_slo_kept_pipelines_are_predicted_by_their_weights():
 def test_an_empty_hand_over_is_judged_and_not_a_crash():
     problem, plan = a_join()
     assert broken(problem, with_hand_over(with_pipeline(plan, 0, stages=()), paths=())) >= {"LAYER"}
+
+
+# --- any switches ----------------------------------------------------------------------------------------------------
+
+PIPELINES = 4
+switches = st.tuples(st.integers(0, PIPELINES - 1), st.integers(0, PIPELINES - 1), st.integers(1, 3))
+
+
+def an_exchange(rows: list[tuple[int, int, int]]) -> tuple[Problem, Plan]:
+    """Pipelines that run on a node each, and switches between them: old, new and instant."""
+    (llm,) = a_problem().llms
+    running = tuple(local(llm, gpu(node)) for node in range(PIPELINES))
+    problem = a_running_problem(PIPELINES, running)
+    draft = Draft(problem, blobs_of(llm, 1))
+    for old, new, at_ns in rows:
+        draft.switch(running[old], running[new], at_ns, Continuity.DRAIN)
+    return problem, draft.plan()
+
+
+def loses_nobody(rows: list[tuple[int, int, int]]) -> bool:
+    """Whether each switch, one after another, leads from a pipeline that has not been closed to another one."""
+    left = set(range(PIPELINES))
+    for old, new, _ in rows:
+        if old == new or not {old, new} <= left:
+            return False
+        left.discard(old)
+    return True
+
+
+@settings(max_examples=60)
+@given(st.lists(switches, max_size=4))
+@example([(0, 1, 1), (1, 2, 1), (2, 3, 1)])
+@example([(1, 2, 2), (0, 1, 1)])
+def test_switches_lose_nobody_by_the_clock_and_by_the_order(rows):
+    problem, plan = an_exchange(rows)
+    found = broken(problem, plan)
+    assert found <= {"SERVE", "UNDO"}
+    by_clock = [row for _, row in sorted(enumerate(rows), key=lambda each: (each[1][2], each[0]))]
+    assert ("SERVE" not in found) == loses_nobody(by_clock)
+    selves = any(old == new for old, new, _ in rows)
+    assert selves or ("UNDO" not in found) == loses_nobody(rows)
+    assert bool(found) == bool(faults(problem, plan))
