@@ -64,6 +64,7 @@ def _proof(leave_out: str | None) -> tuple[tuple[Obligation, ...], tuple[str, ..
         "decline": model.decline(logic, plans, s, n, p, recorded),
         "adopt": model.adopt(logic, plans, s, n, p, settled, recorded),
         "begin": model.begin(logic, plans, s, n, p, settled, recorded),
+        "record": model.record(logic, s, n, recorded),
         "restart": model.restart(logic, s, n),
     }
     names = tuple(f"{name}: {guard}" for name, (guards, _) in steps.items() for guard in guards)

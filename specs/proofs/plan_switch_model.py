@@ -301,6 +301,12 @@ def _adopted(logic: Logic, plans: Plans, s: State, n: Thing, p: Thing, settled: 
     )
 
 
+def record(logic: Logic, s: State, n: Thing, recorded: Thing) -> tuple[Sentences, State]:
+    """A node writes more on its disk than it must, as of a plan that does not name it."""
+    after = attrs.evolve(s, recorded=lambda m: logic.where(m == n, recorded, s.recorded(m)))
+    return {"the disk is written": recorded >= s.recorded(n)}, after
+
+
 def restart(logic: Logic, s: State, n: Thing) -> tuple[Sentences, State]:
     """A node is started again: it knows what is on its disk."""
     after = attrs.evolve(

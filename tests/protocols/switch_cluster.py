@@ -44,7 +44,8 @@ class World:
     strays: frozenset[tuple[int, int, sw.Standing]] = frozenset()
     documents: frozenset[tuple[int, sw.Offer]] = frozenset()  # (asker, plan)
     # What the ALWAYS properties need to remember: of every life, but for `adopted`, which is of the present ones.
-    adopted: frozenset[tuple[int, sw.Offer]] = frozenset()
+    adopted: frozenset[tuple[int, sw.Offer]]
+    used: frozenset[sw.Offer]  # adopted by any node in any life
     accepted: frozenset[tuple[int, sw.Offer]] = frozenset()
     declined: frozenset[tuple[int, sw.PlanName]] = frozenset()
     highest: tuple[int, ...]  # adopted generations
@@ -80,7 +81,13 @@ class SwitchCluster:
             states.append(state)
             disks.append(0 if name in self.new else self.first.name.generation)
         return World(
-            nodes=tuple(states), disks=tuple(disks), offers=self.offers, faults=self.faults, highest=tuple(disks)
+            nodes=tuple(states),
+            disks=tuple(disks),
+            offers=self.offers,
+            faults=self.faults,
+            adopted=frozenset((node, self.first) for node, name in enumerate(self.names) if name not in self.new),
+            used=frozenset({self.first}),
+            highest=tuple(disks),
         )
 
     # --- running ---
@@ -159,7 +166,8 @@ class SwitchCluster:
             broken.add("ONCE")
         if declined & {(each, offer.name) for each, offer in accepted}:
             broken.add("WORD")
-        if any((self.names.index(each), offer.name) in declined for _, offer in adopted for each in offer.nodes):
+        followers = [offer for _, offer in adopted if offer.parent is not None]
+        if any((self.names.index(each), offer.name) in declined for offer in followers for each in offer.nodes):
             broken.add("DEAD")
         if any(not _are_apart(self.names, first, second) for first in adopted for second in adopted):
             broken.add("THEOREM")
@@ -168,6 +176,7 @@ class SwitchCluster:
             accepted=accepted,
             declined=declined,
             adopted=adopted,
+            used=world.used | {offer for _, offer in adopted},
             highest=highest,
             breaches=world.breaches | broken,
         )
