@@ -242,3 +242,8 @@ def _write(path: Path, generation: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name is in the folder, which is written on its own
+    finally:
+        os.close(folder)
