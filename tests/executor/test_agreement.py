@@ -1,0 +1,235 @@
+"""Nodes agree on plans: a document at one of them is enough, and what one cannot do nobody does."""
+
+import asyncio
+from types import SimpleNamespace
+
+import attrs
+import pytest
+
+from executor import agreement
+from executor.admission import Broken, Current, Malformed, NotForUs, Stale, Unable
+from executor.agreement import Agreement, Taken
+from executor.errors import NotHere
+from executor.journal import Journal
+from executor.tasks import Tasks
+from specs import codec, journal
+from specs.protocols.nouns import NodeState
+from specs.protocols.plan_switch_nouns import PlanName
+from tests.executor.test_admission import CHILD, PLAN, PROBLEM, document, following, with_step
+
+NODES = ("n0", "n1", "n2")
+FIRST = PlanName(generation=1, digest=codec.digest(PLAN))
+SECOND = PlanName(generation=2, digest=codec.digest(CHILD))
+
+
+@attrs.define
+class FakeStore:
+    cleared: bool = False
+
+    def clear(self):
+        self.cleared = True
+
+
+class FakeRun:
+    """A node whose plans are loaded and adopted at once; `unable` says why one cannot be."""
+
+    def __init__(self, node, sent):
+        self.node, self.sent = node, sent
+        self.shell = None
+        self.loaded = []
+        self.unable = None
+        self.while_loading = None
+
+    @property
+    def current(self):
+        if self.shell is None:
+            return None
+        return Current(verified=self.shell.verified, state=NodeState(held=frozenset()), named=frozenset())
+
+    async def load(self, verified):
+        if self.while_loading is not None:
+            event, self.while_loading = self.while_loading, None
+            await event.wait()
+        if self.unable is not None:
+            raise NotHere(self.unable)
+        self.loaded.append(SimpleNamespace(verified=verified, store=FakeStore()))
+        return self.loaded[-1]
+
+    def adopt(self, loaded):
+        assert not loaded.store.cleared
+        self.shell = SimpleNamespace(verified=loaded.verified, generation=loaded.verified.plan.generation)
+
+    def send_word(self, peer, buffers):
+        self.sent.append((self.node, peer, memoryview(b"".join(buffers))))
+
+
+class Cluster:
+    def __init__(self, path):
+        self.path, self.sent = path, []
+        self.runs, self.nodes, self.journals, self.tasks = {}, {}, {}, Tasks()
+        self.lives = []
+        self.deaf = set()
+        for node in NODES:
+            self.start(node)
+
+    def start(self, node):
+        """Begin a life of a node; its directory stays."""
+        directory = self.path / node
+        self.runs[node] = FakeRun(node, self.sent)
+        self.journals[node] = Journal(directory / "journal", node)
+        self.lives.append(self.journals[node])
+        self.nodes[node] = Agreement(self.runs[node], self.journals[node], self.tasks, directory)
+
+    async def settle(self, ticks=3):
+        """Deliver everything, and what follows from it."""
+        for _ in range(ticks):
+            for node in NODES:
+                self.runs[node].on_tick()
+            while self.sent or self.tasks._tasks:
+                while self.sent:
+                    sender, peer, frame = self.sent.pop(0)
+                    if not {sender, peer} & self.deaf:
+                        self.runs[peer].on_word(sender, frame)
+                await asyncio.sleep(0.001)
+
+    def adopted(self):
+        return [run.shell and run.shell.generation for run in self.runs.values()]
+
+    def records(self, node, kind):
+        text = self.journals[node].path.read_text()
+        return [each.what for each in journal.read_lines(text) if isinstance(each.what, kind)]
+
+
+def on_a_loop(test):
+    def wrapped(tmp_path, monkeypatch):
+        monkeypatch.setattr(agreement, "ASK_AGAIN_SECONDS", 0)
+
+        async def run():
+            cluster = Cluster(tmp_path)
+            for node in NODES:
+                assert await cluster.nodes[node].offer(document()) == Taken(FIRST, is_adopted=True)
+            try:
+                await test(cluster)
+            finally:
+                await cluster.tasks.close()
+                for each in cluster.lives:
+                    each.close()
+
+        asyncio.run(run())
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+@on_a_loop
+async def test_a_document_at_one_node_is_adopted_by_all(cluster):
+    assert await cluster.nodes["n1"].offer(document(plan=CHILD)) == Taken(SECOND, is_adopted=False)
+    assert cluster.adopted() == [1, 1, 1]
+    assert cluster.nodes["n1"].status()["accepted"]["awaited"] == ["n0", "n2"]
+    assert await cluster.nodes["n1"].offer(document(plan=CHILD)) == Taken(SECOND, is_adopted=False), "no news"
+    await cluster.settle()
+    assert cluster.adopted() == [2, 2, 2]
+    for node in NODES:
+        assert cluster.nodes[node].document == document(plan=CHILD)
+        assert cluster.nodes[node].generation_max == 2
+        assert await cluster.nodes[node].offer(document(plan=CHILD)) == Taken(SECOND, is_adopted=True)
+    assert [each.generation for each in cluster.records("n1", journal.Accepted)] == [2]
+
+
+@on_a_loop
+async def test_what_one_declines_is_forgotten_with_the_reason(cluster):
+    cluster.runs["n2"].unable = "n2/gpu0 is full"
+    assert isinstance(await cluster.nodes["n0"].offer(document(plan=CHILD)), Taken)
+    await cluster.settle()
+    assert cluster.adopted() == [1, 1, 1]
+    assert [each.reason for each in cluster.records("n2", journal.Declined)] == ["n2/gpu0 is full"]
+    for node in ("n0", "n1"):
+        (forgotten,) = cluster.records(node, journal.Forgotten)
+        assert forgotten.reason == "n2 declines it: n2/gpu0 is full"
+        assert cluster.runs[node].loaded[-1].store.cleared
+        assert cluster.nodes[node].status()["accepted"] is None
+        assert isinstance(await cluster.nodes[node].offer(document(plan=CHILD)), Stale)
+    third = attrs.evolve(following(PLAN, PLAN), generation=3)
+    cluster.runs["n2"].unable = None
+    assert isinstance(await cluster.nodes["n0"].offer(document(plan=third)), Taken)
+    await cluster.settle()
+    assert cluster.adopted() == [3, 3, 3]
+
+
+@on_a_loop
+async def test_a_node_that_hears_nothing_keeps_its_plan_and_the_others_wait(cluster):
+    cluster.deaf.add("n2")
+    await cluster.nodes["n0"].offer(document(plan=CHILD))
+    await cluster.settle()
+    assert cluster.adopted() == [1, 1, 1]
+    assert cluster.nodes["n1"].status()["accepted"]["awaited"] == ["n2"]
+    cluster.deaf.clear()
+    await cluster.settle()
+    assert cluster.adopted() == [2, 2, 2]
+
+
+@on_a_loop
+async def test_a_new_life_knows_how_far_the_old_one_was(cluster):
+    cluster.deaf.add("n2")
+    await cluster.nodes["n0"].offer(document(plan=CHILD))
+    await cluster.settle()
+    cluster.start("n1")
+    assert cluster.nodes["n1"].generation_max == 2
+    assert isinstance(await cluster.nodes["n1"].offer(document(plan=CHILD)), Stale)
+    assert isinstance(await cluster.nodes["n1"].offer(document()), Stale)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", Malformed),
+        (document(plan=with_step(CHILD, 1, bytes_per_second=10**15)), Broken),
+        (document(attrs.evolve(PROBLEM, name="other"), CHILD), Broken),
+        (document(plan=attrs.evolve(CHILD, parent=None)), Stale),
+        (document(plan=PLAN.__class__(**{**attrs.asdict(CHILD, recurse=False), "generation": 1})), Stale),
+    ],
+)
+def test_what_is_refused_changes_nothing(body, kind, tmp_path, monkeypatch):
+    @on_a_loop
+    async def refused(cluster):
+        assert isinstance(await cluster.nodes["n0"].offer(body), kind)
+        await cluster.settle(1)
+        assert cluster.adopted() == [1, 1, 1]
+        assert cluster.nodes["n0"].document == document()
+        assert all(not run.loaded[0].store.cleared for run in cluster.runs.values())
+
+    refused(tmp_path, monkeypatch)
+
+
+@on_a_loop
+async def test_another_cluster_and_a_refusal_of_memory_are_told_apart(cluster):
+    elsewhere = attrs.evolve(PROBLEM, cluster=attrs.evolve(PROBLEM.cluster, name="elsewhere"))
+    other = attrs.evolve(CHILD, problem=codec.digest(elsewhere))
+    assert isinstance(await cluster.nodes["n0"].offer(document(elsewhere, other)), NotForUs)
+    cluster.runs["n0"].unable = "full"
+    assert await cluster.nodes["n0"].offer(document(plan=CHILD)) == Unable(("full",))
+    assert cluster.records("n0", journal.Declined) == [], "no peer stands on it: it may be offered again"
+    cluster.runs["n0"].unable = None
+    assert isinstance(await cluster.nodes["n0"].offer(document(plan=CHILD)), Taken)
+
+
+@on_a_loop
+async def test_a_document_too_large_to_pass_on_is_refused(cluster):
+    agreement._DOCUMENT_BYTES_MAX, limit = len(document(plan=CHILD)) - 1, agreement._DOCUMENT_BYTES_MAX
+    try:
+        assert isinstance(await cluster.nodes["n0"].offer(document(plan=CHILD)), Unable)
+    finally:
+        agreement._DOCUMENT_BYTES_MAX = limit
+
+
+@on_a_loop
+async def test_what_was_loaded_before_another_plan_was_adopted_is_loaded_anew(cluster):
+    run, event = cluster.runs["n0"], asyncio.Event()
+    run.while_loading = event
+    offering = asyncio.create_task(cluster.nodes["n0"].offer(document(plan=CHILD)))
+    await asyncio.sleep(0.05)
+    run.shell = SimpleNamespace(**vars(run.shell))  # as if another plan had been adopted
+    event.set()
+    assert isinstance(await offering, Taken)
+    _, stale, fresh = run.loaded
+    assert (stale.store.cleared, fresh.store.cleared) == (True, False)
