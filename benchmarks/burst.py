@@ -40,6 +40,7 @@ from tests.checkpoints import make_checkpoint
 from tests.processes.cluster import LLM, document, make_plan, make_problem
 
 NODES = 5
+LENGTHS = range(24, 33)  # of the answers, in tokens
 POLL_S = 0.1
 TIMEOUT_S = 240
 SHAPE = {
@@ -159,7 +160,7 @@ async def serve(verified: VerifiedPlan, checkpoint: Path, way: Way, options: arg
         )
         async with (
             running(launch, lambda _: None) as daemons,
-            Load(LLM, daemons.urls) as load,
+            Load(LLM, daemons.urls, LENGTHS) as load,
             httpx.AsyncClient(timeout=60) as client,
         ):
             fronts = _Fronts(daemons, verified.plan, verified.problem)

@@ -1,17 +1,22 @@
-"""Five real `holdfastd` processes on this machine: started, watched and stopped."""
+"""Real `holdfastd` processes on this machine: started, watched and stopped."""
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import attrs
+import httpx
+from rich.console import Console
 
 from examples.demo.settings import DemoFailed
 from specs.cluster import Cluster, NodeId
+from specs.journal import Record, read_lines
 from specs.llm import LlmId
+from specs.problem import Problem
 
 _STOP_S = 20  # a daemon that needs longer is killed, and the demo has failed
 _START_S = 180  # importing torch five times on a busy machine
@@ -56,6 +61,25 @@ class Daemons:
                     f"{logs / f'{node}.log'} says why."
                 )
 
+    async def save_journals(self, directory: Path) -> dict[NodeId, tuple[Record, ...]]:
+        """Save the journal of every node that still answers, in place of those that the directory has."""
+        journals = {}
+        _clear(directory)
+        async with httpx.AsyncClient(timeout=20) as client:
+            for node, url in self.urls.items():
+                try:
+                    reply = await client.get(f"{url}/journal", params={"follow": "false"})
+                except httpx.HTTPError:
+                    continue  # a dead node's journal is missing, and who reads them says so
+                (directory / f"{node}.jsonl").write_text(reply.text, encoding="utf-8")
+                journals[node] = read_lines(reply.text)
+        return journals
+
+
+def _clear(directory: Path) -> None:
+    for old in directory.glob("*.jsonl"):
+        old.unlink()
+
 
 @attrs.frozen(kw_only=True)
 class Launch:
@@ -64,6 +88,33 @@ class Launch:
     checkpoints: Mapping[NodeId, Mapping[LlmId, Path]]  # of every node; empty for those that hold nothing
     states: Path
     logs: Path
+
+
+def launch_of(problem: Problem, checkpoint: Path, states: Path, logs: Path) -> Launch:
+    """A daemon for each node; those that hold the LLM at the start have its checkpoint."""
+    holders = {holding.place for holding in problem.holdings}
+    holding = {place.node for place in problem.cluster.places if place.id in holders}
+    llm = problem.llms[0].id
+    return Launch(
+        checkpoints={node.id: {llm: checkpoint} if node.id in holding else {} for node in problem.cluster.nodes},
+        states=states,
+        logs=logs,
+    )
+
+
+def cancel_on_signals() -> None:
+    """Let the first signal cancel this task; later ones must not disturb the stopping of the daemons."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def cancel() -> None:
+        task.cancel()
+        for number in signals:
+            loop.add_signal_handler(number, lambda: None)
+
+    for number in signals:
+        loop.add_signal_handler(number, cancel)
 
 
 @contextlib.asynccontextmanager
@@ -90,6 +141,18 @@ async def running(launch: Launch, progress: Callable[[int], None]) -> AsyncItera
         yield Daemons(urls={node: urls[node] for node in processes}, exits=exits, processes=processes)
     finally:
         exits.update(await _stop(processes))
+
+
+async def start_shown(stack: contextlib.AsyncExitStack, launch: Launch, console: Console) -> Daemons:
+    """Run a daemon per node until the stack ends, and say how far that is.  Raises DemoFailed as `running` does."""
+    count = len(launch.checkpoints)
+    with console.status(f"starting {count} daemons; each imports torch") as status:
+        daemons = await stack.enter_async_context(
+            running(launch, lambda started: status.update(f"{started} of {count} daemons listen"))
+        )
+    listening = ", ".join(f"{node} at {url}" for node, url in daemons.urls.items())
+    console.print(f"{count} daemons: {listening}", soft_wrap=True)
+    return daemons
 
 
 async def _start(launch: Launch, node: NodeId) -> asyncio.subprocess.Process:

@@ -8,12 +8,13 @@ from typing import Self
 import attrs
 from openai import AsyncOpenAI, OpenAIError
 
-from examples.demo.oracle import OUTPUT_TOKENS_MAX, PROMPTS
+from examples.demo.oracle import PROMPTS
+from examples.demo.settings import DemoFailed
 from specs.cluster import NodeId
 from specs.llm import LlmId
 
-_OUTPUT_TOKENS_MIN = 24
 _TIMEOUT_S = 300
+_SILENCE_S = 30  # requests that wait longer for their next tokens will never get them
 
 
 @attrs.define(kw_only=True)
@@ -40,12 +41,13 @@ class Answer:
 
 
 class Load:
-    """All requests of the demo.  Leave the block to end what is still running."""
+    """All requests of the demo, with answers of these lengths.  Leave the block to end what is still running."""
 
-    def __init__(self, llm: LlmId, urls: Mapping[NodeId, str]) -> None:
+    def __init__(self, llm: LlmId, urls: Mapping[NodeId, str], lengths: range) -> None:
         self.answers: list[Answer] = []
         self.llm = llm
         self.urls = urls
+        self._lengths = lengths
         # No retries: a request that fails is a failure of the demo.
         self._clients = {
             node: AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=_TIMEOUT_S)
@@ -74,7 +76,7 @@ class Load:
         answer = Answer(
             front=front,
             prompt=number % len(PROMPTS),
-            max_tokens=_OUTPUT_TOKENS_MIN + number % (OUTPUT_TOKENS_MAX - _OUTPUT_TOKENS_MIN + 1),
+            max_tokens=self._lengths[number % len(self._lengths)],
             asked_unix_ns=time.time_ns(),
         )
         self.answers.append(answer)
@@ -90,8 +92,16 @@ class Load:
             turn += 1
 
     async def wait(self) -> None:
-        """Wait until every request is answered or has failed."""
-        await asyncio.gather(*self._tasks)
+        """Wait until every request is answered or has failed.  Raises DemoFailed when no token comes any more."""
+        waiting = asyncio.ensure_future(asyncio.gather(*self._tasks))
+        try:
+            while not waiting.done():
+                before = self.tokens
+                await asyncio.wait((waiting,), timeout=_SILENCE_S)
+                if not waiting.done() and self.tokens == before:
+                    raise DemoFailed(f"For {_SILENCE_S} s no token has come.")
+        finally:
+            waiting.cancel()
 
     async def _stream(self, answer: Answer) -> None:
         try:

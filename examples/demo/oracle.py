@@ -6,7 +6,6 @@ from typing import Any
 
 from executor.text.tokenizer import Tokenizer, load_tokenizer
 
-OUTPUT_TOKENS_MAX = 32
 _SENTENCES = (
     "Which bytes move over which link by when?",
     "A node sends a block as soon as it holds it.",
@@ -19,9 +18,9 @@ PROMPTS = tuple(f"{number}. {_SENTENCES[number % len(_SENTENCES)]}" for number i
 
 
 def expected_names(
-    directory: Path, progress: Callable[[int], None], prompts: Sequence[str] = PROMPTS
+    directory: Path, tokens: int, progress: Callable[[int], None], prompts: Sequence[str] = PROMPTS
 ) -> tuple[tuple[str, ...], ...]:
-    """Give the names of the first OUTPUT_TOKENS_MAX tokens after each prompt, as the completions API names tokens.
+    """Give the names of the first so many tokens after each prompt, as the completions API names tokens.
 
     Fewer tokens of a greedy answer are a prefix of more, so one row serves every length.  End tokens do not end it.
     """
@@ -37,11 +36,9 @@ def expected_names(
     )
     rows = []
     for number, prompt in enumerate(prompts):
-        tokens = torch.tensor([tokenizer.encode(prompt)])
-        output = llm.generate(
-            tokens, max_new_tokens=OUTPUT_TOKENS_MAX, do_sample=False, eos_token_id=None, pad_token_id=0
-        )
-        rows.append(tuple(_name(tokenizer, token) for token in output[0, tokens.shape[1] :].tolist()))
+        given = torch.tensor([tokenizer.encode(prompt)])
+        output = llm.generate(given, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
+        rows.append(tuple(_name(tokenizer, token) for token in output[0, given.shape[1] :].tolist()))
         progress(number + 1)
     return tuple(rows)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +11,15 @@ import attrs
 import httpx
 from rich.console import Console
 
-from examples.demo.daemons import Daemons, Launch, running
+from examples.demo.daemons import Daemons, cancel_on_signals, launch_of, start_shown
 from examples.demo.load import Answer, Load
 from examples.demo.settings import DemoFailed, Settings
 from examples.demo.watch import Watch
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
-from specs.journal import Record, read_lines
+from specs.journal import Record
 
 _LOADING_S = 180
-_SILENCE_S = 30  # requests that wait longer for their next tokens will never get them
 
 
 @attrs.frozen(kw_only=True)
@@ -52,59 +50,21 @@ async def serve(
 
     Raises DemoFailed, and CancelledError when interrupted; the daemons are stopped before.
     """
-    _cancel_on_signals()
+    cancel_on_signals()
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as states:
-        launch = _launch(settings, verified, checkpoint, Path(states))
+        launch = launch_of(verified.problem, checkpoint, Path(states), settings.logs)
         async with contextlib.AsyncExitStack() as stack:
-            daemons = await _start(stack, launch, console)
-            load = await stack.enter_async_context(Load(verified.problem.llms[0].id, daemons.urls))
+            daemons = await start_shown(stack, launch, console)
+            load = await stack.enter_async_context(Load(verified.problem.llms[0].id, daemons.urls, settings.lengths))
             try:
                 put_unix_ns = await _drive(settings, daemons, load, console)
             finally:
                 # After a failure too: they say what happened.
-                journals = await _save_journals(settings, daemons)
+                journals = await daemons.save_journals(settings.journals)
             is_good = conclude(Served(put_unix_ns=put_unix_ns, answers=load.answers, journals=journals))
             if settings.keep:
                 await _keep(daemons, load, console)
     return Outcome(is_good=is_good, exits=daemons.exits)
-
-
-def _launch(settings: Settings, verified: VerifiedPlan, checkpoint: Path, states: Path) -> Launch:
-    problem = verified.problem
-    holders = {holding.place for holding in problem.holdings}
-    holding = {place.node for place in problem.cluster.places if place.id in holders}
-    llm = problem.llms[0].id
-    return Launch(
-        checkpoints={node.id: {llm: checkpoint} if node.id in holding else {} for node in problem.cluster.nodes},
-        states=states,
-        logs=settings.logs,
-    )
-
-
-async def _start(stack: contextlib.AsyncExitStack, launch: Launch, console: Console) -> Daemons:
-    count = len(launch.checkpoints)
-    with console.status(f"starting {count} daemons; each imports torch") as status:
-        daemons = await stack.enter_async_context(
-            running(launch, lambda started: status.update(f"{started} of {count} daemons listen"))
-        )
-    listening = ", ".join(f"{node} at {url}" for node, url in daemons.urls.items())
-    console.print(f"{count} daemons: {listening}", soft_wrap=True)
-    return daemons
-
-
-def _cancel_on_signals() -> None:
-    """Let the first signal cancel this task; later ones must not disturb the stopping of the daemons."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def cancel() -> None:
-        task.cancel()
-        for number in signals:
-            loop.add_signal_handler(number, lambda: None)
-
-    for number in signals:
-        loop.add_signal_handler(number, cancel)
 
 
 async def _drive(settings: Settings, daemons: Daemons, load: Load, console: Console) -> int:
@@ -123,7 +83,7 @@ async def _drive(settings: Settings, daemons: Daemons, load: Load, console: Cons
             await _loaded(watch, watching)
         finally:
             await _cancelled(trickling)
-        await _answered(load, watch)
+        await load.wait()
     except httpx.HTTPError as error:
         await daemons.check_alive(settings.logs)
         raise DemoFailed(f"A daemon does not answer: {error or type(error).__name__}.") from error
@@ -148,19 +108,6 @@ async def _loaded(watch: Watch, watching: asyncio.Task[None]) -> None:
         raise DemoFailed(f"After {_LOADING_S} s the LLM is not everywhere: {watch.lacking()}.")
 
 
-async def _answered(load: Load, watch: Watch) -> None:
-    """Wait until every request is answered or has failed.  Raises DemoFailed when no token comes any more."""
-    waiting = asyncio.create_task(load.wait())
-    try:
-        while not waiting.done():
-            before = load.tokens
-            await asyncio.wait((waiting,), timeout=_SILENCE_S)
-            if not waiting.done() and load.tokens == before:
-                raise DemoFailed(f"For {_SILENCE_S} s no token has come; requests: {watch.requests()}.")
-    finally:
-        waiting.cancel()
-
-
 async def _put_and_burst(client: httpx.AsyncClient, load: Load, node: NodeId, document: bytes, requests: int) -> None:
     """Put the plan to a node, and at once a burst of requests.  Raises DemoFailed when the node refuses the plan."""
     reply = await client.put(f"{load.urls[node]}/plan", content=document)
@@ -168,22 +115,6 @@ async def _put_and_burst(client: httpx.AsyncClient, load: Load, node: NodeId, do
         raise DemoFailed(f"{node} refuses the plan ({reply.status_code}): {reply.text}")
     for _ in range(requests):
         load.ask(node)
-
-
-async def _save_journals(settings: Settings, daemons: Daemons) -> dict[NodeId, tuple[Record, ...]]:
-    """Save the journal of every node that still answers."""
-    journals = {}
-    for old in settings.journals.glob("*.jsonl"):
-        old.unlink()
-    async with httpx.AsyncClient(timeout=20) as client:
-        for node, url in daemons.urls.items():
-            try:
-                reply = await client.get(f"{url}/journal", params={"follow": "false"})
-            except httpx.HTTPError:
-                continue  # a dead node's journal is missing, and the audit says so
-            (settings.journals / f"{node}.jsonl").write_text(reply.text, encoding="utf-8")
-            journals[node] = read_lines(reply.text)
-    return journals
 
 
 async def _keep(daemons: Daemons, load: Load, console: Console) -> None:

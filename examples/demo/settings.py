@@ -28,6 +28,7 @@ class Settings:
     description: Path  # the YAML file; its LLM's checkpoint is made where it says
     out: Path  # plan, journals, logs and page go here
     llm_shape: Mapping[str, int] = LLM_SHAPE
+    lengths: range = range(24, 33)  # of the answers, in tokens
     burst: int = 60  # requests at once when the plan is put
     trickle_per_second: int = 5  # more requests, until the load has ended
     keep: bool = False  # go on serving at the end, until Ctrl-C

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import httpx
 from rich.console import Console, Group
@@ -14,12 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.load import Load
+from examples.demo.statuses import Statuses
 from specs.cluster import NodeId
 
 _POLL_S = 0.25
 _LINE_S = 1.0  # between lines where there is no terminal
-
-Status = Mapping[str, Any]  # the document of GET /status
 
 
 class Watch:
@@ -27,9 +25,8 @@ class Watch:
 
     def __init__(self, console: Console, urls: Mapping[NodeId, str], load: Load) -> None:
         self._console = console
-        self._urls = urls
         self._load = load
-        self._statuses: dict[NodeId, Status] = {node: {} for node in urls}
+        self._statuses = Statuses(urls)
         self._began_s = time.monotonic()
         self._line_s = 0.0
         self.loaded = asyncio.Event()  # every node has carried out its part of the plan
@@ -40,8 +37,8 @@ class Watch:
         with live if self._console.is_terminal else contextlib.nullcontext():
             async with httpx.AsyncClient(timeout=60) as client:
                 while True:
-                    await asyncio.gather(*(self._ask(client, node) for node in self._urls))
-                    if all(status.get("phase") == "complete" for status in self._statuses.values()):
+                    await self._statuses.ask(client)
+                    if self._statuses.are_complete:
                         self.loaded.set()
                     if self._console.is_terminal:
                         live.update(self._picture(), refresh=True)
@@ -52,17 +49,10 @@ class Watch:
     def lacking(self) -> str:
         """Say in one line what each node has not got."""
         parts = []
-        for node, status in self._statuses.items():
+        for node, status in self._statuses.of.items():
             blobs = status.get("blobs", {"held": 0, "wanted": 0})
             parts.append(f"{node} {status.get('phase', 'without a plan')}: {blobs['held']} of {blobs['wanted']} blobs")
         return "; ".join(parts)
-
-    def requests(self) -> str:
-        """Say in one line which node has how many requests, and where."""
-        return "; ".join(f"{node} {dict(status.get('requests', {}))}" for node, status in self._statuses.items())
-
-    async def _ask(self, client: httpx.AsyncClient, node: NodeId) -> None:
-        self._statuses[node] = (await client.get(f"{self._urls[node]}/status")).raise_for_status().json()
 
     def _counts(self) -> str:
         answers = self._load.answers
@@ -72,16 +62,11 @@ class Watch:
         text = f"{self._load.tokens:,} tokens served, {answered} of {len(answers)} requests answered"
         return f"{text}, {failed} failed" if failed else text
 
-    def _open(self) -> list[str]:
-        return sorted(
-            {name for status in self._statuses.values() for name in status.get("pipelines", {}).get("open", ())}
-        )
-
     def _picture(self) -> Group:
         table = Table(box=None, pad_edge=False)
         for heading in ("node", "blobs", "", "state", "running", "waiting"):
             table.add_column(heading, justify="right" if heading.endswith("ing") else "left")
-        for node, status in self._statuses.items():
+        for node, status in self._statuses.of.items():
             blobs, requests = status.get("blobs"), status.get("requests")
             if not blobs or not requests:
                 table.add_row(node, "", "", "adopting the plan", "", "")
@@ -90,7 +75,7 @@ class Watch:
             counts = (str(requests["running"]), str(requests["waiting"]))
             table.add_row(node, bar, f"{blobs['held']:>3} of {blobs['wanted']}", status["phase"], *counts)
         elapsed = Text(f"{time.monotonic() - self._began_s:5.1f} s  {self._counts()}", style="bold")
-        return Group(table, Text(f"open: {', '.join(self._open()) or 'no pipeline yet'}"), elapsed)
+        return Group(table, Text(f"open: {', '.join(self._statuses.open) or 'no pipeline yet'}"), elapsed)
 
     def _print_line(self) -> None:
         now_s = time.monotonic()
@@ -99,7 +84,7 @@ class Watch:
         self._line_s = now_s
         held = "  ".join(
             f"{node} {status['blobs']['held']}/{status['blobs']['wanted']}" if "blobs" in status else f"{node} -"
-            for node, status in self._statuses.items()
+            for node, status in self._statuses.of.items()
         )
-        pipelines = f"{len(self._open())} pipelines open"
+        pipelines = f"{len(self._statuses.open)} pipelines open"
         self._console.print(f"  {now_s - self._began_s:5.1f} s  {held}  {pipelines}, {self._counts()}", soft_wrap=True)

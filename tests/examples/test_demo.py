@@ -153,8 +153,8 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
 
 def test_the_oracle_gives_every_token_a_name(tmp_path):
     checkpoint.make(tmp_path / "llm", TINY)
-    rows = oracle.expected_names(tmp_path / "llm", lambda _: None, oracle.PROMPTS[:2])
-    assert [len(row) for row in rows] == [oracle.OUTPUT_TOKENS_MAX] * 2
+    rows = oracle.expected_names(tmp_path / "llm", 5, lambda _: None, oracle.PROMPTS[:2])
+    assert [len(row) for row in rows] == [5] * 2
     assert rows[0] != rows[1]
 
 
