@@ -26,9 +26,9 @@ Bytes = bytes | bytearray | memoryview
 class SlotCache:
     """For each layer of the stage, keys and values of shape [slots, kv heads, context tokens, head dimension].
 
-    Zeros at first: attention over a padded length multiplies what it masks by zero, which must be finite.  They are
-    views of one tensor in which a slot's memory is together, all layers of it, so that it is given back by one call.
-    The budget of pages begins with room for everything.
+    Zeros at first: attention over a padded length multiplies what it masks by zero, which must be finite.  Slots and
+    heads lie evenly apart, so that products of matrices take them as one dimension without a copy.  The budget of
+    pages begins with room for everything.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class SlotCache:
         row_bytes = head_dimension(config) * dtype.itemsize
         # The positions of a head begin and end with pages of the operating system.
         strip_tokens = align_up(context_tokens, PAGE_BYTES // math.gcd(PAGE_BYTES, row_bytes))
-        shape = (slots, len(layers), 2, kv_heads(config), strip_tokens, head_dimension(config))
+        shape = (len(layers), 2, slots, kv_heads(config), strip_tokens, head_dimension(config))
         self._memory = DemandPaged(math.prod(shape) * dtype.itemsize) if device.type == "cpu" else None
         whole = (
             torch.zeros(shape, dtype=dtype, device=device)
             if self._memory is None
             else self._memory.tensor(shape, dtype)
         )[:, :, :, :, :context_tokens]
-        self._slot_bytes = math.prod(shape[1:]) * dtype.itemsize
+        self._slot_bytes = math.prod(shape[3:]) * dtype.itemsize  # of the keys, or the values, of one layer
         self._bytes = whole.view(torch.uint8)
-        self.keys = {layer: whole[:, index, 0] for index, layer in enumerate(layers)}
-        self.values = {layer: whole[:, index, 1] for index, layer in enumerate(layers)}
+        self.keys = {layer: whole[index, 0] for index, layer in enumerate(layers)}
+        self.values = {layer: whole[index, 1] for index, layer in enumerate(layers)}
 
     def append(
         self, layer: int, slots: torch.Tensor, positions: torch.Tensor, kv: tuple[torch.Tensor, torch.Tensor]
@@ -71,7 +71,7 @@ class SlotCache:
 
     def token_bytes(self, layers: range) -> int:
         """Bytes of one position in what `read` gives of these layers."""
-        _, _, both, heads, _, row_bytes = self._bytes.shape
+        _, both, _, heads, _, row_bytes = self._bytes.shape
         return len(layers) * both * heads * row_bytes
 
     def read(self, layers: range, slot: int, first: int, end: int) -> memoryview:
@@ -108,7 +108,7 @@ class SlotCache:
             raise OutOfRange(
                 f"a slot has the positions [0, {self.context_tokens}), not [{first}, {end}), or it is empty"
             )
-        return self._bytes[slot, layers.start - own.start : layers.stop - own.start, :, :, first:end]
+        return self._bytes[layers.start - own.start : layers.stop - own.start, :, slot, :, first:end]
 
     @property
     def written_tokens(self) -> int:
@@ -127,13 +127,15 @@ class SlotCache:
         self._written[slot] = wanted
 
     def release(self, slots: Iterable[int]) -> None:
-        """Take the pages of slots whose requests have left, with as few calls as can be."""
+        """Take the pages of slots whose requests have left; those of adjacent slots go by one call."""
         leaving = sorted({slot for slot in slots if self._written[slot]})
         for slot in leaving:
             self._written[slot] = 0
         if self._memory is not None:
             for first, end in _runs(leaving):
-                self._memory.give_back(first * self._slot_bytes, end * self._slot_bytes)
+                for part in range(2 * len(self.layers)):
+                    before = part * self.slots
+                    self._memory.give_back((before + first) * self._slot_bytes, (before + end) * self._slot_bytes)
 
     def resize(self, kv_tokens: int) -> None:
         """Change the budget of pages.  Raises NoRoom, and nothing has changed, when slots have more."""

@@ -124,10 +124,9 @@ def test_memory_comes_with_positions_and_goes_with_requests():
     cache.write(range(2), 2, 0, b"x" * ((PAGE_TOKENS + 1) * token))
     cache.write(range(2), 5, 0, b"x" * (3 * PAGE_TOKENS * token))
     assert cache.written_tokens == (1 + 2 + 3) * PAGE_TOKENS
-    strip = PAGE_TOKENS * 64 * 2 // 4  # an operating system's page is a part of ours: 32 tokens
+    assert PAGE_BYTES == PAGE_TOKENS // 4 * 64 * 2  # pages of the operating system hold 32 tokens
     taken = resident_bytes(cache.keys[0])
-    assert page * 6 - 2 * 3 * page // 4 == taken  # slots 1 and 2 have touched a quarter of their last pages
-    assert strip == PAGE_BYTES
+    assert taken == page * 6 - 2 * 3 * page // 4  # slots 1 and 2 have touched a quarter of their last pages
     cache.write(range(2), 5, PAGE_TOKENS, b"y" * token)
     assert resident_bytes(cache.keys[0]) == taken
     cache.release([5, 1])
@@ -142,16 +141,24 @@ def test_memory_comes_with_positions_and_goes_with_requests():
 
 
 def test_adjacent_slots_are_given_back_by_one_call(monkeypatch):
-    cache = cache_of(slots=6)
+    cache = cache_of(range(1), slots=6)
     calls = []
     for slot in (0, 1, 2, 4, 5):
         cache.commit(slot, 1)
-    monkeypatch.setattr(cache, "_memory", cache._memory)
     monkeypatch.setattr(cache._memory, "give_back", lambda first, end: calls.append((first, end)))
     cache.release([5, 1, 0, 3, 4])
     size = cache._slot_bytes
-    assert calls == [(0, 2 * size), (4 * size, 6 * size)], "slot 3 has nothing"
+    keys, values = 0, 6 * size
+    assert calls == [
+        (start + first * size, start + end * size) for first, end in ((0, 2), (4, 6)) for start in (keys, values)
+    ], "slot 3 has nothing"
     assert cache.written_tokens == 40
+
+
+def test_slots_and_heads_are_one_dimension_to_a_product():
+    """Otherwise torch copies all keys and values at every token."""
+    for part in (cache_of(context_tokens=37).keys[2], cache_of(context_tokens=37).values[2]):
+        assert part[1:, :, 2:30].reshape(-1, 28, WIDTH).data_ptr() == part[1:, :, 2:30].data_ptr()
 
 
 def test_memory_lives_as_long_as_it_is_seen():
