@@ -8,17 +8,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-from executor import traffic
+from executor import kv_traffic, traffic
 from executor.errors import MalformedFrame, TransportClosed
 from executor.files import Files
 from executor.pipelines.front import Front
 from executor.pipelines.host import Host
+from executor.pipelines.kv_stages import KvStages
 from executor.pipelines.leader import Canary, Leader
 from executor.traffic import Message
 from executor.transport.interface import Transport
 from specs.cluster import NodeId
 from specs.errors import MalformedDocument
 from specs.plan import PipelineId
+from specs.protocols.kv_hand_over_nouns import Held, Hosting, Seats
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Mail:
         self._lost: frozenset[NodeId] = frozenset()
         self.files: Files
         self.host: Host
+        self.kv_stages: KvStages
         self.front: Front
         self.leaders: Mapping[PipelineId, Leader]
         self.may_send: Callable[[NodeId, Message], bool]  # whether a peer is the rightful sender of a message
@@ -94,7 +97,7 @@ class Mail:
     def _hand_over(self, peer: NodeId, message: Message, body: memoryview) -> None:  # noqa: C901, PLR0912 - one table
         match message:
             case traffic.Forward():
-                self._spawn(self._carry_on(peer, message, body))
+                self._spawn(self._guarded(peer, self.host.carry_on(message, body)))
             case traffic.SampledTokens():
                 if (leader := self.leaders.get(message.pipeline)) is not None:
                     leader.sampled(message)
@@ -113,6 +116,27 @@ class Mail:
                     leader.cancel(peer, message)
             case traffic.Returned():
                 self.front.returned(message)
+            case kv_traffic.Invited():
+                if (leader := self.leaders.get(message.invitation.id.new)) is not None:
+                    leader.arrival.invited(peer, message)
+                else:
+                    self.send(peer, Hosting(id=message.invitation.id, is_over=True))
+            case Hosting():
+                if (leader := self.leaders.get(message.id.old)) is not None:
+                    leader.departure.hear(message)
+            case Held():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.arrival.held(message)
+            case Seats():
+                self._spawn(self._guarded(peer, self.kv_stages.seats(message)))
+            case kv_traffic.CopyKv():
+                self._spawn(self._guarded(peer, self.kv_stages.copy(message)))
+            case kv_traffic.Kv():
+                self._spawn(self._guarded(peer, self.kv_stages.take(message, body)))
+            case kv_traffic.HandedOver():
+                self.front.handed_over(message)
+            case kv_traffic.Resume():
+                self._resume(peer, message)
             case traffic.AskFile():
                 self.files.answer_file(peer, message)
             case traffic.FileIs():
@@ -122,8 +146,15 @@ class Mail:
             case traffic.CanaryIs():
                 self.files.set_canary(message.llm, Canary(prompt=message.prompt, tokens=message.tokens))
 
-    async def _carry_on(self, peer: NodeId, forward: traffic.Forward, body: memoryview) -> None:
+    def _resume(self, peer: NodeId, resume: kv_traffic.Resume) -> None:
+        if (leader := self.leaders.get(resume.id.new)) is not None:
+            leader.arrival.resume(peer, resume)
+            return
+        for guest in resume.guests:
+            self.send(peer, traffic.Returned(request=guest.attempt, shut=True))
+
+    async def _guarded(self, peer: NodeId, work: Coroutine[object, object, None]) -> None:
         try:
-            await self.host.carry_on(forward, body)
+            await work
         except MalformedFrame as error:
             _log.warning("%s: %s", peer, error)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from executor.run import Run
@@ -33,6 +33,13 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily("holdfast_nodes_lost", "Nodes that this one counts as lost.", len(state.lost))
         opened = len(open_pipelines(state))
         yield GaugeMetricFamily("holdfast_pipelines_open", "Pipelines that take or finish requests.", opened)
+        pauses = self._run.front.pauses
+        yield HistogramMetricFamily(
+            "holdfast_hand_over_pause_seconds",
+            "Between two tokens of a request that was handed over, in another pipeline each.",
+            buckets=pauses.buckets(),
+            sum_value=pauses.sum_seconds,
+        )
         memory = GaugeMetricFamily("holdfast_memory_used_bytes", "Memory that the plan uses.", labels=["place"])
         for place in shell.store.places:
             memory.add_metric([place], shell.store.used_bytes(place))

@@ -25,6 +25,7 @@ from executor.machine import node_plan
 from executor.mail import REPORT, WORD, Mail
 from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
+from executor.pipelines.kv_stages import KvStages
 from executor.pipelines.leader import Leader
 from executor.senders import Senders
 from executor.shell import Shell
@@ -174,6 +175,7 @@ class Run:
         self._met = {}
         self._mail.leaders = self._equipment.leaders
         self._mail.host, self._mail.front = self._host, self.front
+        self._mail.kv_stages = KvStages(self._host, self._mail)
 
     def send_word(self, peer: NodeId, buffers: Sequence[bytes]) -> None:
         """Speak about plans with a node that some plan has named; to any other nothing can be said."""

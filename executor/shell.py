@@ -350,5 +350,9 @@ class Shell:
         """Copy KV to the successor as the plan's switch says; where a chain of switches leads there, as none does."""
         steps = (step for step in self.verified.plan.steps if isinstance(step, Switch))
         how = next((step.hand_over for step in steps if (step.old, step.new) == (pipeline, successor)), None)
-        leader = self._equipment.leaders[pipeline]
-        leader.hand_over(successor, how, lambda: self.take(core.HandedOver(pipeline)))
+
+        def handed_over(receipt: journal.HandedOver) -> None:
+            self.note(receipt)
+            self.take(core.HandedOver(pipeline))
+
+        self._equipment.leaders[pipeline].hand_over(successor, how, handed_over)

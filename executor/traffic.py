@@ -4,124 +4,25 @@ A message is a header, canonical JSON of one of the classes below, and raw bytes
 message names pipelines and attempts by ids that never come again, so it means the same under whichever plan it is read.
 """
 
-import math
 import struct
-from typing import Any
 
 import attrs
 import torch
 
+from executor.choices import Choice, Chosen, tokens_field
 from executor.engine.batch import Batch, Row
-from executor.engine.errors import RequestRefused
 from executor.engine.iteration import Entry, Finish, Iteration
 from executor.engine.request import Request, RequestId, SamplingParams
-from executor.engine.sampler import Sampled
 from executor.errors import MalformedFrame
+from executor.kv_traffic import CopyKv, HandedOver, Invited, Kv, Resume
 from specs import codec, fields
 from specs.errors import MalformedDocument
 from specs.llm import LlmId
 from specs.plan import PipelineId
+from specs.protocols.kv_hand_over_nouns import Held, Hosting, Seats
 
 _HEADER_LENGTH = struct.Struct("<I")
-_SEED_MAX = 2**64 - 1
 _FINISHES = frozenset(finish.value for finish in Finish)
-
-
-def _tokens(least: int) -> Any:
-    """Make a field for this many token ids or more."""
-
-    def check(instance: object, attribute: "attrs.Attribute[Any]", value: tuple[int, ...]) -> None:
-        where = f"{type(instance).__name__}.{attribute.name}"
-        if len(value) < least:
-            raise MalformedDocument(f"{where} has {len(value)} tokens; at least {least} are wanted")
-        if value and min(value) < 0:
-            raise MalformedDocument(f"{where} has the token {min(value)}; tokens count from 0")
-
-    return attrs.field(validator=check)
-
-
-@attrs.frozen(kw_only=True)
-class Choice:
-    """How to choose a request's tokens.
-
-    Floats travel as `float.hex` writes them, exact to the last bit; a seed, which may have 64 bits, in hexadecimal.
-    """
-
-    temperature: str
-    top_p: str
-    seed: str
-    top_logprobs: int | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.params()
-
-    @classmethod
-    def of(cls, params: SamplingParams) -> "Choice":
-        """Write sampling parameters for the wire."""
-        return cls(
-            temperature=params.temperature.hex(),
-            top_p=params.top_p.hex(),
-            seed=f"{params.seed:x}",
-            top_logprobs=params.top_logprobs,
-        )
-
-    def params(self) -> SamplingParams:
-        """Read them back."""
-        temperature = _float(self.temperature)
-        if not math.isfinite(temperature):
-            raise MalformedDocument(f"Choice.temperature is {temperature}; a finite number is wanted")
-        if self.top_logprobs is not None and self.top_logprobs < 0:
-            raise MalformedDocument(f"Choice.top_logprobs is {self.top_logprobs}; none, or at least 0, is wanted")
-        try:
-            return SamplingParams(
-                temperature=temperature,
-                top_p=_float(self.top_p),
-                seed=_seed(self.seed),
-                top_logprobs=self.top_logprobs,
-            )
-        except RequestRefused as error:
-            raise MalformedDocument(f"Choice: {error}") from None
-
-
-@attrs.frozen(kw_only=True)
-class Alternative:
-    """A token with its log-probability."""
-
-    token: int = fields.natural()
-    logprob: str
-
-    def __attrs_post_init__(self) -> None:
-        _float(self.logprob)
-
-
-@attrs.frozen(kw_only=True)
-class Chosen:
-    """A sampled token."""
-
-    token: int = fields.natural()
-    logprob: str | None = None
-    top: tuple[Alternative, ...] = ()
-
-    def __attrs_post_init__(self) -> None:
-        if self.logprob is not None:
-            _float(self.logprob)
-
-    @classmethod
-    def of(cls, sampled: Sampled) -> "Chosen":
-        """Write a sampled token for the wire."""
-        return cls(
-            token=sampled.token,
-            logprob=None if sampled.logprob is None else sampled.logprob.hex(),
-            top=tuple(Alternative(token=token, logprob=value.hex()) for token, value in sampled.top),
-        )
-
-    def sampled(self) -> Sampled:
-        """Read it back."""
-        return Sampled(
-            token=self.token,
-            logprob=None if self.logprob is None else _float(self.logprob),
-            top=tuple((each.token, _float(each.logprob)) for each in self.top),
-        )
 
 
 @attrs.frozen(kw_only=True)
@@ -130,10 +31,10 @@ class Submit:
 
     pipeline: PipelineId = fields.name()
     request: str = fields.name()
-    tokens: tuple[int, ...] = _tokens(1)
+    tokens: tuple[int, ...] = tokens_field(1)
     prompt_tokens: int = fields.positive()
     max_tokens: int = fields.positive()
-    end_tokens: tuple[int, ...] = _tokens(0)
+    end_tokens: tuple[int, ...] = tokens_field(0)
     choice: Choice
 
     @classmethod
@@ -291,12 +192,30 @@ class CanaryIs:
     """A prompt and the tokens that `transformers` generates after it."""
 
     llm: LlmId = fields.name()
-    prompt: tuple[int, ...] = _tokens(1)
-    tokens: tuple[int, ...] = _tokens(1)
+    prompt: tuple[int, ...] = tokens_field(1)
+    tokens: tuple[int, ...] = tokens_field(1)
 
 
 Message = (
-    Submit | Cancel | Token | Returned | Forward | SampledTokens | Interrupted | AskFile | FileIs | AskCanary | CanaryIs
+    Submit
+    | Cancel
+    | Token
+    | Returned
+    | Forward
+    | SampledTokens
+    | Interrupted
+    | AskFile
+    | FileIs
+    | AskCanary
+    | CanaryIs
+    | Invited
+    | Hosting
+    | Seats
+    | Held
+    | CopyKv
+    | Kv
+    | HandedOver
+    | Resume
 )
 
 
@@ -350,25 +269,3 @@ def _wire_entry(entry: Entry) -> WireEntry:
         index=entry.index,
         choice=Choice.of(entry.sampling) if row.wants_logits else None,
     )
-
-
-def _float(text: str) -> float:
-    """Read a number as `float.hex` writes it, and in no other spelling: one value has one wire form."""
-    try:
-        value = float.fromhex(text)
-    except (ValueError, OverflowError):
-        value = None
-    if value is None or value.hex() != text:
-        raise MalformedDocument(f"{text!r:.40} is not a number as float.hex writes it")
-    return value
-
-
-def _seed(text: str) -> int:
-    """Read a seed of at most 64 bits in hexadecimal, without sign, prefix or leading zeros."""
-    try:
-        value = int(text, 16) if len(text) <= len(f"{_SEED_MAX:x}") else -1
-    except ValueError:
-        value = -1
-    if value < 0 or f"{value:x}" != text:
-        raise MalformedDocument(f"{text!r:.40} is not a seed of 64 bits in hexadecimal")
-    return value

@@ -144,6 +144,23 @@ class Closed:
 
 
 @attrs.frozen(kw_only=True)
+class HandedOver:
+    """The leader handed the pipeline's requests over to its successor.
+
+    `bytes` are those of all KV that was to be copied, again too; `halted_ns` from the last iteration that was formed
+    to the word to the fronts.
+    """
+
+    pipeline: PipelineId = fields.name()
+    successor: PipelineId = fields.name()
+    copied: int = fields.natural()  # requests that go on from their KV
+    recomputed: int = fields.natural()  # requests that are computed again
+    rounds: int = fields.natural()
+    bytes: Bytes = fields.natural()
+    halted_ns: Nanos = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
 class Released:
     """The copy's memory is free again."""
 
@@ -192,6 +209,7 @@ What = (
     | Proved
     | Opened
     | Closed
+    | HandedOver
     | Released
     | PeerLost
     | Lacks

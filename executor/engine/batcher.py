@@ -18,6 +18,7 @@ from executor.engine.errors import RequestRefused
 from executor.engine.iteration import Entry, Finish, Held, Iteration, Limits, Progress
 from executor.engine.request import Request, RequestId
 from executor.engine.room import Room
+from specs.protocols.kv_hand_over_nouns import Live
 from specs.units import ceil_div
 
 
@@ -109,6 +110,18 @@ class Batcher:
             for running in self._running.values()
             if not running.cancelled
         )
+
+    def live(self) -> tuple[Live, ...]:
+        """List the requests that have a slot, with counts of tokens only, as `running_requests` does."""
+        return tuple(
+            Live(request=name, slot=running.slot, computed=running.computed, tokens=len(running.tokens))
+            for name, running in self._running.items()
+            if not running.cancelled
+        )
+
+    def as_it_stands(self, request_id: RequestId) -> Request:
+        """Give a request that has a slot, with its tokens so far."""
+        return self._running[request_id].as_it_stands()
 
     def take_out(self, ids: Iterable[RequestId]) -> tuple[Request, ...]:
         """Give up requests, waiting or running, as `cancel` does; give those that were known, as they stand."""

@@ -8,6 +8,7 @@ attempt is ever taken for an answer.
 
 import asyncio
 import secrets
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
@@ -15,6 +16,8 @@ import attrs
 
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.engine.sampler import Sampled
+from executor.kv_traffic import Guest, HandedOver, Resume
+from executor.pipelines.pauses import Pauses
 from executor.pipelines.post import Post
 from executor.traffic import Cancel, Returned, Submit, Token
 from specs.cluster import NodeId
@@ -80,6 +83,8 @@ class _Live:
     answer: asyncio.Queue[Generated | GaveUp] = attrs.field(factory=asyncio.Queue)
     door: Door | None = None
     attempt: str = ""
+    told_at: float = 0.0  # when the last token came; 0: none has
+    was_handed_over: bool = False  # since then
 
     @property
     def has_begun(self) -> bool:
@@ -103,6 +108,7 @@ class Front:
         self._attempts: dict[str, _Live] = {}
         self._load: dict[PipelineId, int] = {}
         self._count = 0
+        self.pauses = Pauses()  # of requests that were handed over
 
     def adopt(self, doors: Sequence[Door]) -> None:
         """Know these pipelines from now on: requests in one that was known stay there, the others go on elsewhere."""
@@ -199,6 +205,7 @@ class Front:
             return
         assert live.door is not None
         live.tokens.append(token.chosen.token)
+        self._note_pause(live)
         pipeline = live.door.pipeline
         if token.finish is not None:
             self._leave(live)
@@ -220,6 +227,30 @@ class Front:
             self._again(live)
         self._dispatch()
 
+    def handed_over(self, handed: HandedOver) -> None:
+        """Go on with requests in the pipeline that has their KV; what else its predecessor has of ours goes elsewhere.
+
+        Requests that were handed over too late, to a pipeline that is over here, are submitted again as well.
+        """
+        door = self._doors.get(handed.id.new)
+        guests = []
+        self._shut |= {handed.id.old} & self._doors.keys()
+        for live in reversed([each for each in self._attempts.values() if each.door]):
+            assert live.door is not None
+            if live.door.pipeline != handed.id.old:
+                continue
+            live.was_handed_over = True
+            before = live.attempt
+            if door is None or door.pipeline in self._shut or before not in handed.requests:
+                self._again(live)
+                continue
+            self._leave(live)
+            self._enter(live, door)
+            guests.append(Guest(request=before, attempt=live.attempt, tokens=len(live.tokens)))
+        if door is not None and guests:
+            self._post.send(door.leader, Resume(id=handed.id, guests=tuple(reversed(guests))))
+        self._dispatch()
+
     def close(self, sentence: str) -> None:
         """End every request, and those that still come."""
         self._closed = sentence
@@ -227,6 +258,13 @@ class Front:
             self._again(live)
         for queue in self._waiting.values():
             _give_up(queue, sentence)
+
+    def _note_pause(self, live: _Live) -> None:
+        """Note how long a request that was handed over had to wait for its next token."""
+        now = time.monotonic()
+        if live.was_handed_over and live.told_at:
+            self.pauses.observe(now - live.told_at)
+        live.told_at, live.was_handed_over = now, False
 
     def _move(self, lives: Iterable[_Live]) -> None:
         """Take requests out of their pipelines and submit them again, the oldest first."""
@@ -274,12 +312,16 @@ class Front:
     def _crowding(self, door: Door) -> tuple[int, PipelineId]:
         return (self._load[door.pipeline] + 1) * 10**12 // door.weight, door.pipeline
 
-    def _submit(self, live: _Live, door: Door) -> None:
+    def _enter(self, live: _Live, door: Door) -> None:
+        """Give a request a new name, by which this pipeline knows it."""
         self._count += 1
         live.attempt = f"{self._node}:{self._life}:{self._count}"
         live.door = door
         self._attempts[live.attempt] = live
         self._load[door.pipeline] += 1
+
+    def _submit(self, live: _Live, door: Door) -> None:
+        self._enter(live, door)
         request = Request(
             id=RequestId(live.attempt),
             tokens=tuple(live.tokens),

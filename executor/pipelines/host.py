@@ -7,10 +7,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import torch
 
+from executor.choices import Chosen
 from executor.engine.batch import Batch
 from executor.engine.iteration import Iteration
 from executor.engine.request import SamplingParams
@@ -20,7 +22,7 @@ from executor.engine.stage import Stage
 from executor.errors import MalformedFrame
 from executor.pipelines.post import Post
 from executor.store import DTYPES, Room, Store, views
-from executor.traffic import Chosen, Forward, SampledTokens, hidden_states, tensor_bytes
+from executor.traffic import Forward, SampledTokens, hidden_states, tensor_bytes
 from specs.blobs import Blob, blobs_of_units
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.invariants.facts import Facts
@@ -28,6 +30,8 @@ from specs.llm import Llm, LlmId
 from specs.plan import Pipeline, PipelineId, Plan
 from specs.plan import Stage as PlannedStage
 from specs.problem import Problem
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -207,6 +211,33 @@ class Host:
             self._post.send(self.leader_of(forward.pipeline), answer)
         elif result is not None:
             self._pass_on(attrs.evolve(forward, stage=forward.stage + 1, width=result.shape[-1]), result)
+
+    def planned(self, pipeline: PipelineId) -> Pipeline | None:
+        """Give a pipeline as the plan has it; None when the plan does not name it."""
+        return self._scene.pipelines.get(pipeline)
+
+    def llm_of(self, pipeline: PipelineId) -> Llm:
+        """Give the LLM of a pipeline."""
+        return self._scene.problem.llm(self._scene.pipelines[pipeline].llm)
+
+    def stage(self, pipeline: PipelineId, index: int) -> Stage | None:
+        """Give a stage that computes here."""
+        seat = self._seats.get((pipeline, index))
+        return None if seat is None else seat.stage
+
+    async def in_turn(self, pipeline: PipelineId, index: int, work: Callable[[Stage], T]) -> T | None:
+        """Do something with a stage in its device's thread, between iterations; None when the stage was freed.
+
+        It is done after all that was asked of the device before this was called.
+        """
+        seat = self._seats.get((pipeline, index))
+        if seat is None:
+            return None
+
+        def do() -> T | None:
+            return work(seat.stage) if self._seats.get((pipeline, index)) is seat else None
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], do)
 
     async def close(self) -> None:
         """Free everything and end the threads."""

@@ -5,16 +5,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import attrs
 
+from executor.choices import Chosen
 from executor.engine.batcher import Batcher
 from executor.engine.errors import RequestRefused
 from executor.engine.iteration import Limits
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.errors import MalformedFrame
+from executor.pipelines.arrival import Arrival
+from executor.pipelines.departure import Departure, OnHandedOver
 from executor.pipelines.host import Host
+from executor.pipelines.led import Led
 from executor.pipelines.post import Post
-from executor.traffic import Cancel, Chosen, Returned, SampledTokens, Submit, Token
+from executor.traffic import Cancel, Returned, SampledTokens, Submit, Token
+from specs import journal
 from specs.cluster import NodeId
 from specs.plan import HandOver, Pipeline, PipelineId
+from specs.units import Bytes, Nanos
 
 _CANARY = RequestId("canary")
 _CANARY_AGAIN_SECONDS = 0.2  # a member whose connection broke gets this long to come back
@@ -48,6 +54,18 @@ class Leader:
             )
         )
         self._fronts: dict[RequestId, NodeId] = {}
+        led = Led(
+            pipeline=pipeline,
+            batcher=self._batcher,
+            fronts=self._fronts,
+            host=host,
+            post=post,
+            spawn=spawn,
+            pump=self._pump,
+            check=self._check_tokens,
+        )
+        self.departure = Departure(led)
+        self.arrival = Arrival(led)
         self._wanted: dict[int, tuple[RequestId, ...]] = {}  # by iteration under way: whose tokens will be sampled
         self._canary: asyncio.Future[tuple[int, ...]] | None = None
         self._canary_tokens: list[int] = []
@@ -121,6 +139,7 @@ class Leader:
             return
         del self._fronts[request]
         self._batcher.cancel(request)
+        self.departure.boundary()
         self._pump()
         self._check_drained()
 
@@ -159,12 +178,15 @@ class Leader:
                 self._return(self._fronts.pop(request.id), request.id)
             elif self._proving is not None:
                 self._spawn(self._lead_again(self._proving))
+        self.departure.boundary()
         self._check_drained()
 
     def close(self) -> None:
         """Take no more requests and return those that are live."""
         self._open, self._shut = False, True
         self._on_drained = None
+        self.departure.abort()
+        self.arrival.close()
         self.give_back()
         self._end_canary(())
 
@@ -174,15 +196,28 @@ class Leader:
         self._on_drained = on_drained
         self._check_drained()
 
-    def hand_over(self, _successor: PipelineId, _how: HandOver | None, on_handed_over: Callable[[], None]) -> None:
+    def hand_over(self, successor: PipelineId, how: HandOver | None, on_handed_over: OnHandedOver) -> None:
         """Copy the KV of the live requests to another pipeline; call back once the fronts know.
 
-        Without KV to copy, or a way to do it, there is nothing to wait for: requests are computed again.
+        Without a way to copy it there is nothing to wait for: requests are computed again.
         """
-        asyncio.get_running_loop().call_soon(on_handed_over)
+        if how is not None:
+            self.departure.begin(successor, how, on_handed_over)
+            return
+        receipt = journal.HandedOver(
+            pipeline=self.pipeline.id,
+            successor=successor,
+            copied=0,
+            recomputed=self.live,
+            rounds=0,
+            bytes=Bytes(0),
+            halted_ns=Nanos(0),
+        )
+        asyncio.get_running_loop().call_soon(on_handed_over, receipt)
 
     def abort_hand_over(self) -> None:
         """Forget what was copied, and go on; harmless when nothing was, or when the hand-over has ended."""
+        self.departure.abort()
 
     def _pump(self) -> None:
         while (iteration := self._batcher.next_iteration()) is not None:
@@ -211,6 +246,7 @@ class Leader:
                 del self._fronts[progress.request]
             chosen = by_request[progress.request]
             self._post.send(front, Token(request=progress.request, index=progress.index, chosen=chosen, finish=finish))
+        self.departure.boundary()
         self._pump()
         self._check_drained()
 

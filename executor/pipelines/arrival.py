@@ -1,0 +1,138 @@
+"""Requests come to a pipeline with their KV: the target leader of `specs.protocols.kv_hand_over` at work."""
+
+import asyncio
+
+from executor.engine.errors import RequestRefused
+from executor.engine.request import Request, RequestId
+from executor.errors import MalformedFrame
+from executor.kv_traffic import Card, Invited, Resume
+from executor.pipelines.led import Led
+from executor.traffic import Returned
+from specs.cluster import NodeId
+from specs.protocols import kv_hand_over_events as ev
+from specs.protocols import kv_hand_over_target as target
+from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, TargetState
+from specs.protocols.kv_hand_over_nouns import Host as Target
+
+TICK_SECONDS = 0.2
+_PATIENCE_TICKS = 25
+
+_Guest = tuple[HandOverId, str]
+
+
+class Arrival:
+    """Seats the guests of one pipeline."""
+
+    def __init__(self, led: Led) -> None:
+        self._led = led
+        self._target = Target(pipeline=led.pipeline.id, stages=len(led.pipeline.stages), patience=_PATIENCE_TICKS)
+        self._state = TargetState()
+        self._cards: dict[_Guest, Card] = {}
+        self._tails: dict[_Guest, tuple[int, ...]] = {}
+        self._sources: dict[HandOverId, NodeId] = {}
+        self._is_ticking = False
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Have no guests any more."""
+        self._is_closed = True
+        self._state = TargetState()
+
+    def invited(self, peer: NodeId, message: Invited) -> None:
+        """Hear who comes.  Raises MalformedFrame for tokens that are not those that were counted."""
+        id_ = message.invitation.id
+        if self._is_closed:
+            self._led.post.send(peer, Hosting(id=id_, is_over=True))
+            return
+        self._sources[id_] = peer
+        self._cards |= {(id_, card.request): card for card in message.cards}
+        for final, tail in zip(message.invitation.rest or (), message.tails, strict=True):
+            card = self._cards.get((id_, tail.request))
+            if card is None or len(card.tokens) + len(tail.tokens) != final.tokens:
+                raise MalformedFrame(f"{tail.request} comes to {id_.new} with other tokens than are counted")
+            self._tails[id_, tail.request] = tail.tokens
+        self._take(ev.Invited(message.invitation))
+        if not self._is_ticking:
+            self._is_ticking = True
+            self._led.spawn(self._tick())
+
+    def held(self, held: Held) -> None:
+        """Hear what a stage has."""
+        self._take(ev.HeldIs(held))
+
+    def resume(self, front: NodeId, resume: Resume) -> None:
+        """Go on with a front's requests, or return them.  Raises MalformedFrame for names that are not its own."""
+        for guest in resume.guests:
+            if not (guest.request.startswith(f"{front}:") and guest.attempt.startswith(f"{front}:")):
+                raise MalformedFrame(f"request {guest.attempt}, once {guest.request}, is not of {front}")
+        for guest in resume.guests:
+            attempt = RequestId(guest.attempt)
+            if self._is_closed:
+                self._led.post.send(front, Returned(request=attempt, shut=True))
+            elif attempt not in self._led.fronts:
+                self._led.fronts[attempt] = front
+                self._take(ev.Resumed(resume.id, guest.request, guest.attempt, guest.tokens))
+        self._led.pump()
+
+    async def _tick(self) -> None:
+        while self._state.stays or self._state.closing:
+            await asyncio.sleep(TICK_SECONDS)
+            self._take(ev.Tick())
+        self._is_ticking = False
+
+    def _take(self, event: ev.TargetEvent) -> None:
+        if self._is_closed:
+            return
+        self._state, actions = target.step(self._target, self._state, event)
+        for action in actions:
+            self._do(action)
+        stays = {stay.id for stay in self._state.stays}
+        if not stays.issuperset(self._sources):
+            self._cards = {key: card for key, card in self._cards.items() if key[0] in stays}
+            self._tails = {key: tail for key, tail in self._tails.items() if key[0] in stays}
+            self._sources = {id_: node for id_, node in self._sources.items() if id_ in stays}
+
+    def _do(self, action: ev.TargetAction) -> None:
+        match action:
+            case ev.Answer(hosting):
+                if (source := self._sources.get(hosting.id)) is not None:
+                    self._led.post.send(source, hosting)
+            case ev.TellSeats(seats):
+                self._led.post.send(self._led.host.node_of_stage(seats.pipeline, seats.stage), seats)
+            case ev.Reserve(id_, requests):
+                self._take(ev.Reserved(id_, tuple((request, self._reserve(id_, request)) for request in requests)))
+            case ev.GiveBack(seat):
+                self._led.batcher.give_back(seat)
+                self._led.pump()
+            case ev.TakeOver():
+                self._take_over(action)
+            case ev.TurnAway(attempt):
+                self._return(RequestId(attempt))
+
+    def _reserve(self, id_: HandOverId, request: str) -> int | None:
+        card = self._cards[id_, request]
+        guest = RequestId(f"{id_.old}#{id_.number}#{request}")
+        return self._led.batcher.reserve(guest, card.prompt_tokens + card.max_tokens)
+
+    def _take_over(self, action: ev.TakeOver) -> None:
+        card = self._cards[action.id, action.request]
+        attempt = RequestId(action.attempt)
+        tokens = card.tokens + self._tails[action.id, action.request]
+        assert len(tokens) == action.tokens, "cards and tails are those of their invitation"
+        try:
+            request = Request(
+                id=attempt,
+                tokens=tokens,
+                prompt_tokens=card.prompt_tokens,
+                max_tokens=card.max_tokens,
+                end_tokens=frozenset(card.end_tokens),
+                sampling=card.choice.params(),
+            )
+            self._led.check(request)
+            self._led.batcher.seat(request, action.seat, action.computed)
+        except RequestRefused:
+            self._led.batcher.give_back(action.seat)  # it is whole, so no chunk gets into it any more
+            self._return(attempt)
+
+    def _return(self, attempt: RequestId) -> None:
+        self._led.post.send(self._led.fronts.pop(attempt), Returned(request=attempt, shut=False))

@@ -1,0 +1,191 @@
+"""The stages of this node while requests are handed over: those that KV is copied from, and those that it comes to.
+
+KV is read and written in the thread of its device, in turn with iterations.  What comes is written only when its digest
+is right and `specs.protocols.kv_hand_over_target` takes it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+
+import attrs
+from blake3 import blake3
+
+from executor.engine.stage import Stage
+from executor.errors import MalformedFrame
+from executor.kv_traffic import CopyKv, Kv, KvRow
+from executor.pipelines.host import Host
+from executor.pipelines.post import Post
+from specs.llm import Llm
+from specs.plan import Pipeline, PipelineId
+from specs.protocols import kv_hand_over_target as target
+from specs.protocols.kv_hand_over_events import ChunkCame, SeatsAre, TellHeld, Write
+from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Path, Seats, StageState
+
+# One message: large enough that its header does not matter, small enough that tokens behind it do not wait for long.
+_MESSAGE_BYTES_MAX = 256 * 2**10
+_MESSAGES_PER_SECOND_MIN = 50  # at the rate of a slow path
+
+
+def shared_layers(llm: Llm, old: Pipeline, new: Pipeline, path: Path) -> range:
+    """List the layers that an old and a new stage share, as the LLM numbers them."""
+    if old.llm != new.llm or path.old_stage >= len(old.stages) or path.new_stage >= len(new.stages):
+        return range(0)
+    ours, theirs = old.stages[path.old_stage], new.stages[path.new_stage]
+    first, end = max(ours.first_unit, theirs.first_unit), min(ours.end_unit, theirs.end_unit)
+    return range(max(first - 1, 0), min(end - 1, llm.layers))
+
+
+@attrs.frozen
+class _Part:
+    """Bytes for a run of positions of a slot."""
+
+    slot: int
+    first: int
+    data: memoryview
+
+
+class KvStages:
+    """Copies KV out of this node's stages, and takes what comes to them."""
+
+    def __init__(self, host: Host, post: Post) -> None:
+        self._host = host
+        self._post = post
+        self._states: dict[tuple[PipelineId, int], StageState] = {}
+        self._orders: dict[tuple[PipelineId, Path], CopyKv] = {}  # the latest of each path
+
+    # --- KV that comes -------------------------------------------------------------------------------------------
+
+    async def seats(self, seats: Seats) -> None:
+        """Open and close seats, and say so.  Raises MalformedFrame for a seat that the stage does not have."""
+        key = seats.pipeline, seats.stage
+        stage = self._host.stage(*key)
+        if stage is None:
+            self._states.pop(key, None)
+            return
+        if any(each.seat >= stage.cache.slots for each in seats.seats):
+            raise MalformedFrame(f"a seat of {seats.pipeline} lies outside its slots")
+        before = self._states.get(key, StageState())
+        after, actions = target.step_stage(*key, before, SeatsAre(seats))
+        self._states[key] = after
+        opened = [each.seat for each in after.seats if each not in before.seats]
+        if opened:
+            await self._host.in_turn(*key, lambda stage: stage.cache.release(opened))
+        self._tell(key, actions[-1])
+
+    async def take(self, kv: Kv, body: memoryview) -> None:
+        """Write chunks whose digest is right, and say what is there.  Raises MalformedFrame for a wrong one."""
+        first = kv.chunks[0]
+        key = first.id.new, first.path.new_stage
+        stage = self._host.stage(*key)
+        if stage is None:
+            return
+        if blake3(body).hexdigest() != kv.digest:
+            raise MalformedFrame(f"KV for stage {key[1]} of {key[0]} came with a wrong digest")
+        layers = self._layers(first.id, first.path)
+        state = self._states.get(key, StageState())
+        writes: list[_Part] = []
+        for chunk, part in _cut(kv.chunks, body, stage, layers):
+            state, actions = target.step_stage(*key, state, ChunkCame(chunk))
+            writes += [part for action in actions if isinstance(action, Write)]
+        self._states[key] = state
+
+        def write(stage: Stage) -> bool:
+            for part in writes:
+                stage.cache.write(layers, part.slot, part.first, part.data)
+            return True
+
+        if await self._host.in_turn(*key, write):
+            self._tell(key, actions[-1])
+
+    def _tell(self, key: tuple[PipelineId, int], action: object) -> None:
+        assert isinstance(action, TellHeld), "a stage always answers"
+        self._post.send(self._host.leader_of(key[0]), action.held)
+
+    # --- KV that goes --------------------------------------------------------------------------------------------
+
+    async def copy(self, order: CopyKv) -> None:
+        """Copy rows along a path, at its rate, until there is another order for it or the stage is freed.
+
+        Raises MalformedFrame for a path or a row that there is not.
+        """
+        key = order.id.old, order.path.old_stage
+        stage = self._host.stage(*key)
+        if stage is None:
+            return
+        layers = self._layers(order.id, order.path)
+        cache = stage.cache
+        if any(row.slot >= cache.slots or row.end > cache.context_tokens for row in order.rows):
+            raise MalformedFrame(f"a row to be copied is not of {order.id.old}")
+        self._orders[order.id.old, order.path] = order
+        token_bytes = cache.token_bytes(layers)
+        rate = order.bytes_per_second
+        bytes_max = _MESSAGE_BYTES_MAX if rate is None else min(_MESSAGE_BYTES_MAX, rate // _MESSAGES_PER_SECOND_MIN)
+        due = time.monotonic()
+        for rows in _messages(order.rows, max(1, bytes_max // token_bytes)):
+            if (wait := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            data = await self._read(key, layers, rows)
+            if data is None or self._orders.get((order.id.old, order.path)) is not order:
+                break
+            self._send(order, rows, data)
+            if rate is not None:
+                due = max(due, time.monotonic() - 1 / _MESSAGES_PER_SECOND_MIN) + len(data) / rate
+        if self._orders.get((order.id.old, order.path)) is order:
+            del self._orders[order.id.old, order.path]
+
+    async def _read(self, key: tuple[PipelineId, int], layers: range, rows: Sequence[KvRow]) -> bytes | None:
+        def read(stage: Stage) -> bytes:
+            return b"".join(stage.cache.read(layers, row.slot, row.start, row.end) for row in rows)
+
+        return await self._host.in_turn(*key, read)
+
+    def _send(self, order: CopyKv, rows: Sequence[KvRow], data: bytes) -> None:
+        chunks = tuple(
+            Chunk(id=order.id, path=order.path, request=row.request, seat=row.seat, start=row.start, end=row.end)
+            for row in rows
+        )
+        receiver = self._host.node_of_stage(order.id.new, order.path.new_stage)
+        self._post.send(receiver, Kv(chunks=chunks, digest=blake3(data).hexdigest()), data)
+
+    def _layers(self, id_: HandOverId, path: Path) -> range:
+        old, new = self._host.planned(id_.old), self._host.planned(id_.new)
+        if old is not None and new is not None:
+            layers = shared_layers(self._host.llm_of(id_.new), old, new, path)
+            if layers:
+                return layers
+        raise MalformedFrame(f"stage {path.old_stage} of {id_.old} and {path.new_stage} of {id_.new} share no layers")
+
+
+def _cut(chunks: Sequence[Chunk], body: memoryview, stage: Stage, layers: range) -> list[tuple[Chunk, _Part]]:
+    """Cut bytes into the chunks that lie back to back in them.  Raises MalformedFrame when they do not fit."""
+    cache = stage.cache
+    token_bytes = cache.token_bytes(layers)
+    if len(body) != sum(chunk.end - chunk.start for chunk in chunks) * token_bytes:
+        raise MalformedFrame(f"{len(body)} bytes of KV came, which are not those of its chunks")
+    found, at = [], 0
+    for chunk in chunks:
+        if chunk.seat >= cache.slots or not chunk.start < chunk.end <= cache.context_tokens:
+            raise MalformedFrame(f"a chunk [{chunk.start}, {chunk.end}) of seat {chunk.seat} is not of its stage")
+        end = at + (chunk.end - chunk.start) * token_bytes
+        found.append((chunk, _Part(chunk.seat, chunk.start, body[at:end])))
+        at = end
+    return found
+
+
+def _messages(rows: Sequence[KvRow], tokens_max: int) -> Iterator[list[KvRow]]:
+    """Cut rows into messages of at most so many tokens, in their order."""
+    message: list[KvRow] = []
+    room = tokens_max
+    for row in rows:
+        start = row.start
+        while start < row.end:
+            end = min(row.end, start + room)
+            message.append(attrs.evolve(row, start=start, end=end))
+            room -= end - start
+            start = end
+            if room == 0:
+                yield message
+                message, room = [], tokens_max
+    if message:
+        yield message
