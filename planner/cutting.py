@@ -28,8 +28,9 @@ from specs.units import BytesPerSecond, Nanos
 # number of blocks.
 TRANSFER_OVERHEAD_NS = Nanos(10_000_000)
 
-# Blobs of an LLM whose devices each get a part: enough to keep ports busy where several want the same part.
-SERVICE_BLOCKS = 16
+# Blobs of an LLM whose devices each get a part: enough to keep ports busy where several want the same part, and to move
+# borders of stages by a few layers while pipelines run.
+SERVICE_BLOCKS = 32
 
 
 def cut_for(

@@ -1,7 +1,7 @@
 """Change the layout of a running service again and again, live, and say what each change costs.
 
-Two pipelines of two GPUs become four, a node is drained, all becomes one pipeline, and its stages are split over three
-GPUs, one of which it has already.
+Two pipelines of two GPUs become four, a node is drained, all becomes one pipeline, which then has
+to leave a GPU.
 
 python -m examples.reconfiguring OUT
 """
@@ -49,7 +49,7 @@ WISHES = (
     Wish(says="four pipelines: a node more", places=("hgx0/gpu[0-3]", "hgx1/gpu[0-3]")),
     Wish(says="hgx0 is drained, hgx2 comes in its place", places=("hgx1/gpu[0-3]", "hgx2/gpu[0-3]")),
     Wish(says="all becomes one pipeline", places=("hgx2/gpu[4-5]",), objective=Objective.DEVICES),
-    Wish(says="its stages are split over three GPUs", places=("hgx2/gpu[5-7]",), depth=3),
+    Wish(says="two others of three GPUs", places=("hgx2/gpu[5-7]",), depth=3),
 )
 
 

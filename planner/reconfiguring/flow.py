@@ -46,8 +46,12 @@ def reconfigure(problem: Problem, request: Request, search: Search) -> Outcome:
 def _second_best(problem: Problem, request: Request, search: Search, stuck: Stuck) -> tuple[Layout, Plan] | None:
     """Another layout that can be reached live: as it runs, or one that has room beside all that is to close."""
     found: list[tuple[Layout, Plan]] = []
-    crowded = beside(problem, [each.pipeline for each in stuck.closing])
-    for asked, smaller in ((attrs.evolve(request, as_it_runs=True), problem), (request, crowded)):
+    closing = [each.pipeline for each in stuck.closing]
+    for asked, smaller in (
+        (attrs.evolve(request, as_it_runs=True), problem),
+        (request, beside(problem, closing, weights=False)),  # where stages share their layers
+        (request, beside(problem, closing, weights=True)),
+    ):
         try:
             wanted = layout(smaller, asked, search)
             plan = live(problem, asked, search, wanted)

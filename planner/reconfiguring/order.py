@@ -131,8 +131,9 @@ class _Rolling:
 
     def _fits(self, more: Sequence[Wave]) -> bool:
         laid = self.layer.laid(self.following, [*self.waves, *more], quick=True)
-        self.faults = tuple(_too_little(self.layer, self.following, laid)) or self.faults
-        return not any(_too_little(self.layer, self.following, laid))
+        found = tuple(_too_little(self.layer, self.following, laid))
+        self.faults = found or self.faults
+        return not found
 
 
 def _too_little(layer: Layer, following: Succession, laid: Laid) -> Iterator[Violation]:

@@ -51,14 +51,17 @@ def layout(problem: Problem, request: Request, search: Search) -> Layout:
     )
 
 
-def beside(problem: Problem, closing: Iterable[Pipeline]) -> Problem:
-    """The problem without the memory that pipelines take: what opens on the same devices has room beside them."""
+def beside(problem: Problem, closing: Iterable[Pipeline], *, weights: bool) -> Problem:
+    """The problem without the memory that pipelines take, with their weights or without.
+
+    What opens on the same devices has room beside them, if it computes with other weights or with the same.
+    """
     llms = {llm.id: llm for llm in problem.llms}
     taken: dict[PlaceId, int] = {}
     for pipeline in closing:
         for stage in pipeline.stages:
-            weights = unit_bytes(llms[pipeline.llm], stage.first_unit, stage.end_unit)
-            taken[stage.place] = taken.get(stage.place, 0) + stage.kv_bytes + stage.workspace_bytes + weights
+            size = unit_bytes(llms[pipeline.llm], stage.first_unit, stage.end_unit) if weights else 0
+            taken[stage.place] = taken.get(stage.place, 0) + stage.kv_bytes + stage.workspace_bytes + size
     places = tuple(
         attrs.evolve(place, memory_bytes=Bytes(max(1, place.memory_bytes - taken.get(place.id, 0))))
         if place.id in taken

@@ -27,6 +27,9 @@ from specs.plan import Activate, Aim, Continuity, Pipeline, PipelineId, Release,
 from specs.problem import Holding, Problem, Running
 from specs.units import Nanos
 
+# Moves that are acted out for the order of one wave when nobody sets a limit.
+_STEPS_MAX = 1_000
+
 
 @attrs.frozen(kw_only=True)
 class Wave:
@@ -127,7 +130,9 @@ class Layer:
             needs=needs,
             standing=StandingBy(),
         )
-        found = timed(at_hand, self.search, self.aim)
+        # The first order comes whatever it takes: a single step is enough for it.
+        first_only = Search(steps_max=1, within_s=self.search.left_s(), seed=self.search.seed)
+        found = timed(at_hand, first_only if quick else self.search.part(_STEPS_MAX), self.aim)
         first = next(found)
         best = first if quick else min((first, *found), key=lambda way: way.schedule.pause_ns)
         laid.made_by.append(best.made_by)
