@@ -1,4 +1,4 @@
-"""From any running layout to any other: the plan verifies, everything that runs is kept or switched, all the while served."""
+"""From any running layout to any other: plans verify, what runs is kept or switched, every LLM is served throughout."""
 
 import attrs
 import pytest
