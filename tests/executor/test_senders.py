@@ -1,12 +1,14 @@
 """Every message has its rightful sender, and from any other it is not taken."""
 
+import attrs
 import pytest
 
-from executor import traffic
+from executor import kv_traffic, traffic
 from executor.engine.request import SamplingParams
 from executor.senders import Senders
 from planner.outcome import Planned
 from planner.solve import Request, solve
+from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Held, Hosting, Invitation, Path, Seats
 from tests.builders import a_problem
 
 CHOICE = traffic.Choice.of(SamplingParams())
@@ -55,6 +57,28 @@ def test_canaries_come_from_sources_and_files_from_anybody(world):
 def test_nobody_speaks_for_an_unknown_pipeline(world):
     senders, *_ = world
     assert senders_of(senders, traffic.SampledTokens(pipeline="none", iteration=0, tokens=())) == set()
+
+
+def test_hand_overs_are_told_by_their_own_leaders_and_stages(world):
+    senders, pipeline, first, last = world
+    leaving = HandOverId(old=pipeline, new="none", number=1)
+    coming = HandOverId(old="none", new=pipeline, number=1)
+    path = Path(old_stage=1, new_stage=0)
+    chunk = Chunk(id=leaving, path=path, request="n3:1", seat=0, start=0, end=1)
+    for message, rightful in (
+        (kv_traffic.Invited(invitation=Invitation(id=leaving, edition=1)), {first}),
+        (kv_traffic.CopyKv(id=leaving, path=path, rows=()), {first}),
+        (kv_traffic.HandedOver(id=leaving, requests=()), {first}),
+        (kv_traffic.Kv(chunks=(chunk,), digest=DIGEST), {last}),
+        (kv_traffic.Kv(chunks=(attrs.evolve(chunk, path=Path(old_stage=2, new_stage=0)),), digest=DIGEST), set()),
+        (kv_traffic.Invited(invitation=Invitation(id=coming, edition=1)), set()),
+        (Hosting(id=coming), {first}),
+        (Seats(pipeline=pipeline, stage=1, edition=1), {first}),
+        (Held(pipeline=pipeline, stage=1, edition=1), {last}),
+        (Held(pipeline=pipeline, stage=2, edition=1), set()),
+        (kv_traffic.Resume(id=coming, guests=()), {"n0", "n1", "n2", "n3"}),
+    ):
+        assert senders_of(senders, message) == rightful, message
 
 
 def test_anybody_may_ask(world):

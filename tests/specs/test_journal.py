@@ -13,6 +13,9 @@ from tests.builders import a_digest
 RECORDS = (
     journal.Adopted(plan=a_digest("plan"), problem=a_digest("problem")),
     journal.Refused(reason="its generation is 3; this node carries out 4"),
+    journal.Accepted(plan=a_digest("plan"), generation=2),
+    journal.Declined(plan=a_digest("plan"), generation=2, reason="it does not hold llm"),
+    journal.Forgotten(plan=a_digest("plan"), generation=2, reason="n1 declined it"),
     journal.BlobHeld(blob="llm/0", place="n0/gpu0"),
     journal.TransferStarted(step=7),
     journal.TransferSent(step=7, elapsed_ns=12, bytes=64),
@@ -25,6 +28,9 @@ RECORDS = (
     journal.Opened(pipeline="pair"),
     journal.Closed(pipeline="pair", ending=Ending.SUPERSEDED, successor="llm@n1"),
     journal.Closed(pipeline="pair", ending=Ending.MEMBER_LOST),
+    journal.HandedOver(
+        pipeline="pair", successor="llm@n1", copied=3, recomputed=1, rounds=2, bytes=4096, halted_ns=7_000_000
+    ),
     journal.Released(step=9),
     journal.PeerLost(node="n2", reason=LossReason.STALLED),
     journal.Lacks(blob="llm/0", place="n3/gpu0", because="n2"),

@@ -32,6 +32,7 @@ class Wire:
 
     def send_message(self, peer, buffers):
         frame = memoryview(bytearray().join(bytes(each) for each in buffers))
+        self.nodes.damage(frame)
         if not self.nodes.drops(self.name, peer, frame):
             asyncio.get_running_loop().call_soon(self.nodes.deliver, self.name, peer, frame[1:])
 
@@ -50,12 +51,12 @@ class Node:
 
 
 class Nodes:
-    """Two pipelines over three nodes; the front is on n2.  `lose` may drop messages: (teller, hearer, frame)."""
+    """Two pipelines over three nodes; the front is on n2.  `lose` may drop frames, `damage` change them."""
 
-    def __init__(self, checkpoint, llm, blobs, old, new, *, slots=None, lose=lambda *_: False):
+    def __init__(self, checkpoint, llm, blobs, old, new, *, slots=None, lose=lambda *_: False, damage=id):
         self.tasks, self.receipts, self.dead = set(), [], set()
         self.computed = {OLD: 0, NEW: 0}  # tokens
-        self._lose = lose
+        self._lose, self.damage = lose, damage
         self.problem = a_problem(len(NODES), llm=llm)
         units = len(llm.units)
         self.old = a_pipeline(OLD, llm, *cut(old, units))
@@ -93,7 +94,7 @@ class Nodes:
             task.get_loop().call_exception_handler({"message": "task", "exception": task.exception()})
 
     def drops(self, teller, hearer, frame):
-        return {teller, hearer} & self.dead or self._lose(teller, hearer, bytes(frame[:400]))
+        return {teller, hearer} & self.dead or self._lose(teller, hearer, bytes(frame[:9999]))
 
     def deliver(self, teller, hearer, frame):
         if not {teller, hearer} & self.dead:

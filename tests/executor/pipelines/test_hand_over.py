@@ -2,12 +2,14 @@
 
 import asyncio
 
+import attrs
 import pytest
 import torch
 import transformers
 
 from executor.pipelines import arrival, departure
 from specs.handing_over import shared_kv
+from specs.plan import KvPath
 from tests.executor.pipelines.hand_over_nodes import NEW, OLD, Nodes
 
 PROMPTS = ((5, 60, 70, 9), (3, 4, 5, 6, 7, 8, 9, 10, 11), (100, 90, 80), (42, 17, 8, 99, 55))
@@ -91,3 +93,204 @@ def test_requests_go_on_token_for_token_from_copied_kv(way, checkpoint, llm, blo
     assert receipt.bytes >= nodes.computed[OLD] * per_token
     assert [count for _, count in nodes.front.pauses.buckets()][-1] == len(PROMPTS)
     assert nodes.leader(NEW).live == 0
+
+
+def test_rounds_are_copied_while_the_old_pipeline_decodes(checkpoint, llm, blobs, expected):
+    """The paths are slow, so that tokens are computed while a round is under way."""
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"])
+    slow = tuple(KvPath(old_stage=stage, new_stage=0, route=0, bytes_per_second=10**6) for stage in (0, 1))
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over(rest_tokens_max=4, rounds_max=30, paths=slow)
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    (receipt,) = nodes.receipts
+    assert receipt.copied == len(PROMPTS)
+    assert 1 <= receipt.rounds <= 30
+
+
+def test_sampled_requests_go_on_with_the_same_tokens(checkpoint, llm, blobs):
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["one stage into two"])
+
+    async def test():
+        alone = [token for token, _ in await nodes.answer(PROMPTS[0], TOKENS, seed=7)]
+        told = []
+        answer = asyncio.create_task(nodes.answer(PROMPTS[0], TOKENS, seed=7, told=told))
+        await until(lambda: len(told) >= 4)
+        nodes.hand_over()
+        return alone, await answer
+
+    alone, answer = run(nodes, test)
+    assert [token for token, _ in answer] == alone
+    assert {pipeline for _, pipeline in answer} == {OLD, NEW}
+
+
+def test_a_prompt_goes_on_where_it_is(checkpoint, llm, blobs, expected):
+    """Iterations of few tokens: the prompt is half computed when it is handed over."""
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"])
+    leader = {}
+
+    async def test():
+        leader["old"] = nodes.leader(OLD)
+        batcher = leader["old"]._batcher
+        batcher.limits = attrs.evolve(batcher.limits, tokens_per_iteration=2)
+        answer = asyncio.create_task(nodes.answer(PROMPTS[1], TOKENS))
+        await until(lambda: any(each.computed >= 2 for each in batcher.live()))
+        nodes.hand_over()
+        return await answer
+
+    answer = run(nodes, test)
+    assert [token for token, _ in answer] == expected[1]
+    assert {pipeline for _, pipeline in answer} == {NEW}
+    assert nodes.receipts[0].copied == 1
+    assert nodes.computed[OLD] + nodes.computed[NEW] == len(PROMPTS[1]) + TOKENS - 1
+    assert nodes.computed[OLD] < len(PROMPTS[1])
+
+
+def test_requests_without_a_seat_are_computed_again(checkpoint, llm, blobs, expected):
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"], slots=2)
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    assert [(each.copied, each.recomputed) for each in nodes.receipts] == [(2, 2)]
+
+
+def test_short_contexts_are_computed_again(checkpoint, llm, blobs, expected):
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"])
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over(copy_tokens_min=10**6)
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    assert [(each.copied, each.recomputed) for each in nodes.receipts] == [(0, len(PROMPTS))]
+
+
+def test_an_aborted_hand_over_leaves_the_old_pipeline_serving(checkpoint, llm, blobs, expected):
+    """It is aborted again and again, at whatever point it is, and then done."""
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["other stages, one on a node of before"])
+
+    async def test():
+        answers = await ask(nodes)
+        for turns in (0, 3, 6, 9):
+            nodes.hand_over()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            nodes.leader(OLD).abort_hand_over()
+            await asyncio.sleep(0.005)
+        return await asyncio.gather(*answers)
+
+    answers = run(nodes, test)
+    assert tokens_of(answers) == expected
+    assert {pipeline for answer in answers for _, pipeline in answer} == {OLD}
+    assert nodes.receipts == []
+
+
+@pytest.mark.parametrize("kind", ["invitation", "kv", "seats", "held", "hosting", "copykv"])
+def test_messages_that_are_lost_are_sent_again(kind, checkpoint, llm, blobs, expected):
+    lost = []
+
+    def lose(_teller, _hearer, frame):
+        if f'"kind":"{kind}"'.encode() in frame.replace(b'"kind":"invited"', b'"kind":"invitation"') and len(lost) < 2:
+            lost.append(frame)
+            return True
+        return False
+
+    nodes = Nodes(checkpoint, llm, blobs, "n2 n1", "n0 n1", lose=lose)
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    assert len(lost) == 2
+    assert [(each.copied, each.recomputed) for each in nodes.receipts] == [(len(PROMPTS), 0)]
+
+
+def test_kv_that_comes_damaged_is_not_written_and_comes_again(checkpoint, llm, blobs, expected):
+    damaged = []
+
+    def damage(frame):
+        if b'"kind":"kv"' in bytes(frame[:9999]) and len(damaged) < 2:
+            damaged.append(frame)
+            frame[-1] ^= 1
+
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"], damage=damage)
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    assert len(damaged) == 2
+    assert [(each.copied, each.recomputed) for each in nodes.receipts] == [(len(PROMPTS), 0)]
+
+
+def test_the_death_of_the_target_leaves_the_old_pipeline_serving(checkpoint, llm, blobs, expected):
+    nodes = Nodes(checkpoint, llm, blobs, "n2 n0", "n1")
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.dead.add("n1")
+        nodes.hand_over()
+        await asyncio.sleep(0.1)
+        nodes.leader(OLD).abort_hand_over()  # the core has seen that the successor is lost
+        return await asyncio.gather(*answers)
+
+    answers = run(nodes, test)
+    assert tokens_of(answers) == expected
+    assert {pipeline for answer in answers for _, pipeline in answer} == {OLD}
+
+
+def test_requests_of_a_target_that_dies_after_all_are_computed_again(checkpoint, llm, blobs, expected):
+    """n1 dies when the front has just been told that everything is there."""
+    nodes = Nodes(checkpoint, llm, blobs, "n2 n0", "n1")
+
+    async def test():
+        answers = await ask(nodes)
+        front = nodes.front
+        handed_over = front.handed_over
+
+        def die(message):
+            nodes.dead.add("n1")
+            handed_over(message)
+            front.openings(frozenset({OLD}))  # what would be another open pipeline
+            front._shut -= {OLD}
+            nodes.leader(OLD)._open = True
+            nodes.leader(OLD)._batcher.go_on()
+            front.broken("n1")
+
+        front.handed_over = die
+        nodes.handed_over = nodes.receipts.append
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    assert nodes.receipts[0].copied == len(PROMPTS)
+
+
+def test_what_is_cancelled_on_the_way_keeps_no_seat(checkpoint, llm, blobs, expected):
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"])
+
+    async def test():
+        answers = await ask(nodes)
+        nodes.hand_over(rest_tokens_max=1, rounds_max=5)
+        answers[1].cancel()
+        kept = [answers[0], *answers[2:]]
+        found = await asyncio.gather(*kept)
+        await until(lambda: not nodes.leader(NEW)._batcher._guests)
+        again = await asyncio.gather(*(nodes.answer(prompt, TOKENS) for prompt in PROMPTS))
+        return found, again
+
+    found, again = run(nodes, test)
+    assert tokens_of(found) == [expected[0], *expected[2:]]
+    assert tokens_of(again) == expected
