@@ -1,12 +1,15 @@
 """Asking daemons for their state: answers are put together, whoever does not answer is named."""
 
 import http.server
+import json
 import threading
 
 import attrs
 import pytest
 
+from planner.__main__ import main
 from planner.asking import ask
+from planner.cli.documents import read_state
 from planner.errors import BadState
 from specs import codec
 from tests.plans import a_chain
@@ -92,3 +95,25 @@ def test_a_plan_that_nobody_gives(doors):
     state = after(*a_chain())
     with pytest.raises(BadState, match=r"no node gave its plan: .* 404"):
         ask([doors.open({"/state": codec.encode(state.nodes[0])})], 5)
+
+
+def test_the_command_writes_the_state(doors, tmp_path, capsys):
+    state = after(*a_chain())
+    urls, out = daemons(doors, state), tmp_path / "state.json"
+    assert main(["state", *urls, "--out", str(out)]) == 0
+    assert read_state(out) == state
+    assert "generation 1; written to" in capsys.readouterr().out
+    assert main(["state", urls[0], "--out", str(out), "--json"]) == 1
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["silent"] == ["n1", "n2", "n3"]
+    assert main(["state", *urls[:2], doors.open({}), "-o", str(out), "--within", "3s"]) == 1
+    printed = capsys.readouterr().err
+    assert "404" in printed
+    assert "no answer from n2, n3: a plan that begins from this state counts them as lost" in printed
+
+
+def test_the_command_without_an_answer(doors, tmp_path, capsys):
+    out = tmp_path / "state.json"
+    assert main(["state", doors.open({}), "--out", str(out)]) == 2
+    assert "nobody answered" in capsys.readouterr().err
+    assert not out.exists()
