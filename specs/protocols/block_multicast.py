@@ -117,9 +117,14 @@ def begin(plan: NodePlan, carried: Carried = Carried()) -> Outcome:  # noqa: B00
 
     A running pipeline whose stage should compute here and does not will never be again.
     """
+    state, actions = _act(plan, _first(plan, carried))
+    return state, (*actions, *_tell(plan, {}, state))
+
+
+def _first(plan: NodePlan, carried: Carried) -> NodeState:
     running = frozenset(part.pipeline for part in plan.parts if part.is_running)
     mine = frozenset(part.pipeline for part in plan.parts if part.is_running and plan.node in part.members)
-    first = NodeState(
+    return NodeState(
         held=frozenset(plan.held),
         building=mine & carried.built,
         built=mine & carried.built,
@@ -128,8 +133,6 @@ def begin(plan: NodePlan, carried: Carried = Carried()) -> Outcome:  # noqa: B00
         opened=running & carried.opened,
         closed=running & carried.closed,
     )
-    state, actions = _act(plan, first)
-    return state, (*actions, *_tell(plan, {}, state))
 
 
 def step(plan: NodePlan, state: NodeState, event: Event) -> Outcome:
