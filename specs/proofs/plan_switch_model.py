@@ -109,7 +109,12 @@ def shown(logic: Logic, plans: Plans, s: State) -> Sentences:
 
 def invariant(logic: Logic, plans: Plans, s: State) -> Sentences:
     """What is true of every state, and kept by every step."""
-    generation, depth, has = plans.generation, plans.depth, plans.has
+    return {**_words(logic, plans, s), **_knowledge(logic, plans, s)}
+
+
+def _words(logic: Logic, plans: Plans, s: State) -> Sentences:
+    """What was said never contradicts itself."""
+    generation, has = plans.generation, plans.has
 
     def of_plans(holds: Callable[[Thing, Thing], Truth]) -> Truth:
         return logic.every(("Node", "Plan"), holds)
@@ -142,6 +147,17 @@ def invariant(logic: Logic, plans: Plans, s: State) -> Sentences:
                 s.dead(q),
             ),
         ),
+    }
+
+
+def _knowledge(logic: Logic, plans: Plans, s: State) -> Sentences:
+    """Each node knows enough of what it said."""
+    generation, depth, has = plans.generation, plans.depth, plans.has
+
+    def of_plans(holds: Callable[[Thing, Thing], Truth]) -> Truth:
+        return logic.every(("Node", "Plan"), holds)
+
+    return {
         "what is dead was declined by a node of it": logic.every(
             ("Plan",),
             lambda p: logic.implies(s.dead(p), logic.both(has(p, s.killer(p)), s.declined(s.killer(p), p))),
