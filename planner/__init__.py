@@ -9,7 +9,12 @@ The Python API for what-if analysis.  Whole problems, in the order of use:
         for each in planner.explain_plan(outcome.verified).decisions:
             print(each.decision, each.binding, each.worth)
 
-`read_cluster` reads the cluster alone, `repair` gives the problem that an interrupted plan leaves.
+`read_cluster` reads the cluster alone, `repair` gives the problem that an interrupted plan leaves.  From what runs:
+
+    state = planner.arrived(outcome.verified, requests=4, context_tokens=700)   # or `planner.ask(urls, 10).state`
+    begun = planner.begin(state, wanted)
+    following = planner.solve(begun.problem, begun.request)
+    print(planner.difference(following.verified).seen)
 
 Single questions, without a cluster or a checkpoint: each is a noun of plain numbers in `specs.decisions`, and each
 answer has passed the checker there and says its value, its bound and how the bound is known.
@@ -42,6 +47,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from planner.asking import ask
     from planner.decided import Request
     from planner.description.reading import read_cluster, read_problem
     from planner.explain.decisions import explain as explain_plan
@@ -52,6 +58,9 @@ if TYPE_CHECKING:
     from planner.outcome import Conflict, Infeasible, Outcome, Planned, Undecided
     from planner.packing.move import move
     from planner.placement.plan import place
+    from planner.reconfiguring.arrived import arrived
+    from planner.reconfiguring.beginning import begin
+    from planner.reconfiguring.differences import difference
     from planner.repair import repair
     from planner.rounds.frontier import frontier as collective_frontier
     from planner.rounds.schedule import schedule as schedule_collective
@@ -72,12 +81,16 @@ _LATER = {
     "Request": ("planner.decided", "Request"),
     "Search": ("planner.search", "Search"),
     "Undecided": ("planner.outcome", "Undecided"),
+    "arrived": ("planner.reconfiguring.arrived", "arrived"),
+    "ask": ("planner.asking", "ask"),
+    "begin": ("planner.reconfiguring.beginning", "begin"),
     "best_length_table": ("planner.speculation.lengths", "best_table"),
     "best_mix": ("planner.mixes.solve", "best_mix"),
     "best_token_tree": ("planner.speculation.trees", "best_tree"),
     "best_token_tree_size": ("planner.speculation.trees", "best_size"),
     "best_uniform_mix": ("planner.mixes.uniform", "best_uniform"),
     "collective_frontier": ("planner.rounds.frontier", "frontier"),
+    "difference": ("planner.reconfiguring.differences", "difference"),
     "explain_plan": ("planner.explain.decisions", "explain"),
     "latency_questions": ("specs.queueing", "questions_of"),
     "lay_out": ("planner.layouts.search", "lay_out"),
@@ -100,12 +113,16 @@ __all__ = [
     "Request",
     "Search",
     "Undecided",
+    "arrived",
+    "ask",
+    "begin",
     "best_length_table",
     "best_mix",
     "best_token_tree",
     "best_token_tree_size",
     "best_uniform_mix",
     "collective_frontier",
+    "difference",
     "explain_plan",
     "latency_questions",
     "lay_out",
