@@ -23,6 +23,8 @@ from specs.llm import LlmId
 
 _BAD_INPUT = 2
 _BUG = 70  # EX_SOFTWARE of sysexits.h
+# A plan is judged in a thread, in Python, while tokens flow: they wait for the interpreter no longer than this.
+_SWITCH_SECONDS = 0.0005
 
 _log = logging.getLogger("holdfastd")
 
@@ -49,6 +51,7 @@ def _run(
         raise typer.BadParameter(f"{log_level!r} is no level; debug, info, warning or error", param_hint="--log-level")
     logging.basicConfig(level=level, format=f"%(asctime)s {node} %(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(threads)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     host, port = _address(http)
     daemon_of = (NodeId(node), dict(_checkpoint(each) for each in checkpoint or []), state)
     try:

@@ -81,23 +81,22 @@ class Agreement:
     async def offer(self, document: bytes) -> Answer:
         """Judge a document {"problem": ..., "plan": ...}; what is refused changes nothing that serves."""
         try:
-            problem, plan = await asyncio.to_thread(admission.read, document)
+            problem, plan, name, is_of_this_problem = await asyncio.to_thread(_read_document, document)
         except (MalformedDocument, InvalidProblem) as error:
             return admission.Malformed(str(error))
         if len(document) > _DOCUMENT_BYTES_MAX:
             what = f"the document has {len(document):,} bytes; nodes pass on at most {_DOCUMENT_BYTES_MAX:,}"
             return admission.Unable((what,))
         async with self._judging:
-            return await self._judge(document, problem, plan)
+            if not is_of_this_problem:
+                verdict = await asyncio.to_thread(admission.judge, problem, plan, self._run.node, self._run.current)
+                assert not isinstance(verdict, VerifiedPlan), "rule FOR"
+                return verdict
+            return await self._judge(document, problem, plan, name)
 
-    async def _judge(self, document: bytes, problem: Problem, plan: Plan) -> Answer:
-        offer = Offer(
-            name=PlanName(generation=plan.generation, digest=codec.digest(plan)),
-            parent=plan.parent,
-            nodes=tuple(node.id for node in problem.cluster.nodes),
-        )
-        is_of_this_problem = plan.problem == codec.digest(problem)
-        if is_of_this_problem and offer in (self.state.adopted, *self.state.accepted):
+    async def _judge(self, document: bytes, problem: Problem, plan: Plan, name: PlanName) -> Answer:
+        offer = Offer(name=name, parent=plan.parent, nodes=tuple(node.id for node in problem.cluster.nodes))
+        if offer in (self.state.adopted, *self.state.accepted):
             return self._answer(offer, admission.Stale(""), self._step(switch.Offered(offer)))
         while True:
             shell = self._run.shell
@@ -105,7 +104,7 @@ class Agreement:
             loaded = None
             if isinstance(verdict, VerifiedPlan):
                 try:
-                    loaded = await self._run.load(verdict)
+                    loaded = await self._run.load(verdict, name.digest)
                 except (ExecutorError, EngineError, SpecError) as error:
                     verdict = admission.Unable((str(error),))
                 except OSError as error:  # somebody took the address after it was found free
@@ -114,9 +113,6 @@ class Agreement:
                 break
             if loaded is not None:
                 loaded.store.clear()  # another plan was adopted meanwhile, and it was loaded from what was there before
-        if not is_of_this_problem:
-            assert not isinstance(verdict, VerifiedPlan), "rule FOR"
-            return verdict
         if loaded is not None:
             self._loaded[offer.name], self._documents[offer.name] = loaded, document
         unable = None if isinstance(verdict, VerifiedPlan) else admission.sentence_of(verdict)
@@ -224,6 +220,13 @@ class Agreement:
                 for each in self.state.declined
             ],
         }
+
+
+def _read_document(document: bytes) -> tuple[Problem, Plan, PlanName, bool]:
+    """Read a document, name its plan, and tell whether it is a plan of its problem; large ones take a while."""
+    problem, plan = admission.read(document)
+    name = PlanName(generation=plan.generation, digest=codec.digest(plan))
+    return problem, plan, name, plan.problem == codec.digest(problem)
 
 
 def _read(path: Path) -> int:

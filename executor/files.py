@@ -27,9 +27,15 @@ ASK_AGAIN_NS = 2 * NANOS_PER_SECOND
 
 
 class Files:
-    """Configuration, tokenizer and canary of the LLMs of one plan, on one node."""
+    """Configuration, tokenizer and canary of the LLMs of one plan, on one node.
 
-    def __init__(self, problem: Problem, plan: Plan, node: NodeId, directory: Path, post: Post) -> None:
+    `before` has those of the plan before.  LLMs that are the same to the last tensor go on where they are there: what
+    is known is known here, and who waits for it there is answered from here.
+    """
+
+    def __init__(
+        self, problem: Problem, plan: Plan, node: NodeId, directory: Path, post: Post, before: "Files | None" = None
+    ) -> None:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._tokens_max = {workload.llm: workload.request_tokens_max for workload in problem.workloads}
         self._directory = directory
@@ -46,7 +52,11 @@ class Files:
         }
         self._others = {llm: [each for each in nodes if each not in sources] for llm, sources in self._sources.items()}
         for llm in problem.llms:
-            self._look(llm)
+            known = None if before is None else before.known_of(llm)
+            if known is None:
+                self._look(llm)
+            else:
+                self._go_on(llm, *known)
 
     def directory(self, llm: LlmId) -> Path:
         """Name the directory of an LLM's files on this node."""
@@ -69,27 +79,19 @@ class Files:
         """Tell whether the canary of an LLM is known."""
         return self._canaries[llm].done()
 
-    def keep(self, before: "Files") -> None:
-        """Go on where the plan before is, with LLMs that are the same to the last tensor.
+    def known_of(self, llm: Llm) -> tuple[dict[str, list[File]], asyncio.Event, asyncio.Future[Canary]] | None:
+        """Give what is missing of an LLM, and what says that files and canary are here; None for another LLM."""
+        if self._llms.get(llm.id) != llm:
+            return None
+        return self._missing[llm.id], self._complete[llm.id], self._canaries[llm.id]
 
-        What is known is known here too, and who waits for it there is answered from here.
-        """
-        for llm in self._llms.values():
-            told = before.told_of(llm)
-            if told is None:
-                continue
-            complete, canary = told
-            if not self._missing[llm.id]:
-                complete.set()
-            if complete.is_set() == (not self._missing[llm.id]):
-                self._complete[llm.id] = complete
-            # Requests may have become too short for the canary that is known.
-            if not canary.done() or _tokens(canary.result()) <= self._tokens_max[llm.id]:
-                self._canaries[llm.id] = canary
-
-    def told_of(self, llm: Llm) -> tuple[asyncio.Event, asyncio.Future[Canary]] | None:
-        """Give what says when an LLM's files and its canary are here; None for another LLM than this plan's."""
-        return (self._complete[llm.id], self._canaries[llm.id]) if self._llms.get(llm.id) == llm else None
+    def _go_on(
+        self, llm: Llm, missing: dict[str, list[File]], complete: asyncio.Event, canary: asyncio.Future[Canary]
+    ) -> None:
+        self._missing[llm.id], self._complete[llm.id] = missing, complete
+        if canary.done() and _tokens(canary.result()) > self._tokens_max[llm.id]:  # requests have become shorter
+            canary = asyncio.get_running_loop().create_future()
+        self._canaries[llm.id] = canary
 
     def set_canary(self, llm: LlmId, canary: Canary) -> None:
         """Learn the canary of an LLM; the first one stays, and one of an unknown LLM is nothing to us.

@@ -7,6 +7,7 @@ tensors are all here, in whatever blobs, is put together from them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from executor.canary import reference
 from executor.checkpoint import fill, first_lacking, mapped, read_file
 from executor.errors import NoReference, NotHere
 from executor.files import Files
+from executor.senders import Senders
 from executor.sources import proved_llms, sources_of
 from executor.store import Store, segments
 from executor.transport.interface import Peer, Segment
@@ -40,6 +42,7 @@ class Loaded:
     devices: Mapping[PlaceId, torch.device]  # of all memories of this node
     store: Store
     files: Files
+    senders: Senders
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -49,7 +52,6 @@ class Before:
     problem: Problem
     plan: Plan
     store: Store
-    files: Files
 
     @cached_property
     def blobs(self) -> Mapping[tuple[Segment, ...], BlobId]:
@@ -116,15 +118,14 @@ class Loading:
     async def _load(self, held: Sequence[Copy]) -> None:
         llms = {llm.id: llm for llm in self.problem.llms}
         blobs = {blob.id: blob for blob in self.plan.blobs}
+        cuts = await asyncio.to_thread(self._cuts, {copy.blob for copy in held})
         for copy in held:
-            self._check_here(blobs[copy.blob], copy.place)
+            self._check_here(blobs[copy.blob], copy.place, cuts[copy.blob])
         for llm_id, directory in self.checkpoints.items():
             if llm_id in llms:
                 files = llms[llm_id].files
                 read = {file.digest: await asyncio.to_thread(read_file, directory, file) for file in files}
                 self.files.put(llm_id, read)
-        if self.before is not None:
-            self.files.keep(self.before.files)
         proved, sources = proved_llms(self.plan), sources_of(self.problem, self.plan)
         wanted = [
             llm for llm in llms.values() if llm.id in proved and self.node in sources[llm.id] and not self._knows(llm)
@@ -133,7 +134,7 @@ class Loading:
             self._check_reference(llm, held)
         for copy in held:
             blob = blobs[copy.blob]
-            await self._load_blob(llms[blob.llm], blob, copy.place)
+            await self._load_blob(llms[blob.llm], blob, copy.place, cuts[copy.blob])
         for llm in wanted:
             await self._find_canary(llm, held)
 
@@ -142,16 +143,22 @@ class Loading:
 
     # --- blobs ---------------------------------------------------------------------------------------------------
 
-    def _check_here(self, blob: Blob, place: PlaceId) -> None:
-        wanted, before = segments(self.problem.llm(blob.llm), blob), self.before
+    def _cuts(self, names: AbstractSet[BlobId]) -> dict[BlobId, tuple[Segment, ...]]:
+        """List the tensors of blobs, and of those of the plan before; for large LLMs this takes a while."""
+        if self.before is not None:
+            _ = self.before.blobs, self.before.tensors
+        return {blob.id: segments(self.problem.llm(blob.llm), blob) for blob in self.plan.blobs if blob.id in names}
+
+    def _check_here(self, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...]) -> None:
+        before = self.before
         if before is not None and (before.same(wanted, place) or before.parts(wanted, place) is not None):
             return
         if blob.llm not in self.checkpoints:
             raise NotHere(f"the plan says that {place} holds {blob.id}, but it does not, and no checkpoint was given")
 
-    async def _load_blob(self, llm: Llm, blob: Blob, place: PlaceId) -> None:
+    async def _load_blob(self, llm: Llm, blob: Blob, place: PlaceId, wanted: tuple[Segment, ...]) -> None:
         """Take a blob over from the plan before, which costs no memory where it can stay, or read the checkpoint."""
-        wanted, before = segments(llm, blob), self.before
+        before = self.before
         if before is not None:
             if (same := before.same(wanted, place)) is not None:
                 self.store.share(before.store, same, blob, place)

@@ -33,7 +33,7 @@ from executor.store import Store
 from executor.tasks import Tasks
 from executor.transport import interface as wire
 from executor.transport.tcp import listen_tcp
-from specs import codec, journal
+from specs import journal
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.invariants.facts import Facts
@@ -102,7 +102,7 @@ class Run:
 
     # --- plans ---------------------------------------------------------------------------------------------------
 
-    async def load(self, verified: VerifiedPlan) -> Loaded:
+    async def load(self, verified: VerifiedPlan, digest: str) -> Loaded:
         """Find out whether this node can carry out a plan, and bring it to where the plan begins.
 
         Nothing that serves changes.  Raises ExecutorError, EngineError or InvalidProblem where it cannot, and OSError
@@ -121,17 +121,23 @@ class Run:
         here = [p for p in problem.cluster.places if p.node == self.node and p.kind is not PlaceKind.SWITCH]
         before = None
         if shell is not None:
-            before = Before(
-                problem=shell.verified.problem, plan=shell.verified.plan, store=shell.store, files=shell.files
-            )
+            before = Before(problem=shell.verified.problem, plan=shell.verified.plan, store=shell.store)
         loaded = Loaded(
             verified=verified,
-            digest=codec.digest(plan),
-            node_plan=node_plan(problem, plan, self.node),
+            digest=digest,
+            node_plan=await asyncio.to_thread(node_plan, problem, plan, self.node),
             peers=peers,
             devices=devices,
             store=Store({p.id: p.memory_bytes for p in here}, devices, None if shell is None else shell.store),
-            files=Files(problem, plan, self.node, self._setting.state_directory, self._mail),
+            files=Files(
+                problem,
+                plan,
+                self.node,
+                self._setting.state_directory,
+                self._mail,
+                None if shell is None else shell.files,
+            ),
+            senders=await asyncio.to_thread(Senders, problem, plan, self.front.leader_of),
         )
         await Loading(
             node=self.node,
@@ -206,8 +212,11 @@ class Run:
         self._named.update(Facts(problem, plan).pipelines)
         self._host.adopt(problem, plan, loaded.store)
         self._lead(loaded)
+        for peer in () if old is None else sorted(set(old.machine.plan.peers) - set(loaded.node_plan.peers)):
+            for leader in self.leaders.values():
+                leader.disconnected(peer, member=False)
         self._mail.files = loaded.files
-        self._mail.may_send = Senders(problem, plan, self.front.leader_of).may
+        self._mail.may_send = loaded.senders.may
         self._meet(loaded.peers.values())
         self._hearing.adopt(loaded.node_plan.peers, node_deadline_ns(plan), lost, now)
         self._mail.adopt(loaded.node_plan.peers)
@@ -220,6 +229,7 @@ class Run:
                 "the plan has tables for drafting %s; this node decodes without drafts, to the same tokens", drafted
             )
         self.shell.begin()
+        _log.info("generation %d was adopted within %.1f ms", plan.generation, (time.monotonic_ns() - now) / 10**6)
 
     def _lead(self, loaded: Loaded) -> None:
         """Lead the plan's pipelines that begin on this node, and no others."""

@@ -71,13 +71,18 @@ class Shell:
 
     def begin(self) -> None:
         """Begin to carry out the plan."""
-        for copy in self.machine.plan.held:
-            self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
+        self._equipment.tasks.spawn(self._note_held())
         draining = sorted(self.machine.state.draining & self._equipment.leaders.keys())
         self._perform(self.machine.begin())
         for pipeline in draining:
             self._drain(pipeline)
         self._notice()
+
+    async def _note_held(self) -> None:
+        """Write down what is held at the start, a few lines in each turn of the event loop: tokens wait for no file."""
+        for copy in self.machine.plan.held:
+            self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
+            await asyncio.sleep(0)
 
     def end(self) -> Carried:
         """Stop: another plan takes over what this one has.  What is under way is abandoned.

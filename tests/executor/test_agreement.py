@@ -46,7 +46,8 @@ class FakeRun:
             return None
         return Current(verified=self.shell.verified, state=NodeState(held=frozenset()), named=frozenset())
 
-    async def load(self, verified):
+    async def load(self, verified, digest):
+        assert digest == codec.digest(verified.plan)
         if self.while_loading is not None:
             event, self.while_loading = self.while_loading, None
             await event.wait()

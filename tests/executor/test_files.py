@@ -116,16 +116,24 @@ async def test_holders_of_parts_are_sources_where_nobody_holds_the_whole(files, 
 
 @running
 async def test_what_was_known_of_the_same_llm_is_kept(files, post, path):
-    later, _ = one_source(path, PROBLEM.holdings)
-    later.keep(files)
+    waiting = asyncio.create_task(files.wait_for_canary("llm"))
+    asking = asyncio.create_task(files.wait_for_files("llm"))
+    await asyncio.sleep(0)
+    files.put_answer(*answer("config.json"))
+    later = Files(PROBLEM, PLAN, "n3", path, post, files)
     assert not later.knows("llm")
-    files.set_canary("llm", CANARY)
-    later.keep(files)
-    assert await later.wait_for_canary("llm") == CANARY
+    later.set_canary("llm", CANARY)
+    assert await waiting == CANARY, "who waited under the plan before is answered"
+    later.put_answer(*answer("tokenizer.json"))
+    assert await asking == files.directory("llm")
+    last = Files(PROBLEM, PLAN, "n3", path, post, later)
+    assert last.has_files("llm")
+    assert await last.wait_for_canary("llm") == CANARY
+    shorter = attrs.evolve(PROBLEM.workloads[0], request_tokens_max=2)
+    assert not Files(attrs.evolve(PROBLEM, workloads=(shorter,)), PLAN, "n3", path, post, later).knows("llm")
     first, *rest = LLM.tensors
     other = attrs.evolve(LLM, tensors=(attrs.evolve(first, digest="f" * 64), *rest))
-    changed = Files(attrs.evolve(PROBLEM, llms=(other,)), PLAN, "n3", path, post)
-    changed.keep(files)
+    changed = Files(attrs.evolve(PROBLEM, llms=(other,)), PLAN, "n3", path, post, later)
     assert not changed.knows("llm"), "one tensor is another"
 
 

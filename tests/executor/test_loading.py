@@ -24,9 +24,6 @@ class FakeFiles:
     def put(self, llm, contents):
         pass
 
-    def keep(self, before):
-        self.before = before
-
     def knows(self, llm):
         return True
 
@@ -70,7 +67,7 @@ def world(checkpoint, llm):
     for blob in halves:
         fill(checkpoint, llm, blob, store.reserve(blob, HERE))
         store.hold(blob, HERE)
-    return World(checkpoint, problem, plan, Before(problem=problem, plan=plan, store=store, files=FakeFiles()))
+    return World(checkpoint, problem, plan, Before(problem=problem, plan=plan, store=store))
 
 
 def whole_bytes(world):
