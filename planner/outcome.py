@@ -6,6 +6,8 @@ import attrs
 
 from specs.checker import VerifiedPlan
 
+NOT_REACHED = "not reached"  # how `besides` begins of what is better and no order of moves leads to while all goes on
+
 
 @attrs.frozen(kw_only=True)
 class Tried:

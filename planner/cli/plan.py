@@ -19,7 +19,7 @@ from planner.cli.output import keep
 from planner.cli.plan_tables import certificate_table, pipeline_table, plan_summary, resident_table
 from planner.cli.searching import make_search, shown
 from planner.decided import Request
-from planner.outcome import Conflict, Infeasible, Planned, Undecided
+from planner.outcome import NOT_REACHED, Conflict, Infeasible, Planned, Undecided
 from planner.solve import solve
 from specs import codec
 from specs.checker import VerifiedPlan
@@ -105,6 +105,11 @@ def _print(
     tables.print(pipeline_table(verified))
     if (residents := resident_table(verified)) is not None:
         tables.print(residents)
+    for each in outcome.tried:
+        if each.besides.startswith(NOT_REACHED):
+            typer.echo(
+                f"{each.subject} could be served better, but {each.besides}; what this plan closes may make room"
+            )
     for table in _why(outcome) if explained else ():
         tables.print(table)
 

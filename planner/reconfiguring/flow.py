@@ -8,7 +8,7 @@ import attrs
 
 from planner.certify import certificates
 from planner.decided import NoPlan, Request
-from planner.outcome import Outcome, Planned, Tried
+from planner.outcome import NOT_REACHED, Outcome, Planned, Tried
 from planner.reconfiguring.live import live
 from planner.reconfiguring.order import Stuck
 from planner.reconfiguring.settled import Layout, beside, layout
@@ -71,7 +71,7 @@ def better(one: Layout, other: Layout) -> bool:
 def _not_reached(best: Layout, taken: Layout, stuck: Stuck) -> tuple[Tried, ...]:
     """The layouts that are better at rest, and why no order of moves leads there while all goes on."""
     return tuple(
-        attrs.evolve(there.tried[0], way=f"{there.tried[0].way}, at rest", besides=f"not reached: {in_words(stuck)}")
+        attrs.evolve(there.tried[0], way=f"{there.tried[0].way}, at rest", besides=f"{NOT_REACHED}: {in_words(stuck)}")
         for there, here in zip(best.decided.services, taken.decided.services, strict=True)
         if there.better(here) and there.tried
     )

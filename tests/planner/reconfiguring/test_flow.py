@@ -133,6 +133,23 @@ def test_the_generation_is_above_every_one_that_was_accepted():
     assert verified(replanned(state, base)).plan.generation == 8
 
 
+def test_nodes_that_are_new_are_used():
+    state = reached(a_problem(3))
+    plan = verified(replanned(state, a_problem(5))).plan
+    assert [pipeline.id for pipeline in plan.pipelines] == [f"llm@{gpu(3)}:g2", f"llm@{gpu(4)}:g2"]
+    assert only(plan, Switch) == []
+
+
+def test_a_node_is_replaced():
+    base = a_problem(5)
+    state = reached(attrs.evolve(base, targets=base.targets[:3]))
+    plan = verified(replanned(state, attrs.evolve(base, targets=(*base.targets[:2], base.targets[3])))).plan
+    (switch,) = only(plan, Switch)
+    assert switch.old == f"llm@{gpu(3)}"
+    assert [pipeline.id for pipeline in plan.pipelines] == [f"llm@{gpu(4)}:g2"]
+    assert {step.place for step in only(plan, Release)} == {gpu(3)}
+
+
 def test_a_silent_node_is_lost_with_its_pipelines():
     base = a_problem(4)
     state = reached(base)
