@@ -79,12 +79,12 @@ class Operator:
         """Give the plan that the cluster begins with."""
         return self._verified
 
-    def next(self, world: World, killed: frozenset[NodeId]) -> VerifiedPlan | str:
+    def next(self, world: World, killed: frozenset[NodeId], empty: frozenset[NodeId]) -> VerifiedPlan | str:
         """Plan for another wish from what runs now; a sentence where there is no plan."""
         before = self._look(world)
         if before is None:
             return "nodes are under different plans"
-        begun = begin(before, self._wish(), lost=killed)
+        begun = begin(before, self._wish(), lost=killed, back=empty)
         if isinstance(begun, Infeasible):
             return str(begun)[:200]
         return _answered(begun.problem, begun.request)

@@ -19,6 +19,7 @@ from tests.simulation.world import Answer, Network, World, virtual_time
 _Act = Callable[[], Awaitable[None]]
 
 _BUSY_S = 6.0  # requests come and faults happen within so long
+_COMES_BACK = 0.5  # of the killed
 _PATIENCE_S = 600.0  # until then everybody has an answer, whatever happened
 
 
@@ -53,7 +54,8 @@ class _Schedule:
         self._world = World(self._operator.problem, checkpoint, directory, network)
         self._nodes = [node.id for node in self._operator.problem.cluster.nodes]
         self._story: list[str] = []
-        self._killed: list[str] = []
+        self._killed: list[str] = []  # those that are dead now
+        self._empty: set[str] = set()  # those that were started again and have no plan
         self._someone_was_lost = False
         self._answers: list[Answer] = []
         network.report_loss = chance.choice((0.0, 0.0, 0.05, 0.3))
@@ -83,19 +85,21 @@ class _Schedule:
             assert not isinstance(outcome, Refused), outcome
 
     async def _reconfigure(self) -> None:
-        """Do what an operator does: look, plan for another wish, and give every node the plan."""
-        verified = self._operator.next(self._world, frozenset(self._killed))
+        """Do what an operator does: look, plan for another wish, and give one node the plan, and each that is new."""
+        verified = self._operator.next(self._world, frozenset(self._killed), frozenset(self._empty))
         if isinstance(verified, str):
             self._tell(f"no plan: {verified}")
             return
         plan = verified.plan
         self._tell(f"generation {plan.generation}: {len(plan.steps)} steps, {len(verified.problem.running)} running")
         body = document(verified)
-        for node in self._nodes:
-            if node not in self._killed:
-                outcome = await self._world.daemons[node].adopt(body)
-                if isinstance(outcome, Refused):
-                    self._tell(f"{node} refuses: {outcome.reasons[0]}")
+        alive = [node for node in self._nodes if node not in self._killed]
+        for node in dict.fromkeys((self._chance.choice(alive), *sorted(self._empty))):
+            outcome = await self._world.daemons[node].adopt(body)
+            if isinstance(outcome, Refused):
+                self._tell(f"{node} refuses: {outcome.reasons[0]}")
+            else:
+                self._empty.discard(node)
 
     async def _later(self, act: _Act) -> None:
         await asyncio.sleep(self._chance.uniform(0, _BUSY_S))
@@ -113,8 +117,9 @@ class _Schedule:
                 return
             answer_ = Answer(node, prompt, tokens)
             self._answers.append(answer_)
+            life = self._world.daemons[node]
             waiting = asyncio.ensure_future(self._world.ask(answer_))
-            while not waiting.done() and node not in self._killed:
+            while not waiting.done() and self._world.daemons.get(node) is life:
                 await asyncio.wait([waiting], timeout=0.05)
             if not waiting.done():
                 waiting.cancel()
@@ -145,7 +150,14 @@ class _Schedule:
             self._tell(f"{node} is killed")
             self._someone_was_lost = True
             self._killed.append(node)
+            self._empty.discard(node)
             self._world.kill(node)
+            if self._chance.random() < _COMES_BACK:
+                await asyncio.sleep(self._chance.uniform(0.5, 2.0))
+                self._tell(f"{node} is started again")
+                self._killed.remove(node)
+                self._empty.add(node)
+                self._world.start(node)
 
     async def _hang(self) -> None:
         node = self._chance.choice(self._nodes)
