@@ -230,7 +230,7 @@ class Front:
     def handed_over(self, handed: HandedOver) -> None:
         """Go on with requests in the pipeline that has their KV; what else its predecessor has of ours goes elsewhere.
 
-        Requests that were handed over too late, to a pipeline that is over here, are submitted again as well.
+        Where that pipeline is not open here, all of them do.
         """
         door = self._doors.get(handed.id.new)
         guests = []
@@ -241,7 +241,7 @@ class Front:
                 continue
             live.was_handed_over = True
             before = live.attempt
-            if door is None or door.pipeline in self._shut or before not in handed.requests:
+            if door is None or door.pipeline not in self._open - self._shut or before not in handed.requests:
                 self._again(live)
                 continue
             self._leave(live)

@@ -123,7 +123,7 @@ class Nodes:
                 for p in (self.old, self.new)
             ]
         )
-        self.front.openings(frozenset({OLD}))
+        self.front.openings(frozenset({OLD}))  # the successor opens with the hand-over
         try:
             yield self
         finally:
@@ -152,6 +152,7 @@ class Nodes:
             KvPath(old_stage=a, new_stage=b, route=0, bytes_per_second=10**9)
             for a, b in far_pairs(self.problem.llms[0], self.old, self.new)
         )
+        self.front.openings(frozenset({OLD, NEW}))
         usual = {"start_ns": 0, "rounds_max": 5, "rest_tokens_max": 64, "copy_tokens_min": 2, "pause_ns": 1}
         self.leader(OLD).hand_over(NEW, HandOver(**{**usual, "paths": paths, **changes}), self.handed_over)
 
