@@ -26,13 +26,16 @@ from specs.problem import Problem
 _OBJECTIVES = {Aim.COMPLETION: Objective.ALL, Aim.COVER: Objective.COVER, Aim.RAMP: Objective.RAMP}
 
 
-def timed(decided: Decided, search: Search, aim: Aim) -> Iterator[Packed]:
-    """Schedule all transfers in the ways that are known, through memories with room if need be.  Raises NoPlan."""
+def timed(decided: Decided, search: Search, aim: Aim, swarms: Search | None = None) -> Iterator[Packed]:
+    """Schedule all transfers in the ways that are known, through memories with room if need be.  Raises NoPlan.
+
+    `swarms` limits the orders that are acted out; absent: the search does.
+    """
     problem, routes, standing, objective = decided.problem, decided.routes, decided.standing, _OBJECTIVES[aim]
     made_by = "order of the swarm" if _scattered(problem) else "order of the multicast"
     relayed = None
     try:
-        moves = _moves(problem, decided.blobs, decided.needs, routes, search)
+        moves = _moves(problem, decided.blobs, decided.needs, routes, swarms or search)
         plain = Packed(made_by=made_by, schedule=schedule(routes, [*moves, *standing.moves]))
     except NoRoute as missing:
         relayed = _relayed(decided, search, objective)

@@ -27,8 +27,9 @@ from specs.plan import Activate, Aim, Continuity, Pipeline, PipelineId, Release,
 from specs.problem import Holding, Problem, Running
 from specs.units import Nanos
 
-# Moves that are acted out for the order of one wave when nobody sets a limit.
-_STEPS_MAX = 1_000
+# Orders are acted out for one wave, when nobody sets a limit, until so many moves are over, times the moves of one: the
+# more there are, the longer each takes.
+_MOVES_SQUARED = 40_000
 
 
 @attrs.frozen(kw_only=True)
@@ -130,9 +131,11 @@ class Layer:
             needs=needs,
             standing=StandingBy(),
         )
+        wanted = sum(len(each.wanting) for of_llm in needs.values() for each in of_llm)
         # The first order comes whatever it takes: a single step is enough for it.
         first_only = Search(steps_max=1, within_s=self.search.left_s(), seed=self.search.seed)
-        found = timed(at_hand, first_only if quick else self.search.part(_STEPS_MAX), self.aim)
+        several = self.search.part(wanted + _MOVES_SQUARED // wanted)
+        found = timed(at_hand, self.search, self.aim, first_only if quick else several)
         first = next(found)
         best = first if quick else min((first, *found), key=lambda way: way.schedule.pause_ns)
         laid.made_by.append(best.made_by)
