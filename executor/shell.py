@@ -329,6 +329,8 @@ class Shell:
             self.note(journal.StageFailed(pipeline=pipeline, reason=str(error)))
             self.take(core.StageFailed(pipeline))
             return
+        if self._over:
+            return
         self.note(journal.StageBuilt(pipeline=pipeline))
         self.take(core.StageBuilt(pipeline))
 
