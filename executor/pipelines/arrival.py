@@ -65,13 +65,14 @@ class Arrival:
         for guest in resume.guests:
             if not (guest.request.startswith(f"{front}:") and guest.attempt.startswith(f"{front}:")):
                 raise MalformedFrame(f"request {guest.attempt}, once {guest.request}, is not of {front}")
-        for guest in resume.guests:
-            attempt = RequestId(guest.attempt)
-            if self._is_closed:
-                self._led.post.send(front, Returned(request=attempt, shut=True))
-            elif attempt not in self._led.fronts:
-                self._led.fronts[attempt] = front
-                self._take(ev.Resumed(resume.id, guest.request, guest.attempt, guest.tokens))
+        if self._is_closed:
+            for guest in resume.guests:
+                self._led.post.send(front, Returned(request=guest.attempt, shut=True))
+            return
+        new = [guest for guest in resume.guests if guest.attempt not in self._led.fronts]
+        self._led.fronts.update({RequestId(guest.attempt): front for guest in new})
+        claims = tuple(ev.Claim(guest.request, guest.attempt, guest.tokens) for guest in new)
+        self._take(ev.Resumed(resume.id, claims))
         self._led.pump()
 
     async def _tick(self) -> None:

@@ -164,8 +164,7 @@ def _tick(terms: Terms, state: SourceState, current: Current) -> Outcome:
         return state, ()
     if current.stalls <= terms.tries_max:
         again = attrs.evolve(current, stalls=current.stalls + 1)
-        is_stalled = current.stalls > 0 or current.phase is Phase.REST  # the rest is waited for
-        return attrs.evolve(state, current=again), _copy(state, again) if is_stalled else ()
+        return attrs.evolve(state, current=again), _copy(state, again) if current.stalls else ()
     if current.phase is Phase.ROUNDS:
         return attrs.evolve(state, current=_give_up(current, late)), ()
     return _fail(state, current)

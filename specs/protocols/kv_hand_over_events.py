@@ -124,13 +124,20 @@ class HeldIs:
 
 
 @attrs.frozen
-class Resumed:
-    """A front submits a request anew, which it believes to be here; given once for each attempt."""
+class Claim:
+    """A request of a front, which believes it to be here with its KV."""
 
-    id: HandOverId
     request: str  # its name in the old pipeline
     attempt: str  # its name from now on
     tokens: int
+
+
+@attrs.frozen
+class Resumed:
+    """A front submits requests anew; given once for each attempt."""
+
+    id: HandOverId
+    claims: tuple[Claim, ...]
 
 
 TargetEvent = Invited | Reserved | HeldIs | Resumed | Tick

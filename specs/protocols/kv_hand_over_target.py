@@ -170,17 +170,23 @@ def _merge(host: Host, stages: Sequence[Held], held: Held) -> tuple[Held, ...]:
 
 
 def _resume(state: TargetState, event: Resumed) -> LeaderOutcome:
-    """Take over a guest whose KV is whole and whose tokens are those of its front; its seat is a slot now."""
+    """Take over guests whose KV is whole and whose tokens are those of their front; their seats are slots now."""
     stay = _find(state, event.id)
-    guest = None if stay is None else next((each for each in stay.guests if each.request == event.request), None)
-    if stay is None or guest is None or not _is_whole(state, stay, guest) or guest.final is None:
-        return state, (TurnAway(event.attempt),)
-    if guest.final.tokens != event.tokens:
-        return state, (TurnAway(event.attempt),)
-    left = attrs.evolve(stay, guests=tuple(each for each in stay.guests if each != guest))
-    state = attrs.evolve(_put(state, left), edition=state.edition + 1)
-    final = guest.final
-    return state, (TakeOver(event.id, event.request, event.attempt, guest.seat, final.computed, final.tokens),)
+    held = {} if stay is None else _held(state, stay)
+    guests = {} if stay is None else {guest.request: guest for guest in stay.guests}
+    actions: list[TargetAction] = []
+    for claim in event.claims:
+        guest = guests.get(claim.request)
+        final = None if guest is None else guest.final
+        if guest is None or final is None or (held[claim.request], claim.tokens) != (final.computed, final.tokens):
+            actions.append(TurnAway(claim.attempt))
+            continue
+        del guests[claim.request]
+        actions.append(TakeOver(event.id, claim.request, claim.attempt, guest.seat, final.computed, final.tokens))
+    if stay is None or len(guests) == len(stay.guests):
+        return state, tuple(actions)
+    left = attrs.evolve(stay, guests=tuple(guests.values()))
+    return attrs.evolve(_put(state, left), edition=state.edition + 1), tuple(actions)
 
 
 def _give_back(host: Host, state: TargetState) -> LeaderOutcome:
@@ -195,33 +201,35 @@ def _is_open(host: Host, state: TargetState, guest: Seated) -> bool:
     return len(state.stages) == host.stages and all(held.edition >= guest.since for held in state.stages)
 
 
-def _held(state: TargetState, stay: Stay, request: str) -> int:
-    """Count the first tokens of a guest whose KV has come on every path."""
+def _held(state: TargetState, stay: Stay) -> dict[str, int]:
+    """Count the first tokens of each guest whose KV has come on every path."""
     counts = {
-        (held.stage, count.old_stage): count.tokens
+        (count.request, held.stage, count.old_stage): count.tokens
         for held in state.stages
         for count in held.counts
-        if (count.id, count.request) == (stay.id, request)
+        if count.id == stay.id
     }
-    return min((counts.get((path.new_stage, path.old_stage), 0) for path in stay.paths), default=0)
-
-
-def _is_whole(state: TargetState, stay: Stay, guest: Seated) -> bool:
-    return guest.final is not None and _held(state, stay, guest.request) == guest.final.computed
+    return {
+        guest.request: min(counts.get((guest.request, path.new_stage, path.old_stage), 0) for path in stay.paths)
+        for guest in stay.guests
+    }
 
 
 def hosting(host: Host, state: TargetState, stay: Stay) -> Hosting:
     """Say what the target leader has to tell a source leader."""
+    held = _held(state, stay)
     rows = [
         Row(
             request=guest.request,
             seat=guest.seat if _is_open(host, state, guest) else None,
-            held=_held(state, stay, guest.request),
+            held=held[guest.request],
         )
         for guest in stay.guests
     ]
     rows += [Row(request=request, is_refused=True) for request in stay.refused]
-    is_whole = stay.is_rest and all(_is_whole(state, stay, guest) for guest in stay.guests)
+    is_whole = stay.is_rest and all(
+        guest.final is not None and held[guest.request] == guest.final.computed for guest in stay.guests
+    )
     return Hosting(id=stay.id, rows=tuple(rows), is_whole=is_whole)
 
 

@@ -248,10 +248,9 @@ class Roles:
             case "handed":
                 return self._handed(world, message)
             case "resume":
-                for request, tokens in message[1]:
-                    if not any(each[0] == request for each in world.running):
-                        world = self.tell_target(world, ev.Resumed(message[0], request, request, tokens))
-                return world
+                running = {each[0] for each in world.running}
+                claims = tuple(ev.Claim(name, name, tokens) for name, tokens in message[1] if name not in running)
+                return self.tell_target(world, ev.Resumed(message[0], claims))
         if way.startswith("seats"):
             return self.tell_stage(world, int(way[-1]), ev.SeatsAre(message))
         if way.startswith("held"):

@@ -57,9 +57,9 @@ def seats_are_open_before_all_stages_know(monkeypatch):
 
 
 def one_path_is_enough(monkeypatch):
-    def held(state, stay, request):
-        counts = [e.tokens for h in state.stages for e in h.counts if (e.id, e.request) == (stay.id, request)]
-        return max(counts, default=0)
+    def held(state, stay):
+        counts = [e for h in state.stages for e in h.counts if e.id == stay.id]
+        return {g.request: max((e.tokens for e in counts if e.request == g.request), default=0) for g in stay.guests}
 
     monkeypatch.setattr(kv_hand_over_target, "_held", held)
 
@@ -67,8 +67,11 @@ def one_path_is_enough(monkeypatch):
 def a_guest_goes_on_with_other_tokens_than_its_front_has(monkeypatch):
     def resume(state, event):
         finals = {guest.request: guest.final for stay in state.stays for guest in stay.guests}
-        final = finals.get(event.request)
-        return real(state, event if final is None else attrs.evolve(event, tokens=final.tokens))
+        claims = tuple(
+            attrs.evolve(claim, tokens=finals[claim.request].tokens) if finals.get(claim.request) else claim
+            for claim in event.claims
+        )
+        return real(state, attrs.evolve(event, claims=claims))
 
     real = kv_hand_over_target._resume
     monkeypatch.setattr(kv_hand_over_target, "_resume", resume)
