@@ -19,9 +19,11 @@ HEADS, WIDTH = 2, 16
 CPU = torch.device("cpu")
 
 
-def cache_of(layers=range(2, 5), *, slots=3, context_tokens=40, dtype=torch.float32, heads=HEADS, width=WIDTH):
+def cache_of(
+    layers=range(2, 5), *, slots=3, context_tokens=40, dtype=torch.float32, heads=HEADS, width=WIDTH, device=CPU
+):
     config = LlamaConfig(num_attention_heads=heads, num_key_value_heads=heads, hidden_size=width * heads)
-    return SlotCache(config, layers=layers, slots=slots, context_tokens=context_tokens, dtype=dtype, device=CPU)
+    return SlotCache(config, layers=layers, slots=slots, context_tokens=context_tokens, dtype=dtype, device=device)
 
 
 def fill(cache: SlotCache, seed: int) -> None:
@@ -192,3 +194,17 @@ def test_pages_are_counted_and_bounded_by_the_budget():
     cache.resize(3 * whole)
     cache.commit(2, whole)
     assert cache.written_tokens == 2 * whole
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_and_takes_the_same_bytes_and_counts_pages():
+    host, gpu = cache_of(dtype=torch.bfloat16), cache_of(dtype=torch.bfloat16, device=torch.device("cuda"))
+    fill(host, 1)
+    chunk = bytes(host.read(range(2, 5), 1, 3, 29))
+    gpu.write(range(2, 5), 2, 3, chunk)
+    assert bytes(gpu.read(range(2, 5), 2, 3, 29)) == chunk
+    assert gpu.written_tokens == 40
+    gpu.release([2])
+    assert gpu.written_tokens == 0
+    assert bytes(gpu.read(range(2, 5), 2, 3, 29)) == chunk, "no memory goes"
