@@ -14,6 +14,7 @@ The daemon verifies it and says whether this node could carry it out (`Offered.u
 names it, that it can carry out, whose parent is the plan that it has adopted, and whose generation is above every one
 that it ever accepted.  It changes nothing that serves.  It is binding: what was accepted is never declined.  Any other
 plan is refused with a reason.  Once a peer stands on it the refusal is told, and binding too: it is *declined*.
+A plan that follows one that is accepted here and not adopted yet is neither: it is asked for again until that is over.
 
 Adopting.  Of the plans that a node has accepted since it last adopted one, those that a node of theirs has declined are
 dead.  The one of the highest generation that is not dead is the *foremost*: it supersedes the others, and only for it
