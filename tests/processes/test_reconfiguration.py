@@ -15,7 +15,9 @@ from planner.reconfiguring.beginning import Begun, begin
 from planner.solve import solve
 from specs import codec, journal
 from specs.checker import VerifiedPlan, verify
-from specs.plan import Continuity, Switch
+from specs.handing_over import ROUNDS_MAX, far_pairs, pre_copy
+from specs.invariants.facts import Facts
+from specs.plan import Continuity, HandOver, KvPath, Release, Route, Switch
 from specs.problem import Holding, Target
 from specs.state import RunningCluster, RunningNode
 from tests.processes.cluster import (
@@ -74,14 +76,60 @@ def next_plan(running, wanted, continuity=None, back=()):
     assert isinstance(outcome, Planned), outcome
     verified = outcome.verified
     if continuity is not None:
-        steps = tuple(
-            attrs.evolve(step, continuity=continuity, hand_over=None) if isinstance(step, Switch) else step
-            for step in verified.plan.steps
-        )
-        verified = verify(verified.problem, attrs.evolve(verified.plan, steps=steps))
+        verified = verify(verified.problem, switched_by(verified, continuity))
         assert isinstance(verified, VerifiedPlan), verified
     assert verified.problem.running
     return verified
+
+
+def switched_by(verified, continuity):
+    """The plan with every switch made in this way."""
+    facts, plan = Facts(verified.problem, verified.plan), verified.plan
+    routes, steps, done = list(plan.routes), [], 0
+    for step in plan.steps:
+        changed = step
+        if isinstance(step, Switch):
+            changed = attrs.evolve(step, continuity=continuity, hand_over=None)
+            if continuity is Continuity.COPY:
+                changed = copying(facts, changed, routes)
+                done = max(done, changed.at_ns)
+        elif isinstance(step, Release):
+            changed = attrs.evolve(step, at_ns=max(step.at_ns, done))
+        steps.append(changed)
+    return attrs.evolve(plan, steps=tuple(steps), routes=tuple(routes))
+
+
+def copying(facts, switch, routes):
+    """The switch with a hand-over that copies whatever has any tokens."""
+    old, new = facts.pipelines[switch.old], facts.pipelines[switch.new]
+    paths = []
+    for source, destination in far_pairs(facts.llms[old.llm], old, new):
+        ends = [pipeline.stages[index].place.split("/")[0] for pipeline, index in ((old, source), (new, destination))]
+        here, there = ends
+        route = Route(
+            links=(
+                f"{here}/cpu0>{here}/nic0",
+                f"{here}/nic0>leaf",
+                f"leaf>{there}/nic0",
+                f"{there}/nic0>{there}/cpu0",
+            )
+        )
+        routes.append(route)
+        paths.append(KvPath(old_stage=source, new_stage=destination, route=len(routes) - 1, bytes_per_second=FAST // 2))
+    asked = pre_copy(facts.problem, facts.links, routes, old, new, paths)
+    rest = asked.left_tokens(ROUNDS_MAX)[-1]
+    rounds = asked.rounds(rest)
+    assert rounds
+    hand_over = HandOver(
+        start_ns=switch.at_ns,
+        rounds_max=rounds,
+        rest_tokens_max=rest,
+        copy_tokens_min=0,
+        pause_ns=asked.pause_ns(rest),
+        paths=tuple(paths),
+    )
+    done = switch.at_ns + asked.rounds_ns(rounds) + hand_over.pause_ns
+    return attrs.evolve(switch, hand_over=hand_over, at_ns=done)
 
 
 def ask(daemon, prompt):
@@ -169,7 +217,7 @@ def test_a_pipeline_moves_to_another_node_under_load(continuity, checkpoint, tmp
         wait_until_complete(running)
         with asking(running):
             wanted = attrs.evolve(whole, targets=(Target(llm=LLM, place="n2/cpu0"),))
-            second = next_plan(running, wanted, None if continuity is Continuity.COPY else continuity)
+            second = next_plan(running, wanted, continuity)
             switches = [step for step in second.plan.steps if isinstance(step, Switch)]
             assert {step.continuity for step in switches} == {continuity}
             assert running[1].put(document(second)).json()["phase"] in ("accepted", "adopted")
@@ -178,6 +226,9 @@ def test_a_pipeline_moves_to_another_node_under_load(continuity, checkpoint, tmp
             wait_for(lambda: closed_under(running, 2) >= {step.old for step in switches}, "they close", seconds=60)
             wait_for(lambda: not running[1].status()["requests"]["led_here"], "n1 has nothing to do", seconds=60)
         wait_for(lambda: running[1].status()["memory_bytes_used"]["n1/cpu0"] == 0, "n1 gives it up", seconds=60)
+        if continuity is Continuity.COPY:
+            receipts = [each.what for each in records_of(running, journal.HandedOver)]
+            assert sum(receipt.copied for receipt in receipts) > 0, receipts
 
 
 def test_what_one_node_cannot_carry_out_nobody_does(checkpoint, tmp_path):
