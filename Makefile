@@ -6,7 +6,7 @@ TORCH ?= $(if $(wildcard /dev/nvidia0),torch==2.13.0,torch==2.13.0+cpu)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo demo-move test test-slow lint format bench clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/ready ## Plan, check and run: five daemons on loopback serve while the LLM arrives
 	$(BIN)/python -m examples.demo
+
+demo-move: $(VENV)/ready ## Six daemons serve under constant load while their pipelines change shape ten times
+	$(BIN)/python -m examples.demo_move
 
 test: $(VENV)/ready ## All tests that need no GPU, no RDMA and no network
 	$(BIN)/python -m pytest -q -m "not slow and not gpu and not rdma" -n 2

@@ -1,6 +1,7 @@
 """The load: requests through the unmodified `openai` client, and what came back when."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -22,7 +23,7 @@ class Answer:
     """One request and its tokens so far."""
 
     front: NodeId  # the node that it was sent to
-    prompt: int  # index into PROMPTS
+    prompt: int  # index into the prompts
     max_tokens: int
     asked_unix_ns: int
     names: list[str] = attrs.field(factory=list)
@@ -41,13 +42,16 @@ class Answer:
 
 
 class Load:
-    """All requests of the demo, with answers of these lengths.  Leave the block to end what is still running."""
+    """All requests of the demo: prompts and lengths of answers in turn.  Leave the block to end what still runs."""
 
-    def __init__(self, llm: LlmId, urls: Mapping[NodeId, str], lengths: range) -> None:
+    def __init__(
+        self, llm: LlmId, urls: Mapping[NodeId, str], lengths: range, prompts: Sequence[str] = PROMPTS
+    ) -> None:
         self.answers: list[Answer] = []
         self.llm = llm
         self.urls = urls
         self._lengths = lengths
+        self._prompts = prompts
         # No retries: a request that fails is a failure of the demo.
         self._clients = {
             node: AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=_TIMEOUT_S)
@@ -75,7 +79,7 @@ class Load:
         number = len(self.answers)
         answer = Answer(
             front=front,
-            prompt=number % len(PROMPTS),
+            prompt=number % len(self._prompts),
             max_tokens=self._lengths[number % len(self._lengths)],
             asked_unix_ns=time.time_ns(),
         )
@@ -90,6 +94,17 @@ class Load:
             await asyncio.sleep(1 / per_second)
             self.ask(fronts[turn % len(fronts)])
             turn += 1
+
+    async def keep(self, running: int, pause_s: float) -> None:
+        """Keep so many clients asking until cancelled: each waits for its answer and a pause, then asks again."""
+        await asyncio.gather(*(self._ask_again(client, pause_s) for client in range(running)))
+
+    async def _ask_again(self, client: int, pause_s: float) -> None:
+        fronts = tuple(self._clients)
+        for turn in itertools.count(client):
+            self.ask(fronts[turn % len(fronts)])
+            await asyncio.wait((self._tasks[-1],))
+            await asyncio.sleep(pause_s)
 
     async def wait(self) -> None:
         """Wait until every request is answered or has failed.  Raises DemoFailed when no token comes any more."""
@@ -107,7 +122,7 @@ class Load:
         try:
             stream = await self._clients[answer.front].completions.create(
                 model=self.llm,
-                prompt=PROMPTS[answer.prompt],
+                prompt=self._prompts[answer.prompt],
                 max_tokens=answer.max_tokens,
                 temperature=0,
                 logprobs=0,  # brings the name of every token

@@ -35,11 +35,14 @@ def expected_names(
         "two tokens of the demo's tokenizer have one name: equal names would not mean equal tokens"
     )
     rows = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the daemons have; on a busy machine, several wait for one another
     for number, prompt in enumerate(prompts):
         given = torch.tensor([tokenizer.encode(prompt)])
         output = llm.generate(given, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0)
         rows.append(tuple(_name(tokenizer, token) for token in output[0, given.shape[1] :].tolist()))
         progress(number + 1)
+    torch.set_num_threads(threads)
     return tuple(rows)
 
 
