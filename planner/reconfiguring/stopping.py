@@ -36,7 +36,11 @@ def in_words(stuck: Stuck) -> str:
     """Say what does not fit where."""
     waiting = ", ".join(each.id for each in stuck.waiting)
     first = stuck.violations[0]
-    what = f"{waiting} cannot open while all that runs goes on" if waiting else "what stands by cannot move"
+    what = (
+        f"{waiting} cannot open while all that runs goes on"
+        if waiting
+        else "what is to be held at the end does not fit beside it"
+    )
     return f"{what}: at {first.where}, {first.sentence}"
 
 
