@@ -55,6 +55,10 @@ class _Rolling:
         everything = self._wave(self.opening, last=True)
         if self._fits([everything]):
             return (everything,)
+        if self._idle_copies():
+            self._take(Wave())
+            if self._fits([everything]):
+                return (*self.waves, everything)
         while self.opening or self.closing:
             found = self._next() or self._early()
             if found is None:
@@ -64,6 +68,10 @@ class _Rolling:
         if not self._fits([Wave(last=True)]):
             return Stuck(violations=self.faults, waiting=(), closing=self._all_closing())
         return (*self.waves, Wave(last=True))
+
+    def _idle_copies(self) -> bool:
+        """Whether devices hold what nothing there needs already, so that it may go before anything comes."""
+        return bool(self.layer.laid(self.following, [Wave()], quick=True).steps)
 
     def _all_closing(self) -> tuple[Running, ...]:
         running = self.layer.problem.running

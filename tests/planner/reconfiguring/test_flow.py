@@ -120,6 +120,15 @@ def test_llms_change_places_one_after_the_other_where_both_at_once_do_not_fit():
     assert min(step.at_ns for step in switches.values()) < first < second
 
 
+def test_what_a_stopped_pipeline_leaves_goes_before_anything_comes():
+    state, wanted = reached(two_llms((1, 3), (2,))), two_llms((3,), (2, 1))
+    plan = verified(replanned(state, wanted, stopped=frozenset({f"llm@{gpu(1)}"}))).plan
+    assert only(plan, Switch) == []
+    gone, come = only(plan, Release), only(plan, Transfer)
+    assert {step.place for step in gone} == {gpu(1)}
+    assert max(step.at_ns for step in gone) < min(step.start_ns for step in come)
+
+
 def test_a_promised_pause_is_kept():
     slo = Slo(llm="llm", percentile=90, ttft_ns_max=10**10, tpot_ns_max=10**9, pause_ns_max=20_000_000)
     wishes = (a_service((1, 2), slos=(slo,)), a_service((3, 4), slos=(slo,)))
