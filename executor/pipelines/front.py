@@ -46,7 +46,7 @@ def doors_of(problem: Problem, plan: Plan, leader_of: Callable[[PipelineId], Nod
             pipeline=pipeline.id,
             llm=pipeline.llm,
             leader=leader_of(pipeline.id),
-            weight=weights.get(pipeline.id, 1),  # one that a switch is going to close may have none
+            weight=weights[pipeline.id],
             slots=pipeline.slots,
         )
         for pipeline in Facts(problem, plan).pipelines.values()

@@ -96,6 +96,7 @@ class FrontMachine(RuleBasedStateMachine):
         self.seen = set()
         self.guests = {}  # (hand-over, request) -> job: what is in a new pipeline, with its KV
         self.hand_overs = 0
+        self.handed = set()  # pipelines that have been handed over: fronts never try them again
 
     def settle(self):
         """Let tasks run, and leaders take what was sent to them."""
@@ -145,7 +146,7 @@ class FrontMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def finish(self):
-        if "wide" in self.shut:
+        if "wide" in self.shut | self.handed:
             self.shut = frozenset(door.pipeline for door in DOORS)
             self.open = frozenset()
         else:
@@ -236,6 +237,7 @@ class FrontMachine(RuleBasedStateMachine):
         names = sorted(name for name, job in self.jobs.items() if job.pipeline == old)
         copied = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
         self.hand_overs += 1
+        self.handed.add(old)
         id_ = HandOverId(old=old, new=new, number=self.hand_overs)
         left = {name: self.jobs.pop(name) for name in names}
         self.guests |= {(id_, name): left[name] for name in copied}
