@@ -48,7 +48,6 @@ class Laid:
     held: dict[PlaceId, dict[BlobId, None]]
     steps: list[Step] = attrs.field(factory=list)
     routes: dict[Route, int] = attrs.field(factory=dict)
-    made_by: list[str] = attrs.field(factory=list)
     open_now: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
     to_open: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
     copied_slots: dict[PipelineId, int] = attrs.field(factory=dict)  # of pipelines copied into each
@@ -138,7 +137,6 @@ class Layer:
         found = timed(at_hand, self.search, self.aim, first_only if quick else several)
         first = next(found)
         best = first if quick else min((first, *found), key=lambda way: way.schedule.pause_ns)
-        laid.made_by.append(best.made_by)
         return best.schedule
 
     def _demands(self, laid: Laid, wave: Wave) -> dict[LlmId, tuple[Demand, ...]]:
