@@ -15,7 +15,7 @@ from specs.handing_over import shared_kv
 from specs.plan import HandOver, Pipeline, PipelineId
 from specs.protocols import kv_hand_over
 from specs.protocols import kv_hand_over_events as ev
-from specs.protocols.kv_hand_over_nouns import Hosting, Invitation, Live, Path, SourceState, Terms
+from specs.protocols.kv_hand_over_nouns import Hosting, Invitation, Live, Path, Phase, SourceState, Terms
 from specs.units import Bytes, Nanos
 
 TICK_SECONDS = 0.2
@@ -36,6 +36,7 @@ class Departure:
 
     def begin(self, successor: PipelineId, how: HandOver, on_handed_over: OnHandedOver) -> None:
         """Begin to hand over, once more whenever it fails, until it is done or `abort` is called."""
+        self.abort()
         self._plan = _Wish(self._led.pipeline, successor, how, self._led.host, on_handed_over)
         self._copied_bytes = 0
         self._led.spawn(self._tick(self._plan))
@@ -44,6 +45,16 @@ class Departure:
         """Forget what was copied, and go on; harmless when nothing was, or when all was handed over."""
         self._take(ev.Abort())
         self._plan = None
+
+    def disconnected(self, peer: NodeId) -> None:
+        """Learn that messages to or from a node were lost: while requests wait for the target leader, decode instead."""
+        current = self._state.current
+        if (
+            current is not None
+            and current.phase is not Phase.ROUNDS
+            and peer == self._led.host.leader_of(current.id.new)
+        ):
+            self._take(ev.Abort())
 
     def hear(self, hosting: Hosting) -> None:
         """Learn what the target leader has."""

@@ -61,10 +61,10 @@ class KvStages:
         key = seats.pipeline, seats.stage
         stage = self._host.stage(*key)
         if stage is None:
-            self._states.pop(key, None)
             return
         if any(each.seat >= stage.cache.slots for each in seats.seats):
             raise MalformedFrame(f"a seat of {seats.pipeline} lies outside its slots")
+        self._states = {each: state for each, state in self._states.items() if self._host.stage(*each) is not None}
         before = self._states.get(key, StageState())
         after, actions = target.step_stage(*key, before, SeatsAre(seats))
         self._states[key] = after

@@ -145,6 +145,7 @@ class Leader:
 
     def disconnected(self, peer: NodeId, *, member: bool) -> None:
         """Learn that messages to or from a node were lost: iterations, if it is a member; else tokens to its front."""
+        self.departure.disconnected(peer)
         if member:
             self.give_back()
             return

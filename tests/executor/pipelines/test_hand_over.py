@@ -295,3 +295,23 @@ def test_what_is_cancelled_on_the_way_keeps_no_seat(checkpoint, llm, blobs, expe
     found, again = run(nodes, test)
     assert tokens_of(found) == [expected[0], *expected[2:]]
     assert tokens_of(again) == expected
+
+
+def test_requests_decode_on_when_the_connection_to_the_target_breaks(checkpoint, llm, blobs, expected):
+    """Nothing comes from the target once the source has halted; the source hears that the connection broke."""
+    halted = []
+    nodes = Nodes(checkpoint, llm, blobs, "n2 n0", "n1", lose=lambda teller, *_: teller == "n1" and bool(halted))
+
+    async def test():
+        answers = await ask(nodes)
+        batcher = nodes.leader(OLD)._batcher
+        pause = batcher.pause
+        batcher.pause = lambda: (halted.append(True), pause())
+        nodes.hand_over()
+        await until(lambda: batcher.boundary)
+        nodes.leader(OLD).disconnected("n1", member=False)
+        assert not batcher.boundary, "it decodes on"
+        halted.clear()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
