@@ -1,7 +1,6 @@
 """The load: requests through the unmodified `openai` client, and what came back when."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -96,13 +95,17 @@ class Load:
             turn += 1
 
     async def keep(self, running: int, pause_s: float) -> None:
-        """Keep so many clients asking until cancelled: each waits for its answer and a pause, then asks again."""
-        await asyncio.gather(*(self._ask_again(client, pause_s) for client in range(running)))
+        """Keep so many clients asking until cancelled: each waits for its answer and a pause, then asks again.
 
-    async def _ask_again(self, client: int, pause_s: float) -> None:
-        fronts = tuple(self._clients)
-        for turn in itertools.count(client):
-            self.ask(fronts[turn % len(fronts)])
+        All ask at one front, which spreads them over the pipelines: with one request each, every front would send its
+        own to the pipeline of most weight.
+        """
+        await asyncio.gather(*(self._ask_again(pause_s) for _ in range(running)))
+
+    async def _ask_again(self, pause_s: float) -> None:
+        front = next(iter(self._clients))
+        while True:
+            self.ask(front)
             await asyncio.wait((self._tasks[-1],))
             await asyncio.sleep(pause_s)
 

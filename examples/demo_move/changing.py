@@ -64,7 +64,7 @@ class Operator:
         verified = read_document(document)
         self.watch.know(verified)
         put_unix_ns = await self._put(document, next(iter(self.urls)))
-        await self._settled(verified.plan.generation)
+        await self._settled(verified)
         return Change(
             wish=wish,
             verified=verified,
@@ -73,10 +73,10 @@ class Operator:
             settled_unix_ns=time.time_ns(),
         )
 
-    async def put_first(self, document: Path) -> None:
-        """Put the first plan at every node: there is no other that they could hear it from."""
+    async def put_first(self, document: Path, verified: VerifiedPlan) -> None:
+        """Put the first plan at every node: without one, they do not know of each other."""
         await asyncio.gather(*(self._put(document, node) for node in self.urls))
-        await self._settled(1)
+        await self._settled(verified)
 
     async def _holdfast(self, into: Path, *arguments: str) -> str:
         self.watch.say(f"holdfast {arguments[0]}")
@@ -96,13 +96,13 @@ class Operator:
             raise DemoFailed(f"{node} refuses {document} ({reply.status_code}): {reply.text}")
         return put_unix_ns
 
-    async def _settled(self, generation: int) -> None:
+    async def _settled(self, verified: VerifiedPlan) -> None:
         """Wait until every node has done its part of a plan.  Raises DemoFailed when that takes too long."""
         self.watch.say("carried out by the nodes")
         until_s = time.monotonic() + _SETTLED_S
-        while not self.watch.is_settled(generation):
+        while not self.watch.is_settled(verified):
             if time.monotonic() > until_s:
-                raise DemoFailed(f"After {_SETTLED_S} s generation {generation} is not done: {self.watch.phases()}.")
+                raise DemoFailed(f"After {_SETTLED_S} s the plan is not carried out: {self.watch.phases()}.")
             await asyncio.sleep(_POLL_S)
         self.watch.say("")
 

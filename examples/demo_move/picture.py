@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from examples.demo.load import Answer
-from examples.demo_move.findings import MACHINE, Changed, Findings, Gap, bound_of
+from examples.demo_move.findings import Changed, Findings, Gap, bound_of
 from examples.demo_move.tables import millis
 
 _WIDTH, _LEFT, _RIGHT = 1400, 64, 16
@@ -94,7 +94,7 @@ def _summary(found: Findings) -> str:
     calm = f"median {millis(found.calm.p50_ns)} ms, largest {millis(found.calm.largest_ns)} ms"
     return (
         f"<p><b>{found.equal}</b> of {found.requests} requests have exactly the oracle's tokens; {beyond} are longer "
-        f"than their bound: an iteration, the pause that the plan promises, and {MACHINE} x what this machine adds "
+        f"than their bound: an iteration, the pause that the plan promises, and what this machine adds "
         f"while nothing is changed ({calm}).</p>"
     )
 
@@ -163,7 +163,9 @@ def _lanes(
     yield _open(_WIDTH, bottom + 20)
     yield from _spans(found.changes, time, bottom)
     yield from _seconds(time, bottom)
+    yield '<g class="far">'
     yield from _requests(lines, time, y, 8)
+    yield "</g>"
     yield from _long(long, beyond, time, y)
     yield "</svg>"
 

@@ -58,7 +58,7 @@ async def serve(
             changes: list[Change] = []
             calm_unix_ns = 0
             try:
-                calm_unix_ns = await _drive(operator, daemons, load, changes)
+                calm_unix_ns = await _drive(operator, verified, daemons, load, changes)
             finally:
                 # After a failure too: they say what happened.
                 journals = await daemons.save_journals(settings.journals)
@@ -67,9 +67,11 @@ async def serve(
     return is_good, daemons.exits
 
 
-async def _drive(operator: Operator, daemons: Daemons, load: Load, changes: list[Change]) -> int:
+async def _drive(
+    operator: Operator, verified: VerifiedPlan, daemons: Daemons, load: Load, changes: list[Change]
+) -> int:
     """Serve under load, and carry out one wish after another.  Give the instant from which on it counts."""
-    working = asyncio.create_task(_work(operator, load, changes))
+    working = asyncio.create_task(_work(operator, verified, load, changes))
     watching = asyncio.create_task(operator.watch.run())
     try:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
@@ -85,9 +87,9 @@ async def _drive(operator: Operator, daemons: Daemons, load: Load, changes: list
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _work(operator: Operator, load: Load, changes: list[Change]) -> int:
+async def _work(operator: Operator, verified: VerifiedPlan, load: Load, changes: list[Change]) -> int:
     settings = operator.settings
-    await operator.put_first(settings.document)
+    await operator.put_first(settings.document, verified)
     asking = asyncio.create_task(load.keep(settings.clients, settings.think_s))
     try:
         await asyncio.sleep(_WARM_S)

@@ -30,7 +30,7 @@ class Settings:
     wishes: Sequence[Wish] = WISHES
     prompts: Sequence[str] = PROMPTS[:6]
     lengths: range = range(48, 81)  # of the answers, in tokens; the longest prompt has 36 more
-    clients: int = 5  # that ask all the time, at one front after another
+    clients: int = 6  # that ask all the time
     think_s: float = 0.2  # between an answer and the next question of the same client
     calm_s: float = 0.7  # in which nothing is changed: before the first change, between two, and after the last
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.load import Load
-from examples.demo.statuses import Statuses
+from examples.demo.statuses import Status, Statuses
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
-from specs.plan import Pipeline, PipelineId
+from specs.plan import Pipeline, PipelineId, Switch
 from specs.units import NANOS_PER_SECOND
 
 _POLL_S = 0.4
@@ -54,11 +54,16 @@ class Watch:
 
     # --- asked ---------------------------------------------------------------------------------------------------
 
-    def is_settled(self, generation: int) -> bool:
-        """Whether every node has done its part of the plan of this generation."""
+    def is_settled(self, verified: VerifiedPlan) -> bool:
+        """Whether every node has done its part of a plan, and exactly those pipelines are open that it leaves open."""
+        plan = verified.plan
         plans = [status.get("plan") for status in self._statuses.of.values()]
-        adopted = all(plan is not None and plan["generation"] == generation for plan in plans)
-        return adopted and self._statuses.are_complete
+        adopted = all(each is not None and each["generation"] == plan.generation for each in plans)
+        closed = {step.old for step in plan.steps if isinstance(step, Switch)}
+        known = (*(each.pipeline.id for each in verified.problem.running), *(each.id for each in plan.pipelines))
+        as_planned = set(self._statuses.open) == set(known) - closed
+        going_on = self._being("handing_over") | self._being("draining")
+        return adopted and self._statuses.are_complete and as_planned and not going_on
 
     def phases(self) -> str:
         """Say in one line which node is how far."""
@@ -165,5 +170,6 @@ def stages_of(pipeline: Pipeline) -> str:
     return " | ".join(f"{node}: {stage.first_unit}-{stage.end_unit - 1}" for node, stage in stages)
 
 
-def _phase(status: Mapping[str, object]) -> str:
-    return str(status.get("phase", "without a plan"))
+def _phase(status: Status) -> str:
+    declined = [each["reason"] for each in status.get("next", {}).get("declined", ())]
+    return f"{status.get('phase', 'without a plan')}{' declined: ' if declined else ''}{', '.join(declined)}"

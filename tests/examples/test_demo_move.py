@@ -1,5 +1,4 @@
 import io
-import socket
 from pathlib import Path
 
 import attrs
@@ -8,10 +7,9 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from examples.demo.load import Answer
-from examples.demo.settings import DemoFailed
 from examples.demo_move.__main__ import main
 from examples.demo_move.changing import Change
-from examples.demo_move.findings import MACHINE, Spread, find, gaps_of
+from examples.demo_move.findings import Spread, find, gaps_of
 from examples.demo_move.picture import draw
 from examples.demo_move.sequence import run
 from examples.demo_move.serving import Served
@@ -95,8 +93,8 @@ def test_calm_gaps_say_what_the_machine_adds():
 @pytest.mark.parametrize(("late_ms", "good"), [(0, True), (1, False)])
 def test_a_gap_may_be_as_long_as_iteration_and_promise_and_machine_and_no_longer(late_ms, good):
     promised_ms = 25
-    allowed_ms = 10 + promised_ms + MACHINE * 30
-    answers = [answer(0, 10, 20, 50), answer(150, 160, 160 + allowed_ms + late_ms, 300)]
+    allowed_ms = 10 + promised_ms + 30
+    answers = [answer(0, 10, 20, 50), answer(150, 160, 160 + allowed_ms + late_ms, 170 + allowed_ms + late_ms)]
     whole = found(answers, [change(155, 280, pause_ms=promised_ms)])
     assert whole.changes[0].bound_ns == allowed_ms * MS
     assert whole.is_good == good
@@ -104,10 +102,11 @@ def test_a_gap_may_be_as_long_as_iteration_and_promise_and_machine_and_no_longer
 
 
 def test_a_promise_counts_only_while_its_plan_is_carried_out():
-    answers = [answer(0, 10, 20, 50), answer(100, 110, 120, 130), answer(300, 371, 381, 391)]
-    assert found(answers, [change(290, 380, pause_ms=25)]).is_good
-    late = found([*answers, answer(500, 600, 601, 602)], [change(290, 380, pause_ms=25)])
-    assert late.is_good, "a gap while nothing is changed is the machine's own, and says how much that is"
+    calm, late = answer(0, 10, 20, 50), answer(300, 360, 370, 380)
+    changes = [change(290, 400, pause_ms=25), change(500, 600)]
+    assert found([calm, late], changes).is_good
+    whole = found([calm, late, answer(510, 520, 580, 590)], changes)
+    assert [(gap.request, gap.ns // MS) for gap in whole.beyond] == [(2, 60)]
 
 
 @pytest.mark.parametrize("wrong", [answer(0, 1, 2, 3, names="abcx"), attrs.evolve(answer(0, 1), finish=None)])
@@ -212,12 +211,4 @@ def test_a_short_run_with_a_tiny_llm(tiny):
     }
     assert generations >= {1, 2, 3, 4}
     assert tiny.picture.stat().st_size > 10_000
-    assert not daemons()
-
-
-def test_a_port_in_use_is_one_clear_sentence(tiny):
-    port = int(tiny.description.read_text().split('middle1: {like: middle, address: "127.0.0.1:')[1].split('"')[0])
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(DemoFailed) as failed:
-        run(tiny, Console(file=io.StringIO(), width=120))
-    assert f"Port {port} of 127.0.0.1, which the description gives to middle1, cannot be had" in str(failed.value)
     assert not daemons()
