@@ -76,6 +76,7 @@ class Run:
         self.front = Front(self.node, self._mail)
         self._equipment: Equipment | None = None  # from the first plan on, which says where the node listens
         self._address: wire.Peer | None = None
+        self._realm = ""
         self._met: dict[str, wire.Peer] = {}
         self.shell: Shell | None = None  # of the plan that is being carried out
         self._named: set[PipelineId] = set()  # pipelines of all plans that were ever adopted
@@ -158,7 +159,10 @@ class Run:
         return loaded
 
     async def _listen(self, address: wire.Peer, realm: str) -> None:
-        """Take peers from now on, at the address that the first plan gives.  Raises OSError."""
+        """Take peers from now on, at the address that a plan gives; none has been adopted yet.  Raises OSError."""
+        if (address, realm) == (self._address, self._realm):
+            return
+        self._address, self._met = None, {}
         if self._equipment is not None:
             await self._equipment.transport.close()
         transport = await listen_tcp(address, realm=realm, on_event=self._on_transport)
@@ -177,8 +181,7 @@ class Run:
             front=self.front,
             leaders={},
         )
-        self._address = address
-        self._met = {}
+        self._address, self._realm = address, realm
         self._mail.leaders = self._equipment.leaders
         self._mail.host, self._mail.front = self._host, self.front
         self._mail.kv_stages = KvStages(self._host, self._mail)

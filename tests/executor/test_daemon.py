@@ -99,6 +99,29 @@ def test_refusals_are_written_down_and_change_nothing(tmp_path, verified):
     assert [reason.partition(":")[0] for reason in reasons] == ["malformed", "rejected", "rejected", "rejected"]
 
 
+def test_a_node_without_a_plan_waits_for_those_that_have_one(tmp_path, verified):
+    """n1 is new in the cluster: it accepts, tells n0 (which is not there), and takes a later plan in its place."""
+    plans = [attrs.evolve(verified.plan, generation=number, parent="ab" * 32) for number in (2, 3)]
+
+    async def test(daemon):
+        transports = []
+        for plan in plans:
+            body = b'{"plan":' + codec.encode(plan) + b',"problem":' + codec.encode(verified.problem) + b"}"
+            answer = await daemon.adopt(body)
+            assert answer == Adopted(generation=plan.generation, digest=codec.digest(plan), phase=Phase.ACCEPTED)
+            accepted = daemon.status()["next"]["accepted"]
+            assert accepted == {"digest": answer.digest, "generation": plan.generation, "awaited": ["n0"]}
+            transports.append(daemon._run._equipment.transport)
+        assert transports[0] is transports[1], "whoever had found it finds it still"
+        assert daemon.status()["plan"] is None
+        assert not daemon.health().ok
+
+    kinds = {type(record) for record in with_daemon(tmp_path, test, node="n1")}
+    assert journal.Accepted in kinds
+    assert journal.Adopted not in kinds
+    assert (tmp_path / "generation").read_text() == "3"
+
+
 def test_a_single_node_serves_what_it_holds(tmp_path, checkpoint, verified):
     async def test(daemon):
         outcome = await daemon.adopt(document(verified))
