@@ -47,7 +47,7 @@ class Departure:
         self._plan = None
 
     def disconnected(self, peer: NodeId) -> None:
-        """Learn that messages to or from a node were lost: while requests wait for the target leader, decode instead."""
+        """Learn that messages to or from a node were lost: where requests wait for the target leader, decode on."""
         current = self._state.current
         if (
             current is not None
