@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from examples.clusters.problems import EXAMPLES, example
+from planner.decided import Request
 from planner.outcome import Planned
 from planner.page.render import render
-from planner.solve import Request, solve
+from planner.solve import solve
 
 
 def main() -> None:
