@@ -11,8 +11,7 @@ from executor.traffic import Returned
 from specs.cluster import NodeId
 from specs.protocols import kv_hand_over_events as ev
 from specs.protocols import kv_hand_over_target as target
-from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, TargetState
-from specs.protocols.kv_hand_over_nouns import Host as Target
+from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, Successor, TargetState
 
 TICK_SECONDS = 0.2
 _PATIENCE_TICKS = 25
@@ -25,7 +24,7 @@ class Arrival:
 
     def __init__(self, led: Led) -> None:
         self._led = led
-        self._target = Target(pipeline=led.pipeline.id, stages=len(led.pipeline.stages), patience=_PATIENCE_TICKS)
+        self._successor = Successor(pipeline=led.pipeline.id, stages=len(led.pipeline.stages), patience=_PATIENCE_TICKS)
         self._state = TargetState()
         self._cards: dict[_Guest, Card] = {}
         self._tails: dict[_Guest, tuple[int, ...]] = {}
@@ -84,7 +83,7 @@ class Arrival:
     def _take(self, event: ev.TargetEvent) -> None:
         if self._is_closed:
             return
-        self._state, actions = target.step(self._target, self._state, event)
+        self._state, actions = target.step(self._successor, self._state, event)
         for action in actions:
             self._do(action)
         stays = {stay.id for stay in self._state.stays}

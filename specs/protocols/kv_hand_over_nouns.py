@@ -213,7 +213,7 @@ class SourceState:
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
-class Host:
+class Successor:
     """The new pipeline, as its leader knows it."""
 
     pipeline: PipelineId

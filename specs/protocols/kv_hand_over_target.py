@@ -34,7 +34,6 @@ from specs.protocols.kv_hand_over_nouns import (
     Count,
     HandOverId,
     Held,
-    Host,
     Hosting,
     Invitation,
     OpenSeat,
@@ -43,6 +42,7 @@ from specs.protocols.kv_hand_over_nouns import (
     Seats,
     StageState,
     Stay,
+    Successor,
     TargetState,
 )
 
@@ -52,7 +52,7 @@ StageOutcome = tuple[StageState, tuple[StageAction, ...]]
 # --- the leader ------------------------------------------------------------------------------------------------------
 
 
-def step(host: Host, state: TargetState, event: TargetEvent) -> LeaderOutcome:
+def step(successor: Successor, state: TargetState, event: TargetEvent) -> LeaderOutcome:
     """Take one event at the leader of a pipeline to which requests are handed over."""
     actions: tuple[TargetAction, ...] = ()
     answered: Stay | None = None
@@ -68,17 +68,17 @@ def step(host: Host, state: TargetState, event: TargetEvent) -> LeaderOutcome:
             learnt, actions = _seat(state, event)
             answered = _find(learnt, id_)
         case HeldIs(held):
-            learnt = attrs.evolve(state, stages=_merge(host, state.stages, held))
+            learnt = attrs.evolve(state, stages=_merge(successor, state.stages, held))
         case Resumed():
             learnt, actions = _resume(state, event)
         case Tick():
             waited = tuple(attrs.evolve(stay, quiet=stay.quiet + 1) for stay in state.stays)
             learnt = attrs.evolve(state, stays=waited)
             for stay in waited:
-                if stay.quiet > host.patience:
+                if stay.quiet > successor.patience:
                     learnt = _end(learnt, stay)
-    learnt, free = _give_back(host, learnt)
-    return learnt, (*actions, *free, *_tell(host, state, learnt, answered, is_tick=isinstance(event, Tick)))
+    learnt, free = _give_back(successor, learnt)
+    return learnt, (*actions, *free, *_tell(successor, state, learnt, answered, is_tick=isinstance(event, Tick)))
 
 
 def _find(state: TargetState, id_: HandOverId) -> Stay | None:
@@ -155,9 +155,9 @@ def _end(state: TargetState, stay: Stay) -> TargetState:
     )
 
 
-def _merge(host: Host, stages: Sequence[Held], held: Held) -> tuple[Held, ...]:
+def _merge(successor: Successor, stages: Sequence[Held], held: Held) -> tuple[Held, ...]:
     """Take what a stage says, unless it has said more already: late words teach nothing."""
-    if held.pipeline != host.pipeline or held.stage >= host.stages:
+    if held.pipeline != successor.pipeline or held.stage >= successor.stages:
         return tuple(stages)
     known = {each.stage: each for each in stages}
     before = known.get(held.stage)
@@ -189,16 +189,16 @@ def _resume(state: TargetState, event: Resumed) -> LeaderOutcome:
     return attrs.evolve(_put(state, left), edition=state.edition + 1), tuple(actions)
 
 
-def _give_back(host: Host, state: TargetState) -> LeaderOutcome:
+def _give_back(successor: Successor, state: TargetState) -> LeaderOutcome:
     """A closed seat is a free slot again once every stage knows that it is closed."""
-    known = min((held.edition for held in state.stages), default=0) if len(state.stages) == host.stages else 0
+    known = min((held.edition for held in state.stages), default=0) if len(state.stages) == successor.stages else 0
     free = tuple(seat for seat, edition in state.closing if edition <= known)
     closing = tuple(each for each in state.closing if each[1] > known)
     return attrs.evolve(state, closing=closing), tuple(GiveBack(seat) for seat in free)
 
 
-def _is_open(host: Host, state: TargetState, guest: Seated) -> bool:
-    return len(state.stages) == host.stages and all(held.edition >= guest.since for held in state.stages)
+def _is_open(successor: Successor, state: TargetState, guest: Seated) -> bool:
+    return len(state.stages) == successor.stages and all(held.edition >= guest.since for held in state.stages)
 
 
 def _held(state: TargetState, stay: Stay) -> dict[str, int]:
@@ -215,13 +215,13 @@ def _held(state: TargetState, stay: Stay) -> dict[str, int]:
     }
 
 
-def hosting(host: Host, state: TargetState, stay: Stay) -> Hosting:
+def hosting(successor: Successor, state: TargetState, stay: Stay) -> Hosting:
     """Say what the target leader has to tell a source leader."""
     held = _held(state, stay)
     rows = [
         Row(
             request=guest.request,
-            seat=guest.seat if _is_open(host, state, guest) else None,
+            seat=guest.seat if _is_open(successor, state, guest) else None,
             held=held[guest.request],
         )
         for guest in stay.guests
@@ -233,28 +233,28 @@ def hosting(host: Host, state: TargetState, stay: Stay) -> Hosting:
     return Hosting(id=stay.id, rows=tuple(rows), is_whole=is_whole)
 
 
-def seats(host: Host, state: TargetState, stage: int) -> Seats:
+def seats(successor: Successor, state: TargetState, stage: int) -> Seats:
     """Say what the target leader has to tell a stage."""
     opened = tuple(
         OpenSeat(id=stay.id, request=guest.request, seat=guest.seat) for stay in state.stays for guest in stay.guests
     )
-    return Seats(pipeline=host.pipeline, stage=stage, edition=state.edition, seats=opened)
+    return Seats(pipeline=successor.pipeline, stage=stage, edition=state.edition, seats=opened)
 
 
 def _tell(
-    host: Host, before: TargetState, after: TargetState, answered: Stay | None, *, is_tick: bool
+    successor: Successor, before: TargetState, after: TargetState, answered: Stay | None, *, is_tick: bool
 ) -> tuple[TargetAction, ...]:
     """Tell stages of other seats, and source leaders of what has changed; on a tick, the stages that lag behind."""
     actions: list[TargetAction] = []
     known = {held.stage: held.edition for held in after.stages}
     actions += [
-        TellSeats(seats(host, after, stage))
-        for stage in range(host.stages)
+        TellSeats(seats(successor, after, stage))
+        for stage in range(successor.stages)
         if after.edition != before.edition or (is_tick and known.get(stage, 0) < after.edition)
     ]
-    told = {stay.id: hosting(host, before, stay) for stay in before.stays}
+    told = {stay.id: hosting(successor, before, stay) for stay in before.stays}
     for stay in after.stays:
-        now = hosting(host, after, stay)
+        now = hosting(successor, after, stay)
         if stay == answered or now != told.get(stay.id):
             actions.append(Answer(now))
     return tuple(actions)

@@ -11,7 +11,7 @@ import attrs
 
 from specs.protocols import kv_hand_over, kv_hand_over_target
 from specs.protocols import kv_hand_over_events as ev
-from specs.protocols.kv_hand_over_nouns import HandOverId, Host, Live, SourceState, StageState, TargetState, Terms
+from specs.protocols.kv_hand_over_nouns import HandOverId, Live, SourceState, StageState, Successor, TargetState, Terms
 
 OLD, NEW = "old", "new"
 X = "x"  # the stranger
@@ -87,7 +87,7 @@ class Roles:
 
     def __init__(self, terms: Terms, stages: int, end: int) -> None:
         self.terms = terms
-        self.host = Host(pipeline=NEW, stages=stages, patience=1)
+        self.host = Successor(pipeline=NEW, stages=stages, patience=1)
         self.hasty = attrs.evolve(self.host, patience=0)
         self.end = end  # a request is done with so many tokens
         self._known: dict[object, tuple] = {}
@@ -148,7 +148,7 @@ class Roles:
 
     # --- the target leader ---
 
-    def tell_target(self, world: World, event: ev.TargetEvent, host: Host | None = None) -> World:
+    def tell_target(self, world: World, event: ev.TargetEvent, host: Successor | None = None) -> World:
         if world.target is None:
             return world
         after, actions = self._ask(kv_hand_over_target.step, host or self.host, world.target, event)

@@ -44,7 +44,7 @@ def a_slot_is_a_seat_while_an_iteration_can_write_to_it(monkeypatch):
 
 
 def seats_are_given_back_before_all_stages_know(monkeypatch):
-    def give_back(_host, state):
+    def give_back(_successor, state):
         free = tuple(ev.GiveBack(seat) for seat, _ in state.closing)
         return attrs.evolve(state, closing=()), free
 
