@@ -3,9 +3,11 @@
 `Hosting`, `Seats` and `Held` of that protocol travel as they are.
 """
 
+from functools import cached_property
+
 import attrs
 
-from executor.choices import Choice, tokens_field
+from executor.choices import Choice, tokens_field, unpack_tokens
 from specs import fields
 from specs.errors import MalformedDocument
 from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Invitation, Path
@@ -13,14 +15,23 @@ from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Invitation, Pa
 
 @attrs.frozen(kw_only=True)
 class Card:
-    """A guest as it is invited, with its tokens so far."""
+    """A guest as it is invited, with its tokens so far: packed, for those of all guests travel at once."""
 
     request: str = fields.name()
-    tokens: tuple[int, ...] = tokens_field(1)
+    packed: str
     prompt_tokens: int = fields.positive()
     max_tokens: int = fields.positive()
     end_tokens: tuple[int, ...] = tokens_field(0)
     choice: Choice
+
+    def __attrs_post_init__(self) -> None:
+        if not self.tokens:
+            raise MalformedDocument(f"Card.packed of {self.request} has no tokens; at least 1 is wanted")
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """What is packed."""
+        return unpack_tokens(self.packed)
 
 
 @attrs.frozen(kw_only=True)

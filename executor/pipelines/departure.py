@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from executor.choices import Choice
+from executor.choices import Choice, pack_tokens
 from executor.engine.request import RequestId
 from executor.kv_traffic import Card, CopyKv, HandedOver, Invited, KvRow, Tail
 from executor.pipelines.host import Host
@@ -111,7 +111,7 @@ class Departure:
             cards.append(
                 Card(
                     request=fresh.request,
-                    tokens=request.tokens[: fresh.tokens],
+                    packed=pack_tokens(request.tokens[: fresh.tokens]),
                     prompt_tokens=request.prompt_tokens,
                     max_tokens=request.max_tokens,
                     end_tokens=tuple(sorted(request.end_tokens)),

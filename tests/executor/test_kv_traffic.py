@@ -5,12 +5,15 @@ import struct
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from executor import traffic
-from executor.choices import Choice
+from executor.choices import Choice, pack_tokens, unpack_tokens
 from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame
 from executor.kv_traffic import Card, CopyKv, Guest, HandedOver, Invited, Kv, KvRow, Resume, Tail
+from specs.errors import MalformedDocument
 from specs.protocols.kv_hand_over_nouns import (
     Chunk,
     Count,
@@ -31,7 +34,7 @@ ID = HandOverId(old="old", new="new", number=2)
 PATH = Path(old_stage=1, new_stage=0)
 CARD = Card(
     request="n2:1",
-    tokens=(1, 2, 3),
+    packed=pack_tokens((1, 2, 3)),
     prompt_tokens=2,
     max_tokens=9,
     end_tokens=(7,),
@@ -66,6 +69,19 @@ def test_every_message_comes_back(message):
     assert (found, bytes(rest)) == (message, b"xyz")
 
 
+@given(st.lists(st.integers(0, 2**32 - 1)))
+def test_packed_tokens_come_back(tokens):
+    packed = pack_tokens(tokens)
+    assert unpack_tokens(packed) == tuple(tokens)
+    assert len(packed) <= 6 * len(tokens) + 2
+
+
+@pytest.mark.parametrize("text", ["AQAAAA", "AQAAAB==", "AQA=", "AQAAAA==\n", "A", "é", "AQAA-A=="])
+def test_what_is_not_packed_like_that_is_no_tokens(text):
+    with pytest.raises(MalformedDocument, match="base64"):
+        unpack_tokens(text)
+
+
 def changed(message, change):
     document = json.loads(bytes(traffic.write(message)[1]))
     change(document["message"])
@@ -77,11 +93,11 @@ def changed(message, change):
     ("number", "change"),
     [
         (0, lambda said: said["cards"].clear()),
-        (0, lambda said: said["cards"][0]["tokens"].append(4)),
+        (0, lambda said: said["cards"][0].update(packed=pack_tokens((1, 2, 3, 4)))),
         (0, lambda said: said["tails"].clear()),
         (0, lambda said: said["invitation"].update(edition=0)),
         (0, lambda said: said["invitation"]["id"].update(number=0)),
-        (0, lambda said: said["cards"][0].update(tokens=[-1, 2, 3])),
+        (0, lambda said: said["cards"][0].update(packed="AQ==")),
         (2, lambda said: said["rows"][0].update(held=-1)),
         (3, lambda said: said["seats"][0].update(seat=-1)),
         (5, lambda said: said["rows"][0].update(end=0)),
