@@ -60,6 +60,7 @@ class Agreement:
         self._tasks = tasks
         self._path = state_directory / "generation"
         self.state = plan_switch.begin(run.node, _read(self._path))
+        log.write(0, journal.Started(settled=self.state.settled))
         self._documents: dict[PlanName, bytes] = {}  # of plans that are accepted or adopted
         self._loaded: dict[PlanName, Loaded] = {}  # of those that are accepted
         self._asked: dict[PlanName, float] = {}  # when, in seconds of a monotonic clock
@@ -155,11 +156,8 @@ class Agreement:
     def _step(self, event: switch.Event) -> str | None:
         """Let the protocol take an event, and do what is due; give the reason when the plan offered is refused."""
         before, (self.state, actions) = self.state, plan_switch.step(self.state, event)
-        for offer in self.state.accepted[len(before.accepted) :]:
-            self._note(journal.Accepted(plan=offer.name.digest, generation=offer.name.generation))
-        for each in self.state.declined:
-            if each not in before.declined:
-                self._note(journal.Declined(plan=each.plan.digest, generation=each.plan.generation, reason=each.reason))
+        if self.state != before:
+            self._note_learnt(before, event)
         reason = None
         for action in actions:
             match action:
@@ -172,12 +170,21 @@ class Agreement:
                 case switch.Forget(plan=plan, reason=why):
                     if isinstance(event, switch.Offered) and event.offer.name == plan:
                         reason = why
-                    self._forget(plan, why, was_accepted=any(each.name == plan for each in before.accepted))
+                    was_accepted = self.state != before and any(each.name == plan for each in before.accepted)
+                    self._forget(plan, why, was_accepted=was_accepted)
                 case switch.AskPlan(peer=peer, plan=plan):
                     self._ask(peer, plan)
                 case switch.Tell(peer=peer, standing=standing):
                     self._send(peer, StandingIs(standing=standing))
         return reason
+
+    def _note_learnt(self, before: switch.SwitchState, event: switch.Event) -> None:
+        self._note(journal.LearntOfPlans(event=event))
+        for offer in self.state.accepted[len(before.accepted) :]:
+            self._note(journal.Accepted(plan=offer.name.digest, generation=offer.name.generation))
+        for each in self.state.declined:
+            if each not in before.declined:
+                self._note(journal.Declined(plan=each.plan.digest, generation=each.plan.generation, reason=each.reason))
 
     def _forget(self, plan: PlanName, reason: str, *, was_accepted: bool) -> None:
         loaded = self._loaded.pop(plan, None)

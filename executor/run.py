@@ -21,7 +21,6 @@ from executor.files import Files
 from executor.hearing import Hearing
 from executor.journal import Journal
 from executor.loading import Before, Loaded, Loading
-from executor.machine import node_plan
 from executor.mail import REPORT, WORD, Mail
 from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
@@ -41,6 +40,7 @@ from specs.llm import LlmId
 from specs.plan import PipelineId, StepId
 from specs.problem import Problem
 from specs.protocols import events as core
+from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import Carried, LossReason
 from specs.timing import node_deadline_ns
 from specs.units import NANOS_PER_SECOND

@@ -113,9 +113,13 @@ class Shell:
 
     def take(self, event: core.Event) -> None:
         """Let the core take an event, and do what is due."""
-        if not self._over:
-            self._perform(self.machine.take(event))
-            self._notice()
+        if self._over:
+            return
+        before, actions = self.machine.state, self.machine.take(event)
+        if self.machine.state is not before:
+            self.note(journal.LearntUnderPlan(event=event))
+        self._perform(actions)
+        self._notice()
 
     def hear(self, peer: NodeId, payload: bytes) -> None:
         """Take a report; one that was made under another plan is dropped."""

@@ -1,8 +1,8 @@
 """The journal: what happened on one node, one line of canonical JSON per record.
 
-Records say what the node did and learned under a plan: enough to replay the protocol's outcome and to compare what ran
-with what was planned (`holdfast audit`).  Times are the node's wall clock; comparisons across nodes are as good as
-their clocks.
+Records say what the node did and learned: enough to compare what ran with what was planned, and to feed the protocols
+with it once more (`specs.replay`); `holdfast audit` does both.  Times are the node's wall clock; comparisons across
+nodes are as good as their clocks.
 """
 
 import attrs
@@ -11,8 +11,31 @@ from specs import codec, fields
 from specs.blobs import BlobId
 from specs.cluster import NodeId, PlaceId
 from specs.plan import PipelineId, StepId
+from specs.protocols import events as core
+from specs.protocols import plan_switch_nouns as switch
 from specs.protocols.nouns import Ending, LossReason
 from specs.units import Bytes, Nanos
+
+
+@attrs.frozen(kw_only=True)
+class Started:
+    """A life of the daemon begins; `settled` is the generation that the lives before it left on its disk, or 0."""
+
+    settled: int = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class LearntOfPlans:
+    """Plan switch took an event that told it something new; what it had the node do comes after."""
+
+    event: switch.Event
+
+
+@attrs.frozen(kw_only=True)
+class LearntUnderPlan:
+    """Block multicast took an event that told it something new; what it had the node do comes after."""
+
+    event: core.Event
 
 
 @attrs.frozen(kw_only=True)
@@ -193,7 +216,10 @@ class FirstToken:
 
 
 What = (
-    Adopted
+    Started
+    | LearntOfPlans
+    | LearntUnderPlan
+    | Adopted
     | Refused
     | Accepted
     | Declined

@@ -4,13 +4,14 @@ import attrs
 import pytest
 
 from executor import messages
-from executor.machine import Machine, node_plan
+from executor.machine import Machine
 from specs import codec
 from specs.errors import InvalidProblem
 from specs.plan import Activate, Continuity, Switch
 from specs.problem import Running
 from specs.protocols import events as ev
 from specs.protocols.facts import is_settled, lacks, open_pipelines
+from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import RUNNING, Carried, Copy, Ending
 from tests.plans import a_chain, a_relocation, a_rescue
 

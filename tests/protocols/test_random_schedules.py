@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.machine import node_plan
 from planner.multicast import multicast_ticks
 from specs.blobs import Blob, packed_bytes
 from specs.plan import Activate, Continuity, Pipeline, Plan, Provenance, Route, Stage, Switch, Transfer
+from specs.protocols.node_plan import node_plan
 from tests.builders import GIGABYTE, a_digest, a_problem, an_llm
 from tests.protocols.node_cluster import Cluster
 from tests.protocols.properties import always, is_complete, is_good

@@ -7,10 +7,17 @@ import pytest
 
 from specs import journal
 from specs.errors import MalformedDocument
-from specs.protocols.nouns import Ending, LossReason
+from specs.protocols import events as core
+from specs.protocols import plan_switch_nouns as switch
+from specs.protocols.nouns import Ending, LossReason, Report
 from tests.builders import a_digest
 
+NAME = switch.PlanName(generation=2, digest=a_digest("plan"))
 RECORDS = (
+    journal.Started(settled=3),
+    journal.LearntOfPlans(event=switch.Heard("n1", switch.Standing(accepted=NAME))),
+    journal.LearntOfPlans(event=switch.Offered(switch.Offer(name=NAME, parent=None, nodes=("n0",)), "it is full")),
+    journal.LearntUnderPlan(event=core.Heard("n1", Report(over=(7,), opened=("pair",)))),
     journal.Adopted(plan=a_digest("plan"), problem=a_digest("problem")),
     journal.Refused(reason="its generation is 3; this node carries out 4"),
     journal.Accepted(plan=a_digest("plan"), generation=2),
@@ -60,7 +67,7 @@ def test_a_line_is_canonical():
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"kind":"transferstarted"', '"kind":"transferbegun"', "document.what.kind is 'transferbegun'; one of adopted"),
+        ('"kind":"transferstarted"', '"kind":"transferbegun"', "document.what.kind is 'transferbegun'; one of started"),
         ('"step":7', '"stp":7', "did you mean step"),
         ('"step":7', '"step":-7', "from 0"),
         ('"step":7', '"step":7.5', "not a whole number"),
