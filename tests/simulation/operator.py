@@ -69,6 +69,7 @@ class Operator:
     def __init__(self, checkpoint: Path, chance: random.Random) -> None:
         self._verified = _first(checkpoint, chance.randint(3, 5), chance.randint(1, 2), chance.random() < _SMALL)
         self._chance = chance
+        self.plans = {codec.digest(self._verified.plan): self._verified}  # that were ever made, by digest
 
     @property
     def problem(self) -> Problem:
@@ -87,7 +88,10 @@ class Operator:
         begun = begin(before, self._wish(), lost=killed, back=empty)
         if isinstance(begun, Infeasible):
             return str(begun)[:200]
-        return _answered(begun.problem, begun.request)
+        answered = _answered(begun.problem, begun.request)
+        if isinstance(answered, VerifiedPlan):
+            self.plans[codec.digest(answered.plan)] = answered
+        return answered
 
     def _look(self, world: World) -> RunningCluster | None:
         """Collect what every daemon says; the load is left out, so that like states are the same question."""

@@ -10,6 +10,7 @@ import attrs
 
 from executor.api.serving import Refused
 from specs.plan import Transfer
+from specs.replay import Replayed, replay
 from specs.timing import PATIENCE_FLOOR_NS
 from tests.processes.cluster import document
 from tests.simulation.integer_llm import answer
@@ -30,6 +31,7 @@ class Result:
     seed: int
     story: tuple[str, ...]
     answers: tuple[Answer, ...]
+    replayed: Replayed
     wrong: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -76,7 +78,15 @@ class _Schedule:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         await self._world.close()
-        return Result(seed=self._seed, story=tuple(self._story), answers=tuple(self._answers), wrong=tuple(wrong))
+        replayed = replay(self._world.journals(), self._operator.plans)
+        wrong += [f"{each.node}, {each.sentence}" for each in replayed.breaches]
+        return Result(
+            seed=self._seed,
+            story=tuple(self._story),
+            answers=tuple(self._answers),
+            replayed=replayed,
+            wrong=tuple(wrong),
+        )
 
     async def _adopt(self) -> None:
         body = document(self._operator.first())

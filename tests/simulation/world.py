@@ -24,7 +24,9 @@ from executor.pipelines import host
 from executor.transport import memory
 from executor.transport.interface import OnEvent, Peer
 from executor.transport.memory_clock import Action, Actor, Clock
+from specs.journal import read_lines
 from specs.problem import Problem
+from specs.replay import Life
 from tests.simulation import engine
 from tests.simulation.virtual_time import Inline, VirtualLoop
 
@@ -125,6 +127,12 @@ class World:
             await daemon.close()
         for daemon in self._dead:
             daemon._journal.close()
+
+    def journals(self) -> tuple[Life, ...]:
+        """Read what every daemon wrote, in each of its lives."""
+        files = sorted(self._directory.glob("*/journal/*.jsonl"))
+        read = (read_lines(file.read_text(encoding="utf-8")) for file in files)
+        return tuple(Life(node=records[0].node, records=records) for records in read)
 
     async def ask(self, answer: "Answer") -> None:
         """Ask a node for tokens, as a client does, and note what comes."""
