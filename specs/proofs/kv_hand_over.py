@@ -40,6 +40,9 @@ LLM of the old one.  Ids never repeat.  Nothing is assumed of the order of messa
 `had`, `joined`, `seat of`, `holder`, `current` and `resumed` are history: no condition of a step looks at them, but
 `seat of`, which is the seat of those who are seated.
 
+`tests/proofs` holds the model against the code: on random schedules with faults whatever the code does passes the
+conditions of steps of the model, and both agree afterwards.
+
     python -m specs.proofs.kv_hand_over
 """
 
@@ -49,9 +52,9 @@ from z3 import And, Not
 
 from specs.proofs import kv_hand_over_source as source
 from specs.proofs import kv_hand_over_target as target
-from specs.proofs.kv_hand_over_invariant import at_start, axioms, invariant, shown
+from specs.proofs.kv_hand_over_invariant import at_start, invariant, shown
 from specs.proofs.kv_hand_over_source import Step
-from specs.proofs.kv_hand_over_state import Chosen, State, any_state, old
+from specs.proofs.kv_hand_over_state import Chosen, State, any_state, axioms, old
 from specs.proofs.logic import Truth
 from specs.proofs.obligations import Change, Obligation, induction, say
 

@@ -33,11 +33,6 @@ from specs.proofs.logic import Truth
 Sentences = Mapping[str, Truth]
 
 
-def axioms() -> tuple[Truth, ...]:
-    """A hand-over is named by its old pipeline and its number."""
-    return (every((i, j), Implies(And(old(i) == old(j), number(i) == number(j)), i == j)),)
-
-
 def at_start(w: State) -> State:
     """No request has come, and no hand-over has begun."""
     no = (
@@ -46,7 +41,19 @@ def at_start(w: State) -> State:
         *("stay", "seated", "has_final", "refused", "resumed", "had", "closing", "opens", "says_seat", "says_whole"),
         *("told_edition", "told_count", "reserved", "busy", "running", "stale", "at_new", "gave_up", "resume"),
     )
-    zero = ("computed", "tokens", "edition", "heard", "top", "known_edition", "known_count", "at", "count", "seen")
+    zero = (
+        "computed",
+        "tokens",
+        "edition",
+        "over",
+        "heard",
+        "top",
+        "known_edition",
+        "known_count",
+        "at",
+        "count",
+        "seen",
+    )
     return w.but(
         **{name: lambda *_: False for name in no},
         **{name: lambda *_: 0 for name in zero},

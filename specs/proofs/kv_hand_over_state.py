@@ -108,20 +108,20 @@ class State:
     """Where everything is: each name is a function."""
 
     def __init__(self, functions: Mapping[str, Of]) -> None:
-        self._functions = dict(functions)
+        self.functions = dict(functions)
 
     def __getattr__(self, name: str) -> Of:
         """Give the function of a name."""
         try:
-            return self._functions[name]
+            return self.functions[name]
         except KeyError:
             raise AttributeError(name) from None
 
     def but(self, **changes: Of) -> "State":
         """Replace some functions.  Raises KeyError for a name that there is not."""
         for name in changes:
-            self._functions[name]
-        return State({**self._functions, **changes})
+            self.functions[name]
+        return State({**self.functions, **changes})
 
 
 def any_state() -> State:
@@ -199,3 +199,8 @@ g = anything("g", "Stage")
 p = anything("p", "Path")
 m = anything("m", "Layer")
 e, f, h, k, n = (anything(name, "number") for name in "efhkn")
+
+
+def axioms() -> tuple[Truth, ...]:
+    """A hand-over is named by its old pipeline and its number."""
+    return (every((i, j), z3.Implies(z3.And(old(i) == old(j), number(i) == number(j)), i == j)),)
