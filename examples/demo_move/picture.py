@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from examples.demo.load import Answer
-from examples.demo_move.findings import Changed, Findings, Gap, bound_of
+from examples.demo_move.findings import MACHINE, Changed, Findings, Gap, bound_of
 from examples.demo_move.tables import millis
 
 _WIDTH, _LEFT, _RIGHT = 1400, 64, 16
@@ -44,7 +44,7 @@ class _Time:
     def seconds(self) -> range:
         """Whole seconds to mark, not too many."""
         every = next(step for step in (1, 2, 5, 10, 20, 60) if (self.end_ns - self.begin_ns) / 1e9 / step <= 20)
-        return range(-(-self.begin_ns // 10**9) // every * every, self.end_ns // 10**9 + 1, every)
+        return range(-(-self.begin_ns // (every * 10**9)) * every, self.end_ns // 10**9 + 1, every)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,8 +67,8 @@ def draw(found: Findings, answers: Sequence[Answer], start_unix_ns: int) -> str:
         for number, answer in enumerate(answers)
         if answer.named_unix_ns
     ]
-    long = [gap for gap in found.gaps if gap.ns > 2 * found.calm.p99_ns]
     beyond = frozenset(found.beyond)
+    long = [gap for gap in found.gaps if gap.ns > 2 * found.calm.p99_ns or gap in beyond]
     end_ns = max((line.tokens_ns[-1] for line in lines), default=1)
     time = _Time(begin_ns=0, end_ns=end_ns, left=_LEFT, right=_WIDTH - _RIGHT)
     body = [
@@ -94,7 +94,7 @@ def _summary(found: Findings) -> str:
     calm = f"median {millis(found.calm.p50_ns)} ms, largest {millis(found.calm.largest_ns)} ms"
     return (
         f"<p><b>{found.equal}</b> of {found.requests} requests have exactly the oracle's tokens; {beyond} are longer "
-        f"than their bound: an iteration, the pause that the plan promises, and what this machine adds "
+        f"than their bound: an iteration, the pause that the plan promises, and {MACHINE} x what this machine adds "
         f"while nothing is changed ({calm}).</p>"
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from examples.demo_move.findings import Findings
+from examples.demo_move.findings import MACHINE, Findings
 
 
 def tables(found: Findings) -> Iterator[Table]:
@@ -64,7 +64,7 @@ def _whole(found: Findings) -> Table:
     table.add_row("gaps", f"{len(found.gaps):,}")
     table.add_row("median gap while nothing is changed: an iteration", f"{millis(found.calm.p50_ns)} ms")
     table.add_row("largest gap while nothing is changed: this machine", f"{millis(found.calm.largest_ns)} ms")
-    table.add_row("gaps beyond iteration + promised pause + machine", f"{len(found.beyond)}")
+    table.add_row(f"gaps beyond iteration + promised pause + {MACHINE} x machine", f"{len(found.beyond)}")
     return table
 
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from examples.demo.load import Answer
 from examples.demo_move.__main__ import main
 from examples.demo_move.changing import Change
-from examples.demo_move.findings import Spread, find, gaps_of
+from examples.demo_move.findings import MACHINE, Spread, find, gaps_of
 from examples.demo_move.picture import draw
 from examples.demo_move.sequence import run
 from examples.demo_move.serving import Served
@@ -93,7 +93,7 @@ def test_calm_gaps_say_what_the_machine_adds():
 @pytest.mark.parametrize(("late_ms", "good"), [(0, True), (1, False)])
 def test_a_gap_may_be_as_long_as_iteration_and_promise_and_machine_and_no_longer(late_ms, good):
     promised_ms = 25
-    allowed_ms = 10 + promised_ms + 30
+    allowed_ms = 10 + promised_ms + MACHINE * 30
     answers = [answer(0, 10, 20, 50), answer(150, 160, 160 + allowed_ms + late_ms, 170 + allowed_ms + late_ms)]
     whole = found(answers, [change(155, 280, pause_ms=promised_ms)])
     assert whole.changes[0].bound_ns == allowed_ms * MS
@@ -102,11 +102,11 @@ def test_a_gap_may_be_as_long_as_iteration_and_promise_and_machine_and_no_longer
 
 
 def test_a_promise_counts_only_while_its_plan_is_carried_out():
-    calm, late = answer(0, 10, 20, 50), answer(300, 360, 370, 380)
-    changes = [change(290, 400, pause_ms=25), change(500, 600)]
+    calm, late = answer(0, 10, 20, 50), answer(300, 390, 395, 398)
+    changes = [change(290, 400, pause_ms=25), change(500, 700)]
     assert found([calm, late], changes).is_good
-    whole = found([calm, late, answer(510, 520, 580, 590)], changes)
-    assert [(gap.request, gap.ns // MS) for gap in whole.beyond] == [(2, 60)]
+    whole = found([calm, late, answer(510, 520, 610, 620)], changes)
+    assert [(gap.request, gap.ns // MS) for gap in whole.beyond] == [(2, 90)]
 
 
 @pytest.mark.parametrize("wrong", [answer(0, 1, 2, 3, names="abcx"), attrs.evolve(answer(0, 1), finish=None)])
@@ -154,6 +154,13 @@ def test_tables_and_picture_of_a_run():
     assert page.count("<svg") == 3
     assert "110 ms without a token" in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_gap_beyond_its_bound_is_drawn_as_one():
+    answers = [answer(0, 10, 20, 50), answer(100, 110, 190, 200)]
+    whole = found(answers, [change(105, 195)])
+    assert [gap.ns // MS for gap in whole.beyond] == [80]
+    assert draw(whole, answers, START).count('class="gap bad"') == 2, "among all requests and in its change"
 
 
 def test_every_wish_is_a_description_of_its_own(tmp_path):
