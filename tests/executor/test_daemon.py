@@ -34,7 +34,8 @@ def with_daemon(tmp_path, test, checkpoints=None, node="n0"):
 
     asyncio.run(run())
     text = "".join(path.read_text() for path in sorted((tmp_path / "journal").iterdir()))
-    return [record.what for record in journal.read_lines(text)]
+    for_replay = journal.Started, journal.LearntOfPlans, journal.LearntUnderPlan
+    return [record.what for record in journal.read_lines(text) if not isinstance(record.what, for_replay)]
 
 
 def a_request(llm="tiny"):
