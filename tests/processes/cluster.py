@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 import attrs
 import httpx
@@ -24,11 +25,12 @@ from planner.outcome import Planned
 from planner.solve import Request, solve
 from specs import codec, journal
 from specs.checker import VerifiedPlan
-from specs.cluster import Cluster, DeviceKind, Link, Node, Place, PlaceKind
+from specs.cluster import Cluster, DeviceKind, Link, Node, Place, PlaceId, PlaceKind
 from specs.llm import LlmId
 from specs.plan import Plan
 from specs.problem import Holding, Problem, Target
 from specs.profile import Profile
+from specs.wishes import Objective, Service
 from specs.workload import Workload
 
 LLM = LlmId("tiny")
@@ -98,6 +100,19 @@ def make_problem(
     )
 
 
+def with_service(problem: Problem, places: tuple[PlaceId, ...], depth_max: int = 3) -> Problem:
+    """Wish for a service on these devices, in place of all targets."""
+    service = Service(llm=LLM, places=places, objective=Objective.GOODPUT, depth_max=depth_max)
+    return attrs.evolve(problem, targets=(), services=(service,))
+
+
+def draw_wish(problem: Problem, chance: Random) -> Problem:
+    """Wish for a service on some of the devices."""
+    devices = [place.id for place in problem.cluster.places if place.device is not None]
+    some = tuple(sorted(chance.sample(devices, chance.randint(1, len(devices)))))
+    return with_service(problem, some, chance.randint(1, 3))
+
+
 def make_plan(problem: Problem, blocks: int | None = None, parent: Plan | None = None) -> VerifiedPlan:
     """Plan, or fail the test."""
     outcome = solve(problem, Request(blocks=blocks, parent=parent))
@@ -126,9 +141,19 @@ class Daemon:
 
     name: str
     url: str
-    process: multiprocessing.process.BaseProcess
+    arguments: Sequence[str]
     log: Path
     state: Path
+    process: multiprocessing.process.BaseProcess = attrs.field(init=False)
+
+    def start(self) -> None:
+        """Start the process; after one that was killed, its state directory is as that left it."""
+        self.process = _processes.Process(target=_daemon, args=(self.arguments, str(self.log)))
+        self.process.start()
+
+    def wait_until_it_answers(self) -> None:
+        """Wait until its HTTP face is there."""
+        wait_for(lambda: _answers(self), f"{self.name} answers", seconds=60)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
@@ -168,11 +193,10 @@ def daemons(problem: Problem, checkpoint: Path | Mapping[str, Path], directory: 
             arguments = ["--node", node.id, "--http", f"127.0.0.1:{port}", "--state", str(state), "--log-level", "info"]
             if node.id in given:
                 arguments += ["--checkpoint", f"{LLM}={given[node.id]}"]
-            process = _processes.Process(target=_daemon, args=(arguments, str(log)))
-            process.start()
-            running.append(Daemon(node.id, f"http://127.0.0.1:{port}", process, log, state))
+            running.append(Daemon(node.id, f"http://127.0.0.1:{port}", arguments, log, state))
+            running[-1].start()
         for daemon in running:
-            wait_for(lambda daemon=daemon: _answers(daemon), "daemons answer", seconds=60)
+            daemon.wait_until_it_answers()
         yield running
     finally:
         for daemon in running:
@@ -255,9 +279,17 @@ class Oracle:
 
     def answer(self, prompt: str, max_tokens: int) -> str:
         """Give the text of the answer."""
+        return self.text(self.greedy(prompt, max_tokens))
+
+    def greedy(self, prompt: str, max_tokens: int) -> list[int]:
+        """Give the tokens of the answer."""
         ids = torch.tensor([self.tokenizer(prompt)["input_ids"]])
         out = self.llm.generate(ids, max_new_tokens=max_tokens, do_sample=False, pad_token_id=0)
-        return self.tokenizer.decode(out[0][ids.shape[1] :], skip_special_tokens=True)
+        return out[0][ids.shape[1] :].tolist()
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Give the text of tokens."""
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def completion(daemon: Daemon, prompt: str, max_tokens: int, **more: object) -> httpx.Response:
