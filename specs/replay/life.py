@@ -13,7 +13,7 @@ from specs.protocols import events as core
 from specs.protocols import plan_switch_nouns as switch
 from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import Carried, NodePlan, NodeState, Report
-from specs.replay.rules import AWAITED, RULES, done_about_plans, done_under_plan
+from specs.replay.rules import AWAITED, RULES, done_about_plans, done_under_plan, is_written
 
 _ABOUT_PLANS = (journal.Accepted, journal.Declined, journal.Forgotten, journal.Adopted)
 
@@ -43,6 +43,7 @@ class _Core:
     plan: NodePlan
     state: NodeState
     due: list[What]
+    written: list[What] = attrs.field(factory=list)  # since it began, of what comes from outside
 
 
 class LifeReplay:
@@ -89,6 +90,8 @@ class LifeReplay:
                 fits = AWAITED.get(type(what))
                 if fits is not None and not fits(self._core.plan, self._core.state, what):
                     raise Breach(RULES[type(what)])
+                if fits is not None:
+                    self._core.written.append(what)
                 if fits is None and type(what) in RULES:
                     self._do(what, self._core.due)
 
@@ -146,6 +149,8 @@ class LifeReplay:
         # Draining may end within the step that begins it; whatever else comes finds everything done.
         if not isinstance(event, core.Drained):
             self._nothing_is_due(now.due)
+        if not is_written(event, now.written):
+            raise Breach("its node has not written that this happened")
         before = now.state
         now.state, actions = block_multicast.step(now.plan, before, event)
         if now.state == before:

@@ -1,6 +1,6 @@
 """What a record may stand for: what the protocol has the node do now, or something that its state awaits."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from specs import journal
@@ -90,3 +90,17 @@ AWAITED: dict[type[What], Callable[[NodePlan, NodeState, Any], bool]] = {
     journal.PeerLost: lambda _, state, what: Loss(node=what.node, reason=what.reason) in state.lost,
     journal.Lacks: _is_lacking,
 }
+
+
+def is_written(event: core.Event, written: Collection[What]) -> bool:
+    """Tell whether the node has written down what an event says, where that has a record of its own."""
+    match event:
+        case core.Arrived(step=step):
+            return any(isinstance(each, journal.TransferEnded) and each.step == step for each in written)
+        case core.StageBuilt(pipeline=pipeline):
+            return journal.StageBuilt(pipeline=pipeline) in written
+        case core.Proved(pipeline=pipeline, right=right):
+            return journal.Proved(pipeline=pipeline, right=right) in written
+        case core.HandedOver(pipeline=pipeline):
+            return any(isinstance(each, journal.HandedOver) and each.pipeline == pipeline for each in written)
+    return True
