@@ -311,7 +311,7 @@ def test_requests_decode_on_when_the_connection_to_the_target_breaks(checkpoint,
         await until(lambda: batcher.boundary)
         nodes.leader(OLD).disconnected("n1", member=False)
         assert not batcher.boundary, "it decodes on"
-        halted.clear()
+        nodes.leader(OLD).abort_hand_over()
         return await asyncio.gather(*answers)
 
     assert tokens_of(run(nodes, test)) == expected
