@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import attrs
 
-from planner.audit.findings import Case, Differs, Finding, run_check
+from planner.audit.findings import Case, Differs, Finding, Note, run_check
 from planner.audit.instants import Timeline, predicted, timeline
 from planner.audit.journals import NodeJournal
 from planner.audit.pipeline_checks import PIPELINE_CHECKS
@@ -15,6 +15,8 @@ from planner.audit.transfer_checks import TRANSFER_CHECKS
 from specs import codec
 from specs.checker import VerifiedPlan
 from specs.invariants.facts import Facts
+from specs.journal import Started
+from specs.replay import Life, replay
 from specs.units import Nanos
 
 CHECKS = (*FIRST_CHECKS, *TRANSFER_CHECKS, *PIPELINE_CHECKS, *LAST_CHECKS)
@@ -64,10 +66,16 @@ class Report:
         return not any(finding.differs for finding in self.findings)
 
 
-def audit(verified: VerifiedPlan, journals: Sequence[NodeJournal], tolerance: Fraction | None = None) -> Report:
-    """Compare a run with its plan.
+def audit(
+    verified: VerifiedPlan,
+    journals: Sequence[NodeJournal],
+    tolerance: Fraction | None = None,
+    others: Sequence[VerifiedPlan] = (),
+) -> Report:
+    """Compare a run with its plan, and everything that the journals have with the protocols.
 
-    With a tolerance, a time that is more than this many times its prediction counts as a difference.
+    With a tolerance, a time that is more than this many times its prediction counts as a difference.  `others` are
+    plans that the same nodes carried out before or after this one.
     """
     problem, plan = verified.problem, verified.plan
     case = Case(Facts(problem, plan), tuple(journals))
@@ -75,10 +83,26 @@ def audit(verified: VerifiedPlan, journals: Sequence[NodeJournal], tolerance: Fr
     expected, measured = predicted(plan, problem), timeline(plan, problem, records)
     milestones, transfers = tuple(_milestones(expected, measured)), tuple(_transfers(expected, measured))
     findings = tuple(run_check(check, case) for check in CHECKS)
+    findings += (_by_the_protocols(journals, (verified, *others)),)
     if tolerance is not None:
         findings += (_in_time((*milestones, *transfers), tolerance),)
     return Report(
         plan=codec.digest(plan), findings=findings, milestones=milestones, transfers=transfers, measured=measured
+    )
+
+
+def _by_the_protocols(journals: Sequence[NodeJournal], plans: Sequence[VerifiedPlan]) -> Finding:
+    """Replay the journals, of all generations that are in them."""
+    lives = [Life(node=each.node, records=each.records) for each in journals]
+    if not any(isinstance(each.records[0].what, Started) for each in lives):
+        lives = []  # none of them is whole, and each would be said to be passed over
+    replayed = replay(lives, {codec.digest(each.plan): each for each in plans})
+    return Finding(
+        id="PROTOCOLS",
+        sentence="each node did what the protocols say, from what it had learnt",
+        examined=replayed.records,
+        differs=tuple(Differs(each.node, each.sentence) for each in replayed.breaches),
+        notes=tuple(Note(each.node, each.sentence) for each in replayed.notes),
     )
 
 

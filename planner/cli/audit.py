@@ -26,17 +26,26 @@ def audit(
     journals: Annotated[
         list[Path], typer.Argument(metavar="JOURNAL...", help="Journals, or directories in which *.jsonl are sought.")
     ],
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="PLAN.json", help="A plan that the same nodes carried out before or after it."),
+    ] = None,
     tolerance: Annotated[
         str | None,
         typer.Option(metavar="TIMES", help="Count as a difference what takes more than this times its prediction."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Compare a run with its plan: every transfer, opening, closing and release; predicted and measured times."""
+    """Compare a run with its plan: every transfer, opening, closing and release; predicted and measured times.
+
+    What the nodes did under all plans that are given is replayed by the protocols.
+    """
     limit = None if tolerance is None else _times(tolerance)
-    verified = read_verified(read_with_progress(description), plan)
+    described = read_with_progress(description)
+    verified = read_verified(described, plan)
+    more = [read_verified(described, each) for each in others or ()]
     with Console(stderr=True).status(f"comparing {plan} with its journals"):
-        report = audits.audit(verified, read_journals(journals), limit)
+        report = audits.audit(verified, read_journals(journals), limit, more)
     if as_json:
         typer.echo(json.dumps(as_document(report), indent=2))
         raise typer.Exit(GOOD if report.as_planned else INFEASIBLE)

@@ -56,10 +56,12 @@ class _Merge:
         self._told = Told()
         self.breaches: list[Said] = []
         self.notes: list[Said] = []
-        whole = [each for each in lives if isinstance(each.records[0].what, journal.Started)]
-        self._told.believed |= {each.node for each in lives if each not in whole}
+        whole = []
         for life in lives:
-            if life not in whole:
+            if isinstance(life.records[0].what, journal.Started):
+                whole.append(life)
+            else:
+                self._told.believed.add(life.node)
                 self._note(life.node, "its journal does not begin with the start of its daemon and was not replayed")
         first = sorted(whole, key=lambda life: (life.node, life.records[0].at_unix_ns))  # of one node: by its clock
         self.readers = [_Reader(life, LifeReplay(life.node, plans, self._told)) for life in first]
