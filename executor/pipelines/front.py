@@ -116,8 +116,8 @@ class Front:
         self._doors = {door.pipeline: door for door in doors}
         self._load = dict.fromkeys(self._doors, 0) | self._load
         self._open -= gone
-        self._shut -= gone
-        self._over -= gone
+        self._shut -= gone | self._over
+        self._over = frozenset()  # whoever was lost under the plan before is not under this one
         self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
         for pipeline in gone:
             del self._load[pipeline]

@@ -48,10 +48,12 @@ plan before, it carries over (`Carried`), and nothing that happens at adoption c
 never proved again, and from then on they live by the rules above.  Nodes adopt at different moments, and hear each
 other's reports only under the same plan.  What they carry may therefore disagree: a member may not have heard that a
 pipeline is open, or that it has closed.  It does no harm, for only the leader's word counts, it is in every report, and
-`closed` wins over `opened`.  A member whose stage does not compute (it was started again, and has no memory) says
-`unable`, and the leader closes the pipeline.  A pipeline that no switch names as old is kept.  A hand-over that is
-under way when the next plan is adopted is not carried over: the shell aborts it, and the next plan's switch, if there
-is one, begins it anew.  A pipeline that drains is carried as draining, since it takes no requests any more.
+`closed` wins over `opened`.  Where another node leads, `closed` is not carried: it may only mean that the leader
+counted as lost under the plan before, and losses end with their plan.  A member whose stage does not compute (it was
+started again, has no memory, or freed it when it lost the leader) says `unable`, and the leader closes the pipeline.
+A pipeline that no switch names as old is kept.  A hand-over that is under way when the next plan is adopted is not
+carried over: the shell aborts it, and the next plan's switch, if there is one, begins it anew.  A pipeline that drains
+is carried as draining, since it takes no requests any more.
 
 Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
 was activated before the release, or ran, and needs it is freed or will never be built.  A transfer into a memory waits
@@ -124,6 +126,7 @@ def begin(plan: NodePlan, carried: Carried = Carried()) -> Outcome:  # noqa: B00
 def _first(plan: NodePlan, carried: Carried) -> NodeState:
     running = frozenset(part.pipeline for part in plan.parts if part.is_running)
     mine = frozenset(part.pipeline for part in plan.parts if part.is_running and plan.node in part.members)
+    led = frozenset(part.pipeline for part in plan.parts if part.is_running and part.leader == plan.node)
     return NodeState(
         held=frozenset(plan.held),
         building=mine & carried.built,
@@ -131,7 +134,7 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
         unbuildable=mine - carried.built,
         draining=running & carried.draining,
         opened=running & carried.opened,
-        closed=running & carried.closed,
+        closed=led & carried.closed,  # elsewhere it may be no more than a leader that was silent for too long
     )
 
 

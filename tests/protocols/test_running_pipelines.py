@@ -237,3 +237,17 @@ def test_what_is_carried_is_what_still_serves():
 def test_a_plan_that_runs_nothing_carries_nothing():
     plan = node_plans(*TWO)[1]
     assert block_multicast.begin(plan, Carried(built=OLD, opened=OLD)) == block_multicast.begin(plan)
+
+
+def test_a_leader_that_counted_as_lost_serves_all_again_under_the_next_plan():
+    """It knows best whether its pipeline is open; whoever lost it has closed that here alone."""
+    plans = kept()
+    carried = Carried(built=frozenset({"kept", "other"}), opened=frozenset({"kept", "other"}))
+    state, _ = block_multicast.begin(plans[0], carried)
+    state, _ = block_multicast.step(plans[0], state, ev.PeerLost("n1", LossReason.SILENT))
+    assert "other" in state.closed
+    assert "kept" in state.closed  # led here, with a member that is lost: for good
+    again, _ = block_multicast.begin(plans[0], block_multicast.carry(state))
+    assert again.opened - again.closed == {"other"}
+    ended, _ = block_multicast.step(plans[0], again, ev.Heard("n1", Report(opened=("other",), closed=("other",))))
+    assert "other" in ended.closed

@@ -464,6 +464,18 @@ async def test_a_leaders_word_alone_ends_no_request(front, post):
 
 
 @on_a_loop
+async def test_what_was_over_under_one_plan_may_serve_again_under_the_next(front, post):
+    """A leader was silent for too long, so that its pipeline was over here; the next plan counts on it again."""
+    front.openings(frozenset({"twin"}), frozenset({"wide", "narrow"}))
+    front.adopt(DOORS)
+    front.openings(frozenset({"wide"}))
+    assert front.can_serve(LLM)
+    (client,) = await start(front, 1)
+    assert [each.pipeline for each in submits(post)] == ["wide"]
+    client.task.cancel()
+
+
+@on_a_loop
 async def test_requests_in_kept_pipelines_notice_no_adoption_and_the_others_move_at_once(front, post):
     front.adopt((OF["wide"], OF["twin"]))
     front.openings(frozenset({"wide", "twin"}))
