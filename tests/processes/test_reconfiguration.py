@@ -19,6 +19,7 @@ from specs.handing_over import ROUNDS_MAX, far_pairs, pre_copy
 from specs.invariants.facts import Facts
 from specs.plan import Continuity, HandOver, KvPath, Release, Route, Switch
 from specs.problem import Holding, Target
+from specs.replay import Life, replay
 from specs.state import RunningCluster, RunningNode
 from tests.processes.cluster import (
     LLM,
@@ -186,6 +187,18 @@ def closed_under(running, generation):
     return {each.what.pipeline for each in records_of(running, journal.Closed) if each.generation == generation}
 
 
+def replay_of(running, *plans):
+    """Replay what the daemons wrote so far; they are stopped meanwhile, so that nobody hears what is not written."""
+    for daemon in running:
+        daemon.signal(signal.SIGSTOP)
+    try:
+        lives = [Life(node=daemon.name, records=daemon.records()) for daemon in running]
+    finally:
+        for daemon in running:
+            daemon.signal(signal.SIGCONT)
+    return replay(lives, {codec.digest(each.plan): each for each in plans})
+
+
 def test_a_node_is_added_and_no_request_notices(checkpoint, oracle, tmp_path):
     whole = make_problem(checkpoint, 3, rate=FAST, context=256)
     first = make_plan(on_nodes(whole, 2, 1))
@@ -226,6 +239,9 @@ def test_a_pipeline_moves_to_another_node_under_load(continuity, checkpoint, tmp
             wait_for(lambda: closed_under(running, 2) >= {step.old for step in switches}, "they close", seconds=60)
             wait_for(lambda: not running[1].status()["requests"]["led_here"], "n1 has nothing to do", seconds=60)
         wait_for(lambda: running[1].status()["memory_bytes_used"]["n1/cpu0"] == 0, "n1 gives it up", seconds=60)
+        replayed = replay_of(running, first, second)
+        assert replayed.breaches == replayed.notes == (), replayed
+        assert replayed.records > 0
         if continuity is Continuity.COPY:
             receipts = [each.what for each in records_of(running, journal.HandedOver)]
             assert sum(receipt.copied for receipt in receipts) > 0, receipts
