@@ -45,6 +45,7 @@ bench: $(VENV)/ready ## All benchmarks, one after the other: about half an hour;
 	$(BIN)/python -m benchmarks.engine_tokens
 	$(BIN)/python -m benchmarks.burst --load-seconds 15 --requests 40
 	$(BIN)/python -m benchmarks.burst --load-seconds 15 --requests 200
+	$(BIN)/python -m benchmarks.reconfiguration
 	$(BIN)/python -m benchmarks.planner_scale
 
 format: $(VENV)/ready ## Let ruff write

@@ -1,6 +1,6 @@
 """What requests see when their pipeline moves to other nodes: the pause, and the tokens before and after it.
 
-    python -m benchmarks.reconfiguration [--live 1 8 64] [--contexts 128 1024 4096] [--switches 3] [--rate 125000000]
+    python -m benchmarks.reconfiguration [--live 1 8 64] [--contexts 128 1024] [--switches 3] [--rate 125000000]
 
 Four real daemons on loopback, a pipeline of two stages on two of them, and live requests that stream, each with a
 prompt of so many tokens.  A plan that begins from what runs moves the pipeline to the other two nodes, and the next one
@@ -318,7 +318,7 @@ def main(argv: list[str]) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--live", type=int, nargs="+", default=[1, 8, 64], help="requests that stream")
-    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 1024, 4096], help="tokens of each prompt")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 1024], help="tokens of each prompt")
     parser.add_argument("--switches", type=int, default=3, help="moves of ours, for each of the baselines' one")
     parser.add_argument("--rate", type=int, default=125_000_000, help="bytes per second of each link")
     parser.add_argument("--json", action="store_true")
