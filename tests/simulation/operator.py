@@ -11,20 +11,23 @@ from planner.reconfiguring.beginning import begin
 from planner.solve import Request, solve
 from specs import codec
 from specs.checker import VerifiedPlan
-from specs.cluster import NodeId, PlaceId
+from specs.cluster import NodeId
 from specs.problem import Problem
 from specs.state import RunningCluster, RunningNode
-from specs.wishes import Objective, Service
-from tests.processes.cluster import LLM, make_plan, make_problem, weights_bytes
+from specs.workload import Slo
+from tests.processes.cluster import LLM, draw_wish, make_plan, make_problem, weights_bytes, with_service
 from tests.simulation.world import World
 
-_LOADING_S = 2  # that the slowest transfers together take, about
+_LOADING_S = 1  # that the slowest transfers together take, about
 _SMALL = 0.6  # of the clusters have devices that hold a part of the LLM only
+_SLOW = 0.6  # compute so slowly that KV is copied: to compute it again would hold requests up too long
+_SLOW_FLOPS_PER_SECOND = 10_000_000
+_PATIENT = Slo(llm=LLM, percentile=50, ttft_ns_max=10**13, tpot_ns_max=10**12, pause_ns_max=3 * 10**8)
 _SMALL_BYTES = 2_600_000  # KV, workspace and about half of the LLM
 
 
 @lru_cache
-def _first(checkpoint: Path, nodes: int, sources: int, small: bool) -> VerifiedPlan:
+def _first(checkpoint: Path, nodes: int, sources: int, small: bool, slow: bool) -> VerifiedPlan:
     """Plan a multicast from the sources to all others; where these are small, each holds a part of the LLM only.
 
     Addresses mean nothing here.
@@ -32,7 +35,11 @@ def _first(checkpoint: Path, nodes: int, sources: int, small: bool) -> VerifiedP
     weights = weights_bytes(checkpoint)
     problem = make_problem(checkpoint, nodes, rate=max(1, weights // _LOADING_S), sources=sources)
     named = tuple(attrs.evolve(each, address=f"127.0.0.1:{7000 + n}") for n, each in enumerate(problem.cluster.nodes))
-    problem = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, nodes=named))
+    kinds = problem.cluster.device_kinds
+    if slow:
+        kinds = tuple(attrs.evolve(each, flops_per_second_fp32=_SLOW_FLOPS_PER_SECOND) for each in kinds)
+        problem = attrs.evolve(problem, slos=(_PATIENT,))
+    problem = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, nodes=named, device_kinds=kinds))
     if not small:
         return make_plan(problem)
     holders = {holding.place for holding in problem.holdings}
@@ -43,12 +50,7 @@ def _first(checkpoint: Path, nodes: int, sources: int, small: bool) -> VerifiedP
         for place in problem.cluster.places
     )
     problem = attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places))
-    return make_plan(_with_service(problem, tuple(place.id for place in places if place.device is not None)))
-
-
-def _with_service(problem: Problem, places: tuple[PlaceId, ...], depth_max: int = 3) -> Problem:
-    service = Service(llm=LLM, places=places, objective=Objective.GOODPUT, depth_max=depth_max)
-    return attrs.evolve(problem, targets=(), services=(service,))
+    return make_plan(with_service(problem, tuple(place.id for place in places if place.device is not None)))
 
 
 _made: dict[str, VerifiedPlan | str] = {}  # many schedules come to the same question
@@ -67,7 +69,9 @@ class Operator:
     """Plans for one cluster, from its first plan on."""
 
     def __init__(self, checkpoint: Path, chance: random.Random) -> None:
-        self._verified = _first(checkpoint, chance.randint(3, 5), chance.randint(1, 2), chance.random() < _SMALL)
+        self._verified = _first(
+            checkpoint, chance.randint(3, 5), chance.randint(1, 2), chance.random() < _SMALL, chance.random() < _SLOW
+        )
         self._chance = chance
         self.plans = {codec.digest(self._verified.plan): self._verified}  # that were ever made, by digest
 
@@ -85,7 +89,7 @@ class Operator:
         before = self._look(world)
         if before is None:
             return "nodes are under different plans"
-        begun = begin(before, self._wish(), lost=killed, back=empty)
+        begun = begin(before, draw_wish(self.problem, self._chance), lost=killed, back=empty)
         if isinstance(begun, Infeasible):
             return str(begun)[:200]
         answered = _answered(begun.problem, begun.request)
@@ -103,12 +107,6 @@ class Operator:
         if any(state.generation != newest for state in nodes):
             return None
         return RunningCluster(problem=verified.problem, plan=verified.plan, nodes=nodes)
-
-    def _wish(self) -> Problem:
-        """Wish for a service on some of the devices, or for targets."""
-        devices = [place.id for place in self.problem.cluster.places if place.device is not None]
-        some = tuple(sorted(self._chance.sample(devices, self._chance.randint(1, len(devices)))))
-        return _with_service(self.problem, some, self._chance.randint(1, 3))
 
 
 def _unloaded(state: RunningNode) -> RunningNode:

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from executor.api.serving import Refused
+from executor.errors import TransportClosed
 from specs.plan import Transfer
 from specs.replay import Replayed, replay
 from specs.timing import PATIENCE_FLOOR_NS
@@ -20,6 +21,9 @@ from tests.simulation.world import Answer, Network, World, virtual_time
 _Act = Callable[[], Awaitable[None]]
 
 _BUSY_S = 6.0  # requests come and faults happen within so long
+_LOADING_S = 2.0  # what is changed last is done by then
+_THINKING_S = 0.2  # between two requests of a client, in the mean
+_NEAR_S = 0.2
 _COMES_BACK = 0.5  # of the killed
 _PATIENCE_S = 600.0  # until then everybody has an answer, whatever happened
 
@@ -60,6 +64,7 @@ class _Schedule:
         self._empty: set[str] = set()  # those that were started again and have no plan
         self._someone_was_lost = False
         self._answers: list[Answer] = []
+        self._instants_s = [chance.uniform(0, _BUSY_S) for _ in range(chance.randint(1, 4))]
         network.report_loss = chance.choice((0.0, 0.0, 0.05, 0.3))
         network.report_repeat = chance.choice((0.0, 0.1))
 
@@ -67,7 +72,7 @@ class _Schedule:
         await self._adopt()
         faults = [self._later(self._draw_fault()) for _ in range(self._chance.choice((0, 1, 1, 2, 3)))]
         faults += [self._later(self._reconfigure) for _ in range(self._chance.choice((0, 1, 2, 3)))]
-        clients = [self._later(self._client()) for _ in range(self._chance.randint(2, 8))]
+        clients = [self._client() for _ in range(self._chance.randint(1, 4))]
         done, late = await asyncio.wait(
             [asyncio.ensure_future(each) for each in (*faults, *clients)], timeout=_PATIENCE_S
         )
@@ -105,39 +110,42 @@ class _Schedule:
         body = document(verified)
         alive = [node for node in self._nodes if node not in self._killed]
         for node in dict.fromkeys((self._chance.choice(alive), *sorted(self._empty))):
-            outcome = await self._world.daemons[node].adopt(body)
+            try:
+                outcome = await self._world.daemons[node].adopt(body)
+            except TransportClosed:  # killed meanwhile
+                continue
             if isinstance(outcome, Refused):
                 self._tell(f"{node} refuses: {outcome.reasons[0]}")
             else:
                 self._empty.discard(node)
 
     async def _later(self, act: _Act) -> None:
-        await asyncio.sleep(self._chance.uniform(0, _BUSY_S))
+        # Things happen close together: what is rare is what happens while something else is under way.
+        await asyncio.sleep(max(0.0, self._chance.choice(self._instants_s) + self._chance.gauss(0, _NEAR_S)))
         await act()
 
     # --- clients -------------------------------------------------------------------------------------------------
 
-    def _client(self) -> _Act:
-        node = self._chance.choice(self._nodes)
-        prompt = tuple(self._chance.randrange(3, 384) for _ in range(self._chance.randint(2, 12)))
-        tokens = self._chance.randint(1, 30)
-
-        async def ask() -> None:
-            if node in self._killed:
-                return
-            answer_ = Answer(node, prompt, tokens)
+    async def _client(self) -> None:
+        """Ask one thing after the other while things happen, at a node that lives."""
+        while self._network.loop.time() < _BUSY_S + _LOADING_S:
+            alive = [node for node in self._nodes if node not in self._killed]
+            prompt = tuple(self._chance.randrange(3, 384) for _ in range(self._chance.randint(2, 12)))
+            answer_ = Answer(self._chance.choice(alive), prompt, self._chance.choice((1, 5, 20, 60, 100)))
             self._answers.append(answer_)
-            life = self._world.daemons[node]
-            waiting = asyncio.ensure_future(self._world.ask(answer_))
-            while not waiting.done() and self._world.daemons.get(node) is life:
-                await asyncio.wait([waiting], timeout=0.05)
-            if not waiting.done():
-                waiting.cancel()
-                answer_.ending = "its node was killed"
-            else:
-                waiting.result()
+            await self._ask(answer_)
+            await asyncio.sleep(self._chance.expovariate(1 / _THINKING_S))
 
-        return ask
+    async def _ask(self, answer_: Answer) -> None:
+        life = self._world.daemons[answer_.node]
+        waiting = asyncio.ensure_future(self._world.ask(answer_))
+        while not waiting.done() and self._world.daemons.get(answer_.node) is life:
+            await asyncio.wait([waiting], timeout=0.05)
+        if not waiting.done():
+            waiting.cancel()
+            answer_.ending = "its node was killed"
+        else:
+            waiting.result()
 
     def _judge(self, got: Answer) -> Iterator[str]:
         right = answer(got.prompt, got.wanted)

@@ -32,7 +32,7 @@ from tests.simulation.virtual_time import Inline, VirtualLoop
 
 _BEGIN_UNIX_NS = 1_700_000_000_000_000_000
 _ROUNDING_NS = 100  # of the loop's seconds
-_WORK_S = 0.002  # what a stage takes for an iteration, and any other work in a thread
+_WORK_S = 0.02  # what a stage takes for an iteration, and any other work in a thread
 
 
 class _LoopClock(Clock):
