@@ -13,7 +13,7 @@ from specs.protocols import events as core
 from specs.protocols import plan_switch_nouns as switch
 from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import Carried, NodePlan, NodeState, Report
-from specs.replay.rules import AWAITED, RULES, done_about_plans, done_under_plan, is_written
+from specs.replay.rules import AWAITED, ONCE, RULES, done_about_plans, done_under_plan, is_written
 
 _ABOUT_PLANS = (journal.Accepted, journal.Declined, journal.Forgotten, journal.Adopted)
 
@@ -88,9 +88,11 @@ class LifeReplay:
                     self._adopt(what, record.generation)
             case _ if self._core is not None and record.generation == self._core.generation:
                 fits = AWAITED.get(type(what))
-                if fits is not None and not fits(self._core.plan, self._core.state, what):
+                if fits is not None and (
+                    what in self._core.written or not fits(self._core.plan, self._core.state, what)
+                ):
                     raise Breach(RULES[type(what)])
-                if fits is not None:
+                if isinstance(what, ONCE):
                     self._core.written.append(what)
                 if fits is None and type(what) in RULES:
                     self._do(what, self._core.due)

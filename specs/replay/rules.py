@@ -91,6 +91,9 @@ AWAITED: dict[type[What], Callable[[NodePlan, NodeState, Any], bool]] = {
     journal.Lacks: _is_lacking,
 }
 
+# Of those, what happens once under a plan.
+ONCE = (journal.TransferEnded, journal.StageBuilt, journal.Proved, journal.HandedOver)
+
 
 def is_written(event: core.Event, written: Collection[What]) -> bool:
     """Tell whether the node has written down what an event says, where that has a record of its own."""
