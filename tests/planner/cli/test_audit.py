@@ -4,7 +4,7 @@ import pytest
 
 from planner.__main__ import main
 from planner.cli.documents import write_plan
-from specs.journal import PeerLost, TransferEnded
+from specs.journal import PeerLost, Started, TransferEnded
 from specs.protocols.nouns import LossReason
 from tests import plans
 from tests.runs import exact_run, only, with_record, without, write_journals
@@ -42,6 +42,14 @@ def test_a_run_that_differs(files, capsys):
     assert "ARRIVED at transfer 1: llm/0 from n0/gpu0 to n1/gpu0 never arrived" in out
     assert "PEERS at n2: n1 counts it as lost: silent" in out
     assert out.endswith(" differences from the plan\n")
+
+
+def test_what_does_not_follow_from_what_was_learnt(files, capsys):
+    started = {node: [(0, Started(settled=0)), *entries] for node, entries in RUN.items()}
+    assert audit(files, write_journals(started, files / "started"), "--with", files / "plan.json") == 1
+    out = capsys.readouterr().out
+    assert "PROTOCOLS at n0: record 1: Adopted " in out
+    assert "does not follow from what it had learnt: a node adopts the newest plan that it accepted" in out
 
 
 def test_json_has_every_row(files, capsys):
