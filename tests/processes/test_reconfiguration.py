@@ -1,6 +1,7 @@
 """A running cluster gets another layout while requests stream: not one of them fails or gets a wrong token."""
 
 import contextlib
+import itertools
 import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -187,16 +188,29 @@ def closed_under(running, generation):
     return {each.what.pipeline for each in records_of(running, journal.Closed) if each.generation == generation}
 
 
-def replay_of(running, *plans):
-    """Replay what the daemons wrote so far; they are stopped meanwhile, so that nobody hears what is not written."""
+def journals_of(running):
+    """Read what the daemons wrote; they are stopped meanwhile, so that nobody hears what is not written."""
     for daemon in running:
         daemon.signal(signal.SIGSTOP)
     try:
-        lives = [Life(node=daemon.name, records=daemon.records()) for daemon in running]
+        return [Life(node=daemon.name, records=daemon.records()) for daemon in running]
     finally:
         for daemon in running:
             daemon.signal(signal.SIGCONT)
+
+
+def replay_of(lives, *plans):
     return replay(lives, {codec.digest(each.plan): each for each in plans})
+
+
+def without(lives, kind):
+    kept = ((life.node, [each for each in life.records if not isinstance(each.what, kind)]) for life in lives)
+    return [Life(node=node, records=tuple(records)) for node, records in kept]
+
+
+def doubled(lives, kind):
+    twice = ((life.node, [[each] * (1 + isinstance(each.what, kind)) for each in life.records]) for life in lives)
+    return [Life(node=node, records=tuple(itertools.chain(*records))) for node, records in twice]
 
 
 def test_a_node_is_added_and_no_request_notices(checkpoint, oracle, tmp_path):
@@ -239,12 +253,15 @@ def test_a_pipeline_moves_to_another_node_under_load(continuity, checkpoint, tmp
             wait_for(lambda: closed_under(running, 2) >= {step.old for step in switches}, "they close", seconds=60)
             wait_for(lambda: not running[1].status()["requests"]["led_here"], "n1 has nothing to do", seconds=60)
         wait_for(lambda: running[1].status()["memory_bytes_used"]["n1/cpu0"] == 0, "n1 gives it up", seconds=60)
-        replayed = replay_of(running, first, second)
+        replayed = replay_of(journals_of(running), first, second)
         assert replayed.breaches == replayed.notes == (), replayed
         assert replayed.records > 0
         if continuity is Continuity.COPY:
             receipts = [each.what for each in records_of(running, journal.HandedOver)]
             assert sum(receipt.copied for receipt in receipts) > 0, receipts
+            lives, plans = journals_of(running), (first, second)
+            assert "HandedOver" in str(replay_of(doubled(lives, journal.HandedOver), *plans).breaches)
+            assert "has not written" in str(replay_of(without(lives, journal.HandedOver), *plans).breaches)
 
 
 def test_what_one_node_cannot_carry_out_nobody_does(checkpoint, tmp_path):
