@@ -96,7 +96,7 @@ def test_refusals_are_written_down_and_change_nothing(tmp_path, verified):
         assert "it does not" in nothing_here.reasons[0]
         assert daemon.status()["plan"] is None
 
-    reasons = [record.reason for record in with_daemon(tmp_path, test)[1:]]
+    reasons = [record.reason for record in with_daemon(tmp_path, test)]
     assert [reason.partition(":")[0] for reason in reasons] == ["malformed", "rejected", "rejected", "rejected"]
 
 
