@@ -11,22 +11,27 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import blake3
 import numpy as np
 
 import executor.run
+import executor.shell
 from benchmarks.ports import Port, enter
 from executor.journal import Journal
+from executor.loading import Loading
 from executor.run import Run, Setting
-from executor.store import Store, packed
+from executor.store import packed
+from executor.tasks import Tasks
 from planner.outcome import Planned
 from planner.solve import Request, solve
-from specs import journal
+from specs import codec, journal
 from specs.bounds import multicast_time_bound_ns
 from specs.checker import VerifiedPlan
-from specs.llm import File, Llm
+from specs.llm import File
+from specs.protocols.nouns import Copy
 from specs.units import NANOS_PER_SECOND, Bytes
 from tests.builders import a_cluster, a_digest, a_problem, an_llm
 
@@ -107,30 +112,45 @@ class _Counting(Journal):
                 self.done.set()
 
 
+class _Given(Loading):
+    """Loading at a node that is given what the plan says that it holds, in place of a checkpoint."""
+
+    data: ClassVar[np.ndarray]  # what the source holds, layer after layer
+
+    async def load(self, held: Sequence[Copy]) -> None:
+        blobs = {blob.id: blob for blob in self.plan.blobs}
+        (llm,) = self.problem.llms
+        for copy in held:
+            memory = self.store.reserve(blobs[copy.blob], copy.place)
+            for tensor, offset in packed(llm, blobs[copy.blob]):
+                memory[offset : offset + tensor.bytes] = _content(tensor.name, tensor.bytes, self.data)
+            self.store.hold(blobs[copy.blob], copy.place)
+
+
 async def _node(job: Job, index: int, pipe: Connection, directory: Path) -> None:
     plan, problem = job.verified.plan, job.verified.problem
     (llm,) = problem.llms
     node, place = problem.cluster.nodes[index].id, f"n{index}/gpu0"
-    setting = Setting(node=node, checkpoints={}, state_directory=directory, device_of={})
     log = _Counting(directory / "journal", node, len(plan.blobs))
-    previous = _source_store(job, llm, place) if index == 0 else None
-    run = Run(job.verified, setting, log, previous)
-    await run.load()
+    tasks = Tasks()
+    run = Run(Setting(node=node, checkpoints={}, state_directory=directory), log, tasks)
+    run.on_tick, run.on_word = (lambda: None), (lambda _peer, _word: None)  # there is one plan: nothing to agree on
+    loaded = await run.load(job.verified, codec.digest(plan))
     if job.touched:
         for blob in plan.blobs:
-            view = run.store.reserve(blob, place)
+            view = loaded.store.reserve(blob, place)
             if index:
                 view[:] = bytes(len(view))
     pipe.send("ready")
     await asyncio.to_thread(pipe.recv)
     before = _cpu_ns()
-    await run.start()
+    run.adopt(loaded)
     await asyncio.wait_for(log.done.wait(), TIMEOUT_S)
     pipe.send(log.done_ns)
     await asyncio.to_thread(pipe.recv)
     spent = _cpu_ns() - before
     right = all(
-        run.store.contents(blob.id, place)[offset : offset + tensor.bytes]
+        loaded.store.contents(blob.id, place)[offset : offset + tensor.bytes]
         == _content(tensor.name, tensor.bytes, job.data)
         for blob in plan.blobs
         for tensor, offset in packed(llm, blob)
@@ -138,17 +158,6 @@ async def _node(job: Job, index: int, pipe: Connection, directory: Path) -> None
     pipe.send((spent, right))
     await run.stop()
     log.close()
-
-
-def _source_store(job: Job, llm: Llm, place: str) -> Store:
-    """Hold every blob, as if an earlier plan had brought it."""
-    store = Store({place: job.verified.problem.cluster.places[-1].memory_bytes or 1 << 40}, {})
-    for blob in job.verified.plan.blobs:
-        memory = store.reserve(blob, place)
-        for tensor, offset in packed(llm, blob):
-            memory[offset : offset + tensor.bytes] = _content(tensor.name, tensor.bytes, job.data)
-        store.hold(blob, place)
-    return store
 
 
 def _cpu_ns() -> int:
@@ -159,7 +168,9 @@ def _cpu_ns() -> int:
 def _process(job: Job, index: int, pipe: Connection, directory: str) -> None:
     enter(job.ports[index])
     if not job.digests:
-        executor.run.segments = lambda *_: ()  # the daemon has no such option
+        executor.shell.segments = lambda *_: ()  # the daemon has no such option
+    _Given.data = job.data
+    executor.run.Loading = _Given
     asyncio.run(_node(job, index, pipe, Path(directory)))
 
 
