@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
 
+from executor.pipelines.front import Front
+from executor.traffic import Token
 from tests.checkpoints import make_checkpoint
 from tests.simulation.schedule import carry_out
 
@@ -36,3 +39,15 @@ def test_the_same_seed_is_the_same_schedule(checkpoint: Path, tmp_path: Path) ->
     first, again = (carry_out(7, checkpoint, tmp_path / name) for name in ("first", "again"))
     assert str(first) == str(again)
     assert [each.instants_s for each in first.answers] == [each.instants_s for each in again.answers]
+
+
+def test_one_wrong_token_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Front.token
+
+    def wrong(front: Front, token: Token) -> None:
+        if token.index == 3:
+            token = attrs.evolve(token, chosen=attrs.evolve(token.chosen, token=token.chosen.token ^ 1))
+        right(front, token)
+
+    monkeypatch.setattr(Front, "token", wrong)
+    assert any("the oracle says" in each for each in carry_out(7, checkpoint, tmp_path / "state").wrong)
