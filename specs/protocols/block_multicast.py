@@ -133,8 +133,10 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
         built=mine & carried.built,
         unbuildable=mine - carried.built,
         draining=running & carried.draining,
-        opened=running & carried.opened,
-        closed=led & carried.closed,  # elsewhere it may be no more than a leader that was silent for too long
+        # What others lead may be closed here only because its leader was lost, and is open when that says so again:
+        # until then it may not know this plan yet, and takes nothing from this node.
+        opened=running & carried.opened - (carried.closed - led),
+        closed=led & carried.closed,
     )
 
 
