@@ -141,11 +141,7 @@ def _change(
         goals["OWN: the chunk's guest has the seat"] = And(before.reserved(chosen.s), *has_seat)
     if name == "fail":
         goals["BACK: iterations are formed again"] = Not(after.halted(old(chosen.i)))
-    return Change(
-        name=name,
-        guards={guard: truth for guard, truth in guards.items() if f"{name}: {guard}" != leave_out},
-        after=goals,
-    )
+    return Change(name=name, guards=guards, after=goals).without(leave_out)
 
 
 def guards() -> tuple[str, ...]:

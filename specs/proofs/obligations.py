@@ -55,6 +55,11 @@ class Change:
     guards: Mapping[str, Truth]
     after: Mapping[str, Truth]
 
+    def without(self, guard: str | None) -> "Change":
+        """Take away one guard, named "step: guard", if it is of this step: what is not proved any more needs it."""
+        kept = {name: truth for name, truth in self.guards.items() if f"{self.name}: {name}" != guard}
+        return attrs.evolve(self, guards=kept)
+
 
 def judge(obligation: Obligation, within_ms: int = WITHIN_MS) -> Judged:
     """Ask Z3 for a case in which the premises hold and the goal does not."""

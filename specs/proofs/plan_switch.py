@@ -73,11 +73,7 @@ def _proof(leave_out: str | None) -> tuple[tuple[Obligation, ...], tuple[str, ..
         at_start=model.invariant(logic, plans, model.at_start(s)),
         invariant=model.invariant(logic, plans, s),
         changes=[
-            Change(
-                name=name,
-                guards={guard: truth for guard, truth in guards.items() if f"{name}: {guard}" != leave_out},
-                after=model.invariant(logic, plans, after),
-            )
+            Change(name=name, guards=guards, after=model.invariant(logic, plans, after)).without(leave_out)
             for name, (guards, after) in steps.items()
         ],
         shown=model.shown(logic, plans, s),

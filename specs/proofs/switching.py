@@ -81,11 +81,7 @@ def _proof(leave_out: str | None) -> tuple[tuple[Obligation, ...], tuple[str, ..
         at_start=model.invariant(logic, plan, model.at_start(logic, plan, s)),
         invariant=model.invariant(logic, plan, s),
         changes=[
-            Change(
-                name=name,
-                guards={guard: truth for guard, truth in guards.items() if f"{name}: {guard}" != leave_out},
-                after=model.invariant(logic, plan, after),
-            )
+            Change(name=name, guards=guards, after=model.invariant(logic, plan, after)).without(leave_out)
             for name, (guards, after) in steps.items()
         ],
         shown=model.shown(logic, plan, s),
