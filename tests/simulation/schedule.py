@@ -3,6 +3,7 @@
 import asyncio
 import random
 import shutil
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -77,7 +78,7 @@ class _Schedule:
             [asyncio.ensure_future(each) for each in (*faults, *clients)], timeout=_PATIENCE_S
         )
         wrong = [f"{len(late)} clients have no answer after {_PATIENCE_S:.0f} s"] if late else []
-        wrong += [f"{task.exception()!r}" for task in done if task.exception() is not None]
+        wrong += ["".join(traceback.format_exception(each)) for task in done if (each := task.exception()) is not None]
         wrong += [sentence for each in self._answers for sentence in self._judge(each)]
         for task in late:
             task.cancel()
@@ -138,14 +139,14 @@ class _Schedule:
 
     async def _ask(self, answer_: Answer) -> None:
         life = self._world.daemons[answer_.node]
-        waiting = asyncio.ensure_future(self._world.ask(answer_))
+        waiting = asyncio.ensure_future(self._world.ask(life, answer_))
         while not waiting.done() and self._world.daemons.get(answer_.node) is life:
             await asyncio.wait([waiting], timeout=0.05)
-        if not waiting.done():
+        if self._world.daemons.get(answer_.node) is life:
+            waiting.result()
+        elif answer_.ending == "no end":
             waiting.cancel()
             answer_.ending = "its node was killed"
-        else:
-            waiting.result()
 
     def _judge(self, got: Answer) -> Iterator[str]:
         right = answer(got.prompt, got.wanted)

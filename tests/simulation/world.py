@@ -134,8 +134,8 @@ class World:
         read = (read_lines(file.read_text(encoding="utf-8")) for file in files)
         return tuple(Life(node=records[0].node, records=records) for records in read)
 
-    async def ask(self, answer: "Answer") -> None:
-        """Ask a node for tokens, as a client does, and note what comes."""
+    async def ask(self, daemon: Daemon, answer: "Answer") -> None:
+        """Ask a daemon for tokens, as a client does, and note what comes."""
         request = GenerationRequest(
             id=f"request-{next(self._numbers)}",
             llm=self._llm,
@@ -147,7 +147,7 @@ class World:
             logprobs=None,
             ignore_eos=True,
         )
-        async for event in self.daemons[answer.node].generate(request):
+        async for event in daemon.generate(request):
             match event:
                 case TokenEvent(token=token):
                     answer.tokens += (token,)
