@@ -58,7 +58,7 @@ class Shell:
         self._over = False
         self._lives: dict[NodeId, str] = {}  # of the processes whose reports were heard
         self._usable: frozenset[PipelineId] = frozenset()
-        self._closed: frozenset[PipelineId] = frozenset()
+        self._told: tuple[frozenset[PipelineId], frozenset[PipelineId]] | None = None  # the front: usable and closed
         self._known_lost: frozenset[NodeId] = frozenset()
         self._known_lacks: frozenset[Copy] = frozenset()
 
@@ -207,10 +207,10 @@ class Shell:
         self._known_lacks = frozenset(lack.copy for lack in missing)
         part = self.machine.plan.part
         suspects = self._equipment.hearing.suspects
-        usable = frozenset(each for each in open_pipelines(state) if suspects.isdisjoint(part[each].members))
-        if (usable, state.closed) != (self._usable, self._closed):
-            self._usable, self._closed = usable, state.closed
-            self._equipment.front.openings(usable, state.closed)
+        self._usable = frozenset(each for each in open_pipelines(state) if suspects.isdisjoint(part[each].members))
+        if (told := (self._usable, state.closed)) != self._told:  # at first always: the front knows the plan before
+            self._told = told
+            self._equipment.front.openings(*told)
 
     # --- actions -------------------------------------------------------------------------------------------------
 
