@@ -23,6 +23,7 @@ from specs.plan import (
     Plan,
     Provenance,
     Release,
+    Resize,
     RoutingWeight,
     Step,
     StepId,
@@ -149,3 +150,5 @@ def _when(step: Step) -> tuple[Nanos, int]:
             return step.at_ns, 2
         case Release():
             return step.at_ns, 3
+        case Resize():
+            return step.at_ns, 4

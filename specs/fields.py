@@ -56,6 +56,11 @@ def positive(default: Any = attrs.NOTHING) -> Any:
     return attrs.field(default=default, validator=_bounded(1))
 
 
+def optional_positive() -> Any:
+    """Make a field for an integer of at least one that may be absent."""
+    return attrs.field(default=None, validator=attrs.validators.optional(_bounded(1)))
+
+
 def natural(default: Any = attrs.NOTHING) -> Any:
     """Make a field for an integer of at least zero."""
     return attrs.field(default=default, validator=_bounded(0))

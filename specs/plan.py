@@ -59,7 +59,7 @@ class Pipeline:
     id: PipelineId = fields.name()
     llm: LlmId = fields.name()
     stages: tuple[Stage, ...]
-    slots: int = fields.positive()  # live requests at once
+    slots: int = fields.positive()  # live requests at once, at most: what its stages set aside is for so many
     request_tokens_max: Tokens = fields.positive()  # prompt and output of one request
     iteration_tokens_max: Tokens = fields.positive()  # of all requests of one iteration
 
@@ -82,7 +82,21 @@ class Activate:
 
     id: StepId = fields.natural()
     pipeline: PipelineId = fields.name()
+    slots: int | None = fields.optional_positive()  # with which it opens; absent: all of the pipeline's
     at_ns: Nanos = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
+class Resize:
+    """The open pipeline has so many slots from now on, and room for KV of as many requests.
+
+    Nobody is thrown out by a shrink: the pipeline takes no new request until those that it has fit.
+    """
+
+    id: StepId = fields.natural()
+    pipeline: PipelineId = fields.name()
+    slots: int = fields.positive()  # at most the pipeline's
+    at_ns: Nanos = fields.natural()  # it is done
 
 
 class Continuity(StrEnum):
@@ -142,7 +156,7 @@ class Release:
     at_ns: Nanos = fields.natural()
 
 
-Step = Transfer | Activate | Switch | Release
+Step = Transfer | Activate | Resize | Switch | Release
 
 
 @attrs.frozen(kw_only=True)

@@ -48,6 +48,12 @@ class Running:
     pipeline: Pipeline
     live_requests: int = fields.natural()
     live_tokens: Tokens = fields.natural()  # of their contexts, all together
+    slots: int | None = fields.optional_positive()  # that it has now; absent: all of the pipeline's
+
+    @property
+    def slots_now(self) -> int:
+        """How many slots it has now."""
+        return self.pipeline.slots if self.slots is None else self.slots
 
 
 @attrs.frozen(kw_only=True)
@@ -254,7 +260,10 @@ def _running_faults(problem: Problem) -> Iterator[str]:
     kinds = {place.id: place.kind for place in problem.cluster.places}
     llms = {llm.id: llm for llm in problem.llms}
     yield from _repeated("running pipeline", (each.pipeline.id for each in problem.running))
-    for pipeline in (each.pipeline for each in problem.running):
+    for running in problem.running:
+        pipeline = running.pipeline
+        if running.slots_now > pipeline.slots:
+            yield f"running pipeline {pipeline.id} has {running.slots} slots, and room for {pipeline.slots} at most"
         if pipeline.llm not in llms:
             yield f"running pipeline {pipeline.id} serves LLM {pipeline.llm}, which is not described"
             continue

@@ -107,6 +107,13 @@ def kv_bytes(llm: Llm, first_unit: int, end_unit: int, tokens: int) -> Bytes:
     return Bytes(sum(unit.kv_bytes_per_token for unit in llm.units[first_unit:end_unit]) * tokens)
 
 
+def stage_kv_bytes(llm: Llm, pipeline: Pipeline, stage: Stage, slots: int) -> Bytes:
+    """KV cache that a stage takes while its pipeline has this many slots: with all of them, what it says."""
+    if slots == pipeline.slots:
+        return stage.kv_bytes
+    return kv_bytes(llm, stage.first_unit, stage.end_unit, slots * pipeline.request_tokens_max)
+
+
 def workspace_bytes(llm: Llm, end_unit: int, slots: int, iteration_tokens_max: int) -> Bytes:
     """Activations of one iteration, and logits in fp32 where the head is computed.
 

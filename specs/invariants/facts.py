@@ -10,7 +10,7 @@ import attrs
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import Link, LinkId, Place, PlaceId, PlaceKind
 from specs.llm import Llm, LlmId
-from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Stage, StepId, Switch, Transfer
+from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Resize, Stage, StepId, Switch, Transfer
 from specs.ports import Hop, Order, order_of, ticks
 from specs.problem import Problem
 from specs.timing import links_by_id
@@ -183,6 +183,33 @@ class Facts:
         """When each pipeline that is ever open opens: at 0 where it runs at the start."""
         running = dict.fromkeys(self.running, Nanos(0))
         return running | {pipeline: step.at_ns for pipeline, step in self.activations.items()}
+
+    @cached_property
+    def slots_at_first(self) -> dict[PipelineId, int]:
+        """How many slots each pipeline that is ever open has when it opens, or at the start."""
+        running = {each.pipeline.id: each.slots_now for each in self.problem.running}
+        return running | {
+            name: self.pipelines[name].slots if step.slots is None else step.slots
+            for name, step in self.activations.items()
+        }
+
+    @cached_property
+    def resizes(self) -> dict[PipelineId, tuple[Resize, ...]]:
+        """The steps that change how many slots each pipeline has, in the plan's order; rule SIZE: that of time too."""
+        found: dict[PipelineId, tuple[Resize, ...]] = dict.fromkeys(self.pipelines, ())
+        for step in self.plan.steps:
+            if isinstance(step, Resize):
+                found[step.pipeline] = (*found[step.pipeline], step)
+        return found
+
+    def slots_over_time(self, pipeline: PipelineId) -> tuple[tuple[Nanos, int], ...]:
+        """From when on a pipeline that is ever open has how many slots, in the plan's order: first when it opens."""
+        changes = ((step.at_ns, step.slots) for step in self.resizes[pipeline])
+        return ((self.opened_ns[pipeline], self.slots_at_first[pipeline]), *changes)
+
+    def slots_at_end(self, pipeline: PipelineId) -> int:
+        """How many slots a pipeline that is ever open has at last."""
+        return self.slots_over_time(pipeline)[-1][1]
 
     @cached_property
     def switches(self) -> tuple[Switch, ...]:

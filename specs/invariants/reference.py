@@ -14,7 +14,20 @@ from specs.cluster import PlaceKind
 from specs.invariants.facts import Facts
 from specs.invariants.rule import Violation
 from specs.llm import Llm
-from specs.plan import FORMAT, Activate, Claim, Continuity, Pipeline, Release, Route, Step, Switch, Transfer
+from specs.plan import (
+    FORMAT,
+    Activate,
+    Claim,
+    Continuity,
+    Pipeline,
+    PipelineId,
+    Release,
+    Resize,
+    Route,
+    Step,
+    Switch,
+    Transfer,
+)
 from specs.problem import Problem
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -186,6 +199,23 @@ def _steps(facts: Facts) -> Iterator[Violation]:
             if step.pipeline in activated:
                 yield _broken(_name(step), f"pipeline {step.pipeline} is activated a second time")
             activated.add(step.pipeline)
+    yield from _slots(facts)
+
+
+def _slots(facts: Facts) -> Iterator[Violation]:
+    """A pipeline has no more slots than it sets room aside for, and a resize changes how many."""
+    slots: dict[PipelineId, int] = {each.pipeline.id: each.slots_now for each in facts.problem.running}
+    for step in facts.plan.steps:
+        if not isinstance(step, Activate | Resize) or step.pipeline not in facts.pipelines:
+            continue
+        most = facts.pipelines[step.pipeline].slots
+        has = most if step.slots is None else step.slots
+        if has > most:
+            sentence = f"pipeline {step.pipeline} is to have {has} slots; its stages set room aside for {most}"
+            yield _broken(_name(step), sentence)
+        if isinstance(step, Resize) and slots.get(step.pipeline) == has:
+            yield _broken(_name(step), f"pipeline {step.pipeline} has {has} slots already")
+        slots[step.pipeline] = has
 
 
 def _name(step: Step) -> str:
@@ -199,7 +229,7 @@ def _unknown_in(facts: Facts, step: Step) -> Iterator[str]:
                 yield f"the plan describes no blob {step.blob}"
             if step.route >= len(facts.plan.routes):
                 yield f"route {step.route} is not one of {len(facts.plan.routes)}"
-        case Activate():
+        case Activate() | Resize():
             if step.pipeline not in facts.pipelines:
                 yield f"the plan describes no pipeline {step.pipeline}"
         case Switch():

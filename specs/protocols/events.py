@@ -99,6 +99,13 @@ class HandedOver:
     pipeline: PipelineId
 
 
+@attrs.frozen
+class Resized:
+    """The pipeline has as many slots as the step says, and no stage has more KV."""
+
+    step: StepId
+
+
 Event = (
     Tick
     | Heard
@@ -113,6 +120,7 @@ Event = (
     | Proved
     | Drained
     | HandedOver
+    | Resized
 )
 
 # --- actions: what a node does ---------------------------------------------------------------------------------------
@@ -209,6 +217,18 @@ class AbortHandOver:
 
 
 @attrs.frozen
+class Resize:
+    """Give the pipeline, which this node leads, so many slots; ends in Resized, unless the pipeline closes first.
+
+    It serves on.  Of more requests than that none is thrown out: none is taken until they fit.
+    """
+
+    step: StepId
+    pipeline: PipelineId
+    slots: int
+
+
+@attrs.frozen
 class Release:
     """Give up the copy's memory."""
 
@@ -217,5 +237,17 @@ class Release:
 
 
 Action = (
-    Tell | Receive | Send | Abandon | BuildStage | FreeStage | Prove | Open | Close | HandOver | AbortHandOver | Release
+    Tell
+    | Receive
+    | Send
+    | Abandon
+    | BuildStage
+    | FreeStage
+    | Prove
+    | Open
+    | Close
+    | HandOver
+    | AbortHandOver
+    | Resize
+    | Release
 )

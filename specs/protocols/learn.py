@@ -17,6 +17,7 @@ from specs.protocols.events import (
     PeerLost,
     Proved,
     ReceiveFailed,
+    Resized,
     SendDone,
     SendFailed,
     StageBuilt,
@@ -153,6 +154,12 @@ def _handed_over(_plan: NodePlan, state: NodeState, event: HandedOver) -> NodeSt
     return attrs.evolve(state, handed=state.handed | {event.pipeline})
 
 
+def _resized(_plan: NodePlan, state: NodeState, event: Resized) -> NodeState:
+    if event.step not in state.resizing:
+        return state
+    return attrs.evolve(state, resizing=state.resizing - {event.step}, resized=state.resized | {event.step})
+
+
 # A Tick teaches nothing.
 LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
     Heard: _heard,
@@ -167,4 +174,5 @@ LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
     Proved: _proved,
     Drained: _drained,
     HandedOver: _handed_over,
+    Resized: _resized,
 }

@@ -1,12 +1,14 @@
 """Cut a plan into what concerns each node: the bridge from plans to block multicast."""
 
+from collections.abc import Iterator
+
 from specs.blobs import blobs_of_units
 from specs.cluster import NodeId, PlaceId
 from specs.errors import InvalidProblem
-from specs.plan import Activate, Pipeline, Plan, Release, StepId, Switch
+from specs.plan import Activate, Pipeline, Plan, Release, Resize, StepId, Switch
 from specs.ports import Hop, hops
 from specs.problem import Problem
-from specs.protocols.nouns import RUNNING, Copy, NodePlan, Part, Passage
+from specs.protocols.nouns import RUNNING, Copy, NodePlan, Part, Passage, Sizing
 
 
 def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
@@ -34,8 +36,22 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
         ),
         parts=tuple(_part(problem, plan, pipeline, step, node) for pipeline, step in (*running, *started)),
         switches=tuple(each for each in plan.steps if isinstance(each, Switch)),
+        sizings=tuple(_sizings(problem, plan)),
         releases=tuple(each for each in plan.steps if isinstance(each, Release) and node_of[each.place] == node),
     )
+
+
+def _sizings(problem: Problem, plan: Plan) -> Iterator[Sizing]:
+    most = {pipeline.id: pipeline.slots for pipeline in plan.pipelines}
+    slots = {each.pipeline.id: each.slots_now for each in problem.running}
+    for step in plan.steps:
+        match step:
+            case Activate(pipeline=pipeline):
+                slots[pipeline] = most[pipeline] if step.slots is None else step.slots
+            case Resize(pipeline=pipeline):
+                is_shrink = step.slots < slots[pipeline]
+                yield Sizing(step=step.id, pipeline=pipeline, slots=step.slots, is_shrink=is_shrink)
+                slots[pipeline] = step.slots
 
 
 def _passage(hop: Hop) -> Passage:

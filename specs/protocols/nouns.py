@@ -59,6 +59,16 @@ class Part:
 
 
 @attrs.frozen(kw_only=True)
+class Sizing:
+    """A resize of the plan: with how many slots a pipeline goes on."""
+
+    step: StepId
+    pipeline: PipelineId
+    slots: int
+    is_shrink: bool  # it makes room where the pipeline has stages, and otherwise needs it
+
+
+@attrs.frozen(kw_only=True)
 class NodePlan:
     """The part of a plan that concerns one node.  Tuples are in the plan's order."""
 
@@ -69,6 +79,7 @@ class NodePlan:
     parts: tuple[Part, ...]  # every pipeline: those that run, then those that are activated
     switches: tuple[Switch, ...]  # of all pipelines
     releases: tuple[ReleaseStep, ...]  # of this node's places
+    sizings: tuple[Sizing, ...] = ()  # of all pipelines
     tries_max: int = 5  # a transfer that fails this often counts its other end as lost
 
     @cached_property
@@ -241,6 +252,8 @@ class NodeState:
     drained: frozenset[PipelineId] = frozenset()
     handing: frozenset[Handing] = frozenset()  # HandOver was given, and AbortHandOver was not; one per pipeline
     handed: frozenset[PipelineId] = frozenset()
+    resizing: frozenset[StepId] = frozenset()  # Resize was given
+    resized: frozenset[StepId] = frozenset()
     # All pipelines, as far as heard: open are those that opened and have not closed.
     opened: frozenset[PipelineId] = frozenset()
     closed: frozenset[PipelineId] = frozenset()

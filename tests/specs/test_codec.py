@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from specs import codec, fields
 from specs.errors import MalformedDocument
-from specs.plan import Activate, Release, Route, Step, Switch, Transfer
+from specs.plan import Activate, Release, Resize, Route, Step, Switch, Transfer
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +54,18 @@ def test_round_trip_and_canonical_bytes():
         (
             b'{"name":"a","count":1,"steps":[{"kind":"teleport"}]}',
             "document.steps[0].kind is 'teleport'; one of transfer",
+        ),
+        (
+            b'{"name":"a","count":1,"steps":[{"kind":"resize","id":1,"pipeline":"p","slots":0,"at_ns":0}]}',
+            "document.steps[0]: Resize.slots is 0; it must be a whole number from 1",
+        ),
+        (
+            b'{"name":"a","count":1,"steps":[{"kind":"activate","id":1,"pipeline":"p","slots":0,"at_ns":0}]}',
+            "document.steps[0]: Activate.slots is 0; it must be a whole number from 1",
+        ),
+        (
+            b'{"name":"a","count":1,"steps":[{"kind":"resize","id":1,"pipeline":"p","at_ns":0}]}',
+            "document.steps[0] lacks slots",
         ),
         (b'{"name":"a","count":1,"steps":{}}', "document.steps is an object; a list is wanted"),
         (b'{"name":"a","count":1', "line 1, column 22: not JSON"),
@@ -109,6 +121,8 @@ def test_every_step_kind_travels():
     for step in (
         Transfer(id=0, blob="b", route=0, bytes_per_second=1, start_ns=0, end_ns=1),
         Activate(id=1, pipeline="p", at_ns=0),
+        Activate(id=1, pipeline="p", slots=2, at_ns=0),
+        Resize(id=1, pipeline="p", slots=2, at_ns=0),
         Switch(id=2, old="p", new="q", continuity="drain", at_ns=0),
         Release(id=3, blob="b", place="x", at_ns=0),
     ):

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from specs.checker import verify
-from specs.plan import Release, RoutingWeight, Switch
+from specs.plan import Release, Resize, RoutingWeight, Switch
 from tests.plans import (
     a_chain,
     gpu,
@@ -70,6 +70,21 @@ UNKNOWN = {
     "second activation": (
         lambda plan: with_step(plan, -1, pipeline=plan.pipelines[0].id),
         "pipeline llm@n0/gpu0 is activated a second time",
+    ),
+    "slots at first": (lambda plan: with_step(plan, 0, slots=5), "is to have 5 slots; its stages set room aside for 4"),
+    "resize": (
+        lambda plan: with_last(plan, Resize(id=99, pipeline="nobody", slots=1, at_ns=0)),
+        "resize 99: the plan describes no pipeline nobody",
+    ),
+    "resize above all": (
+        lambda plan: with_last(plan, Resize(id=99, pipeline=plan.pipelines[0].id, slots=5, at_ns=0)),
+        "resize 99: pipeline llm@n0/gpu0 is to have 5 slots; its stages set room aside for 4",
+    ),
+    "resize to the same": (
+        lambda plan: with_last(
+            with_step(plan, 0, slots=2), Resize(id=99, pipeline=plan.pipelines[0].id, slots=2, at_ns=0)
+        ),
+        "resize 99: pipeline llm@n0/gpu0 has 2 slots already",
     ),
     "switch": (
         lambda plan: with_last(

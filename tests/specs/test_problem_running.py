@@ -32,6 +32,10 @@ def with_stage(problem: Problem, **changes: object) -> Problem:
             lambda problem: with_running(problem, llm="gpt"),
             "running pipeline llm@n0/gpu0 serves LLM gpt, which is not described",
         ),
+        (
+            lambda problem: attrs.evolve(problem, running=(attrs.evolve(problem.running[0], slots=5),)),
+            "running pipeline llm@n0/gpu0 has 5 slots, and room for 4 at most",
+        ),
         (lambda problem: with_running(problem, stages=()), "running pipeline llm@n0/gpu0 has no stages"),
         (
             lambda problem: with_stage(problem, place="n0/nic0"),

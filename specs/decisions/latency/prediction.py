@@ -5,7 +5,7 @@ missed by no more requests than the percentile lets miss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import attrs
 
@@ -46,9 +46,15 @@ def predict_shared(questions: Sequence[Latency], percentile: int) -> Prediction 
     this time, weighted by their requests.  The first pipeline without a steady state decides.  Raises ValueError when
     the periods differ, or there is no pipeline.
     """
+    return _predicted(tuple(weighed(questions).items()), percentile)
+
+
+@lru_cache(maxsize=1024)  # a search for a layout, and the check of its plan, ask the same again and again
+def _predicted(weights: tuple[tuple[Latency, int], ...], percentile: int) -> Prediction | Overload:
+    """Predict as `predict_shared` says, for different questions with their weights."""
     miss = allowed_miss(percentile)
     first, following, utilisation, waiting = [], [], 0, 0
-    for question, weight in weighed(questions).items():
+    for question, weight in weights:
         steady = steady_loads(question)
         if isinstance(steady, Overload):
             return steady
