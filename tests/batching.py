@@ -51,7 +51,6 @@ class _Simulation:
             Limits(
                 slots=question.slots,
                 context_tokens=2**40,
-                kv_tokens=question.slots * 2**40,
                 tokens_per_iteration=question.iteration_tokens_max,
                 in_flight_max=len(question.stages),
             )

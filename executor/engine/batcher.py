@@ -1,8 +1,8 @@
 """Continuous batching at the first node of a pipeline: which tokens of which requests the next iteration computes.
 
-Requests join and leave between iterations, in order of arrival, when a slot is free and the KV tokens that they may
-come to can be reserved.  As many iterations can be under way as the pipeline has stages; a request is in at most one of
-them, because its next token depends on the last.  All decisions depend on nothing but the calls made so far.
+Requests join and leave between iterations, in order of arrival, when fewer have a slot than slots are in force.  As
+many iterations can be under way as the pipeline has stages; a request is in at most one of them, because its next token
+depends on the last.  All decisions depend on nothing but the calls made so far.
 
 A guest is a request of another pipeline whose keys and values are copied into a slot here, reserved for it, before it
 joins.  It does not queue behind those that wait: it has been served already, and a hand-over has an end.
@@ -44,11 +44,11 @@ class _Running:
 
 
 class Batcher:
-    """The requests of one pipeline, waiting and running.  Raises NoRoom for a budget smaller than one context."""
+    """The requests of one pipeline, waiting and running; all of its slots are in force at first."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._room = Room(slots=limits.slots, context_tokens=limits.context_tokens, kv_tokens=limits.kv_tokens)
+        self._room = Room(slots=limits.slots, context_tokens=limits.context_tokens)
         self._waiting: deque[Request] = deque()
         self._running: dict[RequestId, _Running] = {}  # in order of admission
         self._ready: deque[_Running] = deque()  # running and in no iteration
@@ -73,12 +73,14 @@ class Batcher:
         return len(self._in_flight)
 
     @property
-    def occupied_tokens(self) -> int:
-        """KV tokens, in pages, that are reserved or that a stage may still have: above the budget after it has shrunk.
+    def slots(self) -> int:
+        """How many slots are in force."""
+        return self._room.slots
 
-        The budget of the stages' own pages must be at least this, always.
-        """
-        return self._room.occupied_tokens
+    @property
+    def fits(self) -> bool:
+        """Whether no stage has more pages than the slots in force hold; nor does any later, until `resize`."""
+        return self._room.fits
 
     @property
     def boundary(self) -> bool:
@@ -93,10 +95,12 @@ class Batcher:
         """Form iterations again."""
         self._paused = False
 
-    def resize(self, kv_tokens: int) -> None:
-        """Change the budget at once; after it has shrunk, nobody joins until what is reserved fits.  Raises NoRoom."""
-        self._room.resize(kv_tokens)
-        self.limits = attrs.evolve(self.limits, kv_tokens=kv_tokens)
+    def resize(self, slots: int) -> None:
+        """Put so many slots in force, from 1 to all.  Nobody loses one; see `fits` for when fewer really are left.
+
+        While what is occupied does not fit, iterations that compute nothing tell the stages which slots are free.
+        """
+        self._room.resize(slots)
 
     def add(self, request: Request) -> None:
         """Take a request; raises RequestRefused when its tokens and one more do not fit into a slot, or it is known."""
@@ -197,7 +201,7 @@ class Batcher:
         if self._paused or len(self._in_flight) == self.limits.in_flight_max:
             return None
         self._admit()
-        if not self._ready:
+        if not self._ready and (self._room.fits or not self._room.has_news):
             return None
         entries = sorted(self._grant(), key=lambda entry: (entry.row.tokens > 1, entry.row.slot))
         freed = self._room.formed(self._next_id, [entry.row.slot for entry in entries])

@@ -20,9 +20,8 @@ class Finish(Enum):
 class Limits:
     """What the stages of a pipeline have room for."""
 
-    slots: int = fields.positive()  # requests with keys and values
+    slots: int = fields.positive()  # requests with keys and values, at most
     context_tokens: int = fields.positive()  # of each request, prompt and generated together
-    kv_tokens: int = fields.positive()  # of all requests together, as they reserve them; at least one context
     tokens_per_iteration: int = fields.positive()
     in_flight_max: int = fields.positive()  # iterations; the number of stages keeps all of them busy
 
@@ -40,7 +39,7 @@ class Entry:
 
 @attrs.frozen(kw_only=True)
 class Iteration:
-    """What all stages compute next, in one pass from the first to the last."""
+    """What all stages compute next, in one pass from the first to the last; without entries, it frees slots only."""
 
     id: int
     entries: tuple[Entry, ...]  # decoding ones first, by slot

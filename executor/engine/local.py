@@ -48,7 +48,6 @@ def generate(
     limits = Limits(
         slots=cache.slots,
         context_tokens=cache.context_tokens,
-        kv_tokens=cache.slots * cache.context_tokens,
         tokens_per_iteration=tokens_per_iteration,
         in_flight_max=in_flight_max,
     )

@@ -1,6 +1,9 @@
-"""Who may have a slot of a pipeline: slots, and a budget of KV tokens that is reserved as requests join.
+"""Who may have a slot of a pipeline, and how many pages its stages may have.
 
-A request reserves the pages of the most tokens that it may come to, so that none is ever preempted for want of memory.
+So many slots are in force: as many requests may have one, and so many contexts of pages may the stages have.  That
+number may change at any time, below the number of slots that have addresses.  Whoever has a slot keeps it: when there
+are fewer from now on, nobody joins until enough have left.  A request reserves the pages of the most tokens that it may
+come to, so that none is ever preempted for want of memory.
 
 Stages compute iterations in order, but late.  Which slots are free again they learn from the next iteration, before its
 rows; so whoever joins with an iteration finds its pages.  Keys and values of guests are copied into a slot beside the
@@ -10,7 +13,6 @@ those of slots that stages may not know to be free.
 
 import attrs
 
-from executor.engine.errors import NoRoom
 from executor.engine.pages import paged
 
 
@@ -23,30 +25,40 @@ class _Stale:
 
 
 class Room:
-    """Slots [0, slots) of at most `context_tokens` each, and at most `kv_tokens` in all of them together.
+    """Slots [0, slots) of at most `context_tokens` each; all are in force at first."""
 
-    Raises NoRoom for a budget that is smaller than one context: a request as long as that would wait for ever.
-    """
-
-    def __init__(self, *, slots: int, context_tokens: int, kv_tokens: int) -> None:
+    def __init__(self, *, slots: int, context_tokens: int) -> None:
         self.context_tokens = context_tokens
+        self.slots = slots  # in force
         self._free = set(range(slots))
         self._reserved: dict[int, int] = {}  # tokens, by slot taken
         self._stale: dict[int, _Stale] = {}
         self._last_naming: dict[int, int] = {}  # by slot: the latest iteration that writes to it or frees it
         self._passed = -1  # this iteration and all before it have left every stage
-        self.resize(kv_tokens)
 
     @property
     def occupied_tokens(self) -> int:
         """Tokens of the pages that are reserved, or that some stage may still have: no stage ever has more."""
         return self._occupied(beside=None)
 
-    def resize(self, kv_tokens: int) -> None:
-        """Change the budget.  What is reserved stays; nothing new is, until it fits.  Raises NoRoom."""
-        if kv_tokens < self.context_tokens:
-            raise NoRoom(f"{kv_tokens} KV tokens do not hold one request of {self.context_tokens} tokens")
-        self.kv_tokens = kv_tokens
+    @property
+    def fits(self) -> bool:
+        """Whether what is occupied fits into the slots in force.
+
+        Once it does, no stage ever has more pages than these until their number changes: whoever joins fits beside
+        those that have a slot, and takes pages only after those that left have given up theirs.
+        """
+        return self.occupied_tokens <= self._kv_tokens
+
+    @property
+    def has_news(self) -> bool:
+        """Whether some slot has been left of which the stages are not told yet."""
+        return any(stale.told is None for stale in self._stale.values())
+
+    def resize(self, slots: int) -> None:
+        """Put so many slots in force; at least one, so that nobody waits for ever."""
+        assert 0 < slots <= len(self._free) + len(self._reserved), slots
+        self.slots = slots
 
     def pages_of(self, tokens: int) -> int:
         """Tokens that a request reserves which may come to so many; no request comes to more than the context."""
@@ -57,17 +69,16 @@ class Room:
 
         Slots close together are computed fastest.
         """
-        needed = self.pages_of(tokens)
-        if not self._free or sum(self._reserved.values()) + needed > self.kv_tokens:
+        if len(self._reserved) >= self.slots:
             return None
-        return self._take(min(self._free), needed)
+        return self._take(min(self._free), self.pages_of(tokens))
 
     def take_for_guest(self, tokens: int) -> int | None:
         """Reserve for a guest, whose slot is emptied before anything is copied into it; give the lowest, or None."""
         needed = self.pages_of(tokens)
-        for slot in sorted(self._free):
+        for slot in sorted(self._free) if len(self._reserved) < self.slots else ():
             untouched = self._last_naming.get(slot, -1) <= self._passed
-            if untouched and self._occupied(beside=slot) + needed <= self.kv_tokens:
+            if untouched and self._occupied(beside=slot) + needed <= self._kv_tokens:
                 self._stale.pop(slot, None)
                 return self._take(slot, needed)
         return None
@@ -106,6 +117,10 @@ class Room:
     def forget_iterations(self) -> None:
         """Tell again what iterations under way tell: they may be lost.  They may still write, too."""
         self._stale = {slot: attrs.evolve(stale, told=None) for slot, stale in self._stale.items()}
+
+    @property
+    def _kv_tokens(self) -> int:
+        return self.slots * self.context_tokens
 
     def _take(self, slot: int, needed: int) -> int:
         self._free.remove(slot)

@@ -56,6 +56,9 @@ class Stage:
         Raises NoRoom when the rows need more pages than the budget has: the batcher was given another.
         """
         self.cache.release(batch.freed)
+        if not batch.rows:
+            width = self.skeleton.vocabulary_size if self.has_head else self.skeleton.hidden_size
+            return torch.empty(0, width, dtype=self.skeleton.dtype, device=self.skeleton.device)
         for row in batch.rows:
             self.cache.commit(row.slot, row.end)
         inputs = inputs.to(self.skeleton.device).unsqueeze(0)

@@ -48,7 +48,6 @@ class Leader:
             Limits(
                 slots=pipeline.slots,
                 context_tokens=pipeline.request_tokens_max,
-                kv_tokens=pipeline.slots * pipeline.request_tokens_max,
                 tokens_per_iteration=pipeline.iteration_tokens_max,
                 in_flight_max=len(pipeline.stages),
             )

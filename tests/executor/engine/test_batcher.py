@@ -23,8 +23,7 @@ def request(name: str, prompt: int, max_tokens: int, *, end: bool = True) -> Req
 
 
 def limits(**changes: int) -> Limits:
-    bounds = {"slots": 4, "context_tokens": 64, "tokens_per_iteration": 32, "in_flight_max": 1} | changes
-    return Limits(**({"kv_tokens": bounds["slots"] * bounds["context_tokens"]} | bounds))
+    return Limits(**({"slots": 4, "context_tokens": 64, "tokens_per_iteration": 32, "in_flight_max": 1} | changes))
 
 
 class Simulation:

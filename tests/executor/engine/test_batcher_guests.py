@@ -1,4 +1,4 @@
-"""The batcher against a model: stages that compute late, a budget, pauses, requests that come and go with their KV.
+"""The batcher against a model: stages that compute late, pauses, requests that come and go with their KV, resizes.
 
 The model's stages are a queue: an iteration writes when it leaves it, not when it is formed, also when the batcher has
 forgotten it in the meantime.  The KV of a position is the token it was computed from and all before it, so that every
@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from executor.engine.batcher import Batcher
-from executor.engine.errors import NoRoom, RequestRefused
+from executor.engine.errors import RequestRefused
 from executor.engine.iteration import Iteration, Limits
 from executor.engine.pages import PAGE_TOKENS, paged
 from executor.engine.request import Request, RequestId
 
 CONTEXT = 3 * PAGE_TOKENS + 5
-# At and beside whole pages, of which most requests' needs consist.
-BUDGETS = st.sampled_from([CONTEXT, *(pages * PAGE_TOKENS + beside for pages in range(4, 9) for beside in (-1, 0, 1))])
 
 
 def request(name: str, prompt: int, max_tokens: int, generated: int = 0) -> Request:
@@ -52,17 +50,15 @@ class Member:
 class Model(RuleBasedStateMachine):
     @initialize(
         slots=st.integers(1, 4),
-        kv_tokens=BUDGETS,
         budget=st.integers(40, 300),
         in_flight=st.integers(1, 3),
     )
-    def begin(self, slots, kv_tokens, budget, in_flight):
-        self.slots, self.kv_tokens = slots, kv_tokens
+    def begin(self, slots, budget, in_flight):
+        self.slots = self.in_force = slots
         self.batcher = Batcher(
             Limits(
                 slots=slots,
                 context_tokens=CONTEXT,
-                kv_tokens=kv_tokens,
                 tokens_per_iteration=budget,
                 in_flight_max=in_flight,
             )
@@ -75,7 +71,7 @@ class Model(RuleBasedStateMachine):
         self.kv: list[list[tuple[int, ...]]] = [[() for _ in range(CONTEXT)] for _ in range(slots)]
         self.queue: deque[tuple[Iteration, bool]] = deque()  # and whether the batcher still counts on it
         self.pages = [0] * slots  # tokens of the pages that the stages have
-        self.stages_kv_tokens = kv_tokens
+        self.stages_kv_tokens = slots * CONTEXT
         self.stale: dict[int, tuple[int, int | None]] = {}  # by slot: pages left there, and which iteration says so
         self.lost: set[int] = set()  # slots of iterations that never arrived
         self.finished: list[RequestId] = []
@@ -88,13 +84,13 @@ class Model(RuleBasedStateMachine):
         members = {member.slot: need(member.request) for member in self.members.values()}
         return members | {slot: tokens for slot, (_, tokens) in self.guests.items()}
 
-    def reserved(self) -> int:
-        return sum(self.by_slot().values())
-
     def occupied(self, beside: int | None = None) -> int:
         reserved = self.by_slot()
         stale = {slot: tokens for slot, (tokens, _) in self.stale.items()}
         return sum(max(reserved.get(n, 0), stale.get(n, 0)) for n in range(self.slots) if n != beside)
+
+    def fits(self) -> bool:
+        return self.occupied() <= self.in_force * CONTEXT
 
     def left(self, slot: int, tokens: int) -> None:
         self.stale[slot] = max(tokens, self.stale.get(slot, (0,))[0]), None
@@ -104,7 +100,7 @@ class Model(RuleBasedStateMachine):
         return [slot for slot in range(self.slots) if slot not in taken]
 
     def admit(self) -> None:
-        while self.waiting and self.free() and self.reserved() + need(self.waiting[0]) <= self.kv_tokens:
+        while self.waiting and len(self.by_slot()) < self.in_force:
             joined, slot = self.waiting.pop(0), self.free()[0]
             self.members[joined.id] = Member(joined, slot, list(joined.tokens))
 
@@ -134,9 +130,13 @@ class Model(RuleBasedStateMachine):
                 or self.batcher.in_flight == self.batcher.limits.in_flight_max
                 or not any(not member.in_flight for member in self.members.values())
             )
+            untold = any(told is None for _, told in self.stale.values())
+            full = self.batcher.in_flight == self.batcher.limits.in_flight_max
+            assert self.paused or full or self.fits() or not untold, "stages are told while somebody waits for them"
             return
         assert not self.paused
-        assert 0 < iteration.batch.tokens <= self.batcher.limits.tokens_per_iteration
+        assert iteration.batch.tokens <= self.batcher.limits.tokens_per_iteration
+        assert iteration.entries or (iteration.freed and not self.fits())
         for entry in iteration.entries:
             member = self.members[entry.request]
             assert not member.in_flight
@@ -233,11 +233,11 @@ class Model(RuleBasedStateMachine):
         (self.batcher.go_on if self.paused else self.batcher.pause)()
         self.paused = not self.paused
 
-    @rule(kv_tokens=BUDGETS)
-    def resize(self, kv_tokens):
-        self.batcher.resize(kv_tokens)
-        self.kv_tokens = kv_tokens
-        self.stages_kv_tokens = max(self.stages_kv_tokens, kv_tokens)
+    @rule(data=st.data())
+    def resize(self, data):
+        self.in_force = data.draw(st.integers(1, self.slots))
+        self.batcher.resize(self.in_force)
+        self.stages_kv_tokens = max(self.stages_kv_tokens, self.in_force * CONTEXT)
 
     @rule(
         prompt=st.integers(1, 200),
@@ -254,7 +254,8 @@ class Model(RuleBasedStateMachine):
         named |= {slot for iteration, _ in self.queue for slot in iteration.freed}
         clean = [slot for slot in self.free() if slot not in named]
         needed = paged(min(tokens, CONTEXT), CONTEXT)
-        fitting = [slot for slot in clean if self.occupied(beside=slot) + needed <= self.kv_tokens]
+        room = self.in_force * CONTEXT - needed if len(self.by_slot()) < self.in_force else -1
+        fitting = [slot for slot in clean if self.occupied(beside=slot) <= room]
         assert slot == (fitting[0] if fitting else None)
         if slot is not None:
             self.stale.pop(slot, None)
@@ -305,9 +306,9 @@ class Model(RuleBasedStateMachine):
     def agrees(self):
         if not hasattr(self, "batcher"):
             return
-        assert self.batcher.occupied_tokens == self.occupied()
-        if self.occupied() <= self.kv_tokens:
-            self.stages_kv_tokens = self.kv_tokens
+        assert (self.batcher.slots, self.batcher.fits) == (self.in_force, self.fits())
+        if self.fits():
+            self.stages_kv_tokens = self.in_force * CONTEXT
         assert sum(self.pages) <= self.stages_kv_tokens
         assert (self.batcher.waiting, self.batcher.running) == (len(self.waiting), len(self.members))
         assert self.batcher.boundary == (self.paused and not any(counts for _, counts in self.queue))
@@ -316,7 +317,7 @@ class Model(RuleBasedStateMachine):
         assert held == members
 
     def teardown(self):
-        """Whoever is left ends, whatever the budget."""
+        """Whoever is left ends, and the stages come to have no more than they may, however few slots are in force."""
         if not hasattr(self, "batcher"):
             return
         self.batcher.go_on()
@@ -327,31 +328,29 @@ class Model(RuleBasedStateMachine):
         self.guests.clear()
         left = self.known()
         for _ in range(10_000):
-            if not self.batcher.waiting + self.batcher.running:
+            if not self.batcher.waiting + self.batcher.running and self.batcher.fits:
                 break
             self.form()
             if self.queue:
                 self.compute()
         assert set(left) <= set(self.finished)
+        assert self.batcher.fits
 
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 
 
-def test_a_budget_smaller_than_one_context_is_refused():
-    bounds = Limits(slots=1, context_tokens=CONTEXT, kv_tokens=CONTEXT, tokens_per_iteration=8, in_flight_max=1)
-    with pytest.raises(NoRoom, match=f"{CONTEXT - 1} KV tokens do not hold one request of {CONTEXT} tokens"):
-        Batcher(attrs.evolve(bounds, kv_tokens=CONTEXT - 1))
-    batcher = Batcher(bounds)
-    with pytest.raises(NoRoom):
-        batcher.resize(CONTEXT - 1)
-    assert batcher.limits.kv_tokens == CONTEXT
+def test_slots_below_one_or_beyond_those_that_have_addresses_are_none():
+    batcher = Batcher(Limits(slots=2, context_tokens=CONTEXT, tokens_per_iteration=8, in_flight_max=1))
+    for slots in (0, 3):
+        with pytest.raises(AssertionError):
+            batcher.resize(slots)
+    assert batcher.slots == 2
 
 
 def test_a_guest_that_does_not_fit_its_seat_is_refused_and_keeps_it():
-    bounds = Limits(slots=2, context_tokens=CONTEXT, kv_tokens=2 * CONTEXT, tokens_per_iteration=8, in_flight_max=1)
-    batcher = Batcher(bounds)
+    batcher = Batcher(Limits(slots=2, context_tokens=CONTEXT, tokens_per_iteration=8, in_flight_max=1))
     assert batcher.reserve(RequestId("r1"), 100) == 0
     batcher.add(request("r3", 5, 5))
     with pytest.raises(RequestRefused, match="may come to 256 KV tokens, but 128 are reserved in slot 0"):
@@ -363,7 +362,6 @@ def test_a_guest_that_does_not_fit_its_seat_is_refused_and_keeps_it():
     for computed in (0, 6):
         with pytest.raises(RequestRefused, match=f"6 tokens, {computed} of them computed"):
             batcher.seat(request("r1", 5, 5, 1), 0, computed)
-    assert batcher.occupied_tokens == PAGE_TOKENS
     batcher.seat(request("r2", 5, 5, 1), 0, 5)  # the attempt that goes on has a name of its own
     iteration = batcher.next_iteration()
     assert iteration is not None

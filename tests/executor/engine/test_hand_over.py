@@ -24,7 +24,6 @@ def batcher_of(stages):
         Limits(
             slots=cache.slots,
             context_tokens=cache.context_tokens,
-            kv_tokens=cache.slots * cache.context_tokens,
             tokens_per_iteration=30,
             in_flight_max=len(stages),
         )

@@ -71,7 +71,7 @@ def test_requests_that_move_in_mid_generation_keep_their_tokens(checkpoint, cuts
     expected = [oracle.greedy(checkpoint, prompt, 10) for prompt in oracle.PROMPTS]
     shared = oracle.skeleton(checkpoint)
     old, new = oracle.stages(shared, (0, 3, 6), slots=2), oracle.stages(shared, cuts)
-    batcher = Batcher(Limits(slots=2, context_tokens=64, kv_tokens=128, tokens_per_iteration=12, in_flight_max=2))
+    batcher = Batcher(Limits(slots=2, context_tokens=64, tokens_per_iteration=12, in_flight_max=2))
     for request in oracle.requests():
         batcher.add(request)
     before = {request.id: [] for request in oracle.requests()}
