@@ -217,6 +217,7 @@ class Agreement:
             accepted = {
                 "digest": offer.name.digest,
                 "generation": offer.name.generation,
+                "nodes": list(offer.nodes),
                 "awaited": list(plan_switch.awaited(self.state)),
             }
         return {

@@ -30,6 +30,10 @@ class Hearing:
         self._looked_ns = now_ns
         self.suspects.intersection_update(peers)
 
+    def again(self, lost: Collection[NodeId], now_ns: int) -> list[NodeId]:
+        """Name those of the lost that speak again."""
+        return [peer for peer in sorted(lost) if not self._is_silent(peer, now_ns) and peer in self._heard_ns]
+
     def heard(self, peer: NodeId, now_ns: int) -> None:
         """Learn that a peer lives."""
         self._heard_ns[peer] = now_ns

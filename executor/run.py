@@ -101,6 +101,11 @@ class Run:
             return None
         return Current(verified=self.shell.verified, state=self.shell.machine.state, named=frozenset(self._named))
 
+    @property
+    def heard_again(self) -> list[NodeId]:
+        """Name the nodes that count as lost, for as long as this plan lasts, and yet speak."""
+        return [] if self.shell is None else self._hearing.again(self.shell.lost, time.monotonic_ns())
+
     # --- plans ---------------------------------------------------------------------------------------------------
 
     async def load(self, verified: VerifiedPlan, digest: str) -> Loaded:

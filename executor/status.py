@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from executor.agreement import Agreement
+from executor.pipelines.leader import Leader
 from executor.run import Run
-from specs.protocols.facts import is_settled, lacks, open_pipelines
+from specs.protocols.facts import lacks, open_pipelines
+from specs.protocols.progress import progress
 from specs.state import Load, RunningNode
 from specs.units import Tokens
 
@@ -38,6 +40,7 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
     plan, state = shell.machine.plan, shell.machine.state
     lacking = lacks(plan, state)
     opened = open_pipelines(state)
+    found = progress(plan, state)
     return {
         "node": node,
         "plan": {
@@ -46,7 +49,10 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "problem": shell.verified.plan.problem,
         },
         "next": agreement.status(),
-        "phase": _phase(settled=is_settled(plan, state), lacking=bool(lacking)),
+        "phase": found.phase,
+        "steps": {
+            name: {"done": count.done, "given_up": count.given_up, "all": count.all} for name, count in found.kinds
+        },
         "blobs": {
             "held": len(state.held),
             "wanted": len(set(plan.held) | set(plan.arrivals)),
@@ -61,6 +67,7 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "all": len(plan.passages),
         },
         "lost": {loss.node: loss.reason.value for loss in sorted(state.lost, key=lambda loss: loss.node)},
+        "heard_again": run.heard_again,
         "pipelines": {
             "open": sorted(opened),
             "closed": sorted(state.closed),
@@ -68,6 +75,9 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "handing_over": sorted(each.pipeline for each in state.handing if each.pipeline not in state.closed),
             "draining": sorted(state.draining - state.closed),
         },
+        "hand_overs": [
+            _hand_over(leader) for _, leader in sorted(run.leaders.items()) if leader.departure.state.current
+        ],
         "requests": {
             "running": run.front.running,
             "waiting": run.front.waiting,
@@ -78,7 +88,18 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
     }
 
 
-def _phase(*, settled: bool, lacking: bool) -> str:
-    if not settled:
-        return "transferring"
-    return "incomplete" if lacking else "complete"
+def _hand_over(leader: Leader) -> Mapping[str, object]:
+    """Describe a hand-over under way: KV of so many tokens is not with the successor yet."""
+    state = leader.departure.state
+    current = state.current
+    assert current is not None, "it is under way"
+    computed = {each.request: each.computed for each in state.live}
+    left = sum(max(0, computed.get(guest.request, 0) - guest.held) for guest in current.guests)
+    return {
+        "pipeline": current.id.old,
+        "successor": current.id.new,
+        "phase": current.phase.value,
+        "round": current.round,
+        "requests": len(current.guests),
+        "tokens_left": left,
+    }

@@ -41,6 +41,11 @@ class Departure:
         self._copied_bytes = 0
         self._led.spawn(self._tick(self._plan))
 
+    @property
+    def state(self) -> SourceState:
+        """How far it is."""
+        return self._state
+
     def abort(self) -> None:
         """Forget what was copied, and go on; harmless when nothing was, or when all was handed over."""
         self._take(ev.Abort())

@@ -111,7 +111,12 @@ def test_a_node_without_a_plan_waits_for_those_that_have_one(tmp_path, verified)
             answer = await daemon.adopt(body)
             assert answer == Adopted(generation=plan.generation, digest=codec.digest(plan), phase=Phase.ACCEPTED)
             accepted = daemon.status()["next"]["accepted"]
-            assert accepted == {"digest": answer.digest, "generation": plan.generation, "awaited": ["n0"]}
+            assert accepted == {
+                "digest": answer.digest,
+                "generation": plan.generation,
+                "nodes": ["n0", "n1"],
+                "awaited": ["n0"],
+            }
             transports.append(daemon._run._equipment.transport)
         assert transports[0] is transports[1], "whoever had found it finds it still"
         assert daemon.status()["plan"] is None

@@ -66,3 +66,11 @@ def test_one_that_was_lost_is_expected_anew(hearing):
     assert hearing.suspects == set(), "n2 is in the cluster no more"
     assert look(hearing, 3 * DEADLINE + JOIN_NS, since=3 * DEADLINE) == []
     assert look(hearing, 4 * DEADLINE + JOIN_NS, since=3 * DEADLINE + JOIN_NS) == ["n1"]
+
+
+def test_one_that_was_lost_and_speaks_again_is_named(hearing):
+    hearing.heard("n1", 0)
+    assert hearing.again((), DEADLINE) == []
+    assert hearing.again(("n1", "n2"), 2 * DEADLINE) == []
+    hearing.heard("n1", 2 * DEADLINE)
+    assert hearing.again(("n1", "n2"), 2 * DEADLINE) == ["n1"]
