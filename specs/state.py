@@ -26,6 +26,7 @@ class Load:
     pipeline: PipelineId = fields.name()
     live_requests: int = fields.natural()
     live_tokens: Tokens = fields.natural()  # of their contexts, all together
+    slots: int | None = fields.optional_positive()  # that it has now; absent: all of the pipeline's
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +67,12 @@ class RunningCluster:
         """The pipelines that are open, with their load, in the order of `pipelines`."""
         loads = {load.pipeline: load for node in self.nodes for load in node.leads}
         return tuple(
-            Running(pipeline=pipeline, live_requests=loads[name].live_requests, live_tokens=loads[name].live_tokens)
+            Running(
+                pipeline=pipeline,
+                live_requests=loads[name].live_requests,
+                live_tokens=loads[name].live_tokens,
+                slots=loads[name].slots,
+            )
             for name, pipeline in self.pipelines.items()
             if name in loads
         )
@@ -99,7 +105,8 @@ def _faults(cluster: RunningCluster) -> Iterator[str]:
 def _unknown_names(cluster: RunningCluster) -> Iterator[str]:
     node_of = {place.id: place.node for place in cluster.problem.cluster.places}
     blobs = {blob.id for blob in cluster.plan.blobs}
-    leader_of = {pipeline.id: node_of.get(pipeline.stages[0].place) for pipeline in cluster.pipelines.values()}
+    pipelines = cluster.pipelines
+    leader_of = {pipeline.id: node_of.get(pipeline.stages[0].place) for pipeline in pipelines.values()}
     for each in cluster.nodes:
         for copy in each.held:
             if node_of.get(copy.place) != each.node:
@@ -113,5 +120,8 @@ def _unknown_names(cluster: RunningCluster) -> Iterator[str]:
                 yield f"node {each.node} leads pipeline {load.pipeline}, which its plan does not name"
             elif leader_of[load.pipeline] != each.node:
                 yield f"node {each.node} leads pipeline {load.pipeline}, which begins at {leader_of[load.pipeline]}"
+            elif load.slots is not None and load.slots > pipelines[load.pipeline].slots:
+                most = pipelines[load.pipeline].slots
+                yield f"node {each.node} says that pipeline {load.pipeline} has {load.slots} slots, of {most}"
         if len({load.pipeline for load in each.leads}) < len(each.leads):
             yield f"node {each.node} names a pipeline twice"

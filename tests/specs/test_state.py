@@ -44,6 +44,16 @@ def test_pipelines_are_those_that_ran_and_those_of_the_plan():
     assert local(llm, gpu(3)).id in state.pipelines
 
 
+def test_what_runs_has_the_load_and_the_slots_that_its_leader_says():
+    state = a_running_chain()
+    (load,) = state.nodes[0].leads
+    (running,) = state.open
+    assert (running.live_requests, running.live_tokens, running.slots_now) == (2, 33, 4)
+    shrunk = attrs.evolve(state.nodes[0], leads=(attrs.evolve(load, slots=3),))
+    (running,) = attrs.evolve(state, nodes=(shrunk, state.nodes[1])).open
+    assert running.slots_now == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -57,6 +67,10 @@ def test_pipelines_are_those_that_ran_and_those_of_the_plan():
         ({"leads": (Load(pipeline="other", live_requests=0, live_tokens=0),)}, "leads pipeline other"),
         ({"leads": (Load(pipeline=f"llm@{gpu(1)}", live_requests=0, live_tokens=0),)}, "which begins at n1"),
         ({"leads": (Load(pipeline=f"llm@{gpu(0)}", live_requests=0, live_tokens=0),) * 2}, "names a pipeline twice"),
+        (
+            {"leads": (Load(pipeline=f"llm@{gpu(0)}", live_requests=0, live_tokens=0, slots=5),)},
+            f"n0 says that pipeline llm@{gpu(0)} has 5 slots, of 4",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_said(changes, sentence):
