@@ -7,6 +7,7 @@ is known from the connection, not from the bytes.
 """
 
 import struct
+from functools import lru_cache
 
 import attrs
 
@@ -37,6 +38,7 @@ def encode(message: Message) -> bytes:
     return codec.encode(message)
 
 
+@lru_cache(maxsize=256)  # every tick a peer says the same as before, mostly
 def decode(data: bytes) -> Message:
     """Read a report from the wire.  Raises MalformedDocument for anything that `encode` does not write."""
     return codec.decode(Message, data)
@@ -85,4 +87,9 @@ def read(frame: memoryview) -> tuple[Word, memoryview]:
     end = _HEADER_LENGTH.size + length
     if end > len(frame):
         raise MalformedDocument(f"a word of {len(frame)} bytes announces a header of {length}")
-    return codec.decode(_Envelope, bytes(frame[_HEADER_LENGTH.size : end])).word, frame[end:]
+    return _word(bytes(frame[_HEADER_LENGTH.size : end])), frame[end:]
+
+
+@lru_cache(maxsize=256)  # as of reports
+def _word(header: bytes) -> Word:
+    return codec.decode(_Envelope, header).word

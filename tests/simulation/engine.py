@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from executor.engine.batch import Batch
@@ -71,17 +72,13 @@ class IntegerStage(Stage):
     _width = 64  # of the hidden states of `tests.checkpoints`
 
     def _layer(self, layer: int, slot: int, start: int, hidden: list[int]) -> list[int]:
-        keys, values = self.cache.keys[layer], self.cache.values[layer]
-        found = []
-        for position, value in enumerate(hidden, start=start):
-            keys[slot, 0, position, 0] = value
-            values[slot, 0, position, 0] = value + 1
-            stored = keys[slot, 0, : position + 1, 0].tolist()
-            besides = values[slot, 0, : position + 1, 0].tolist()
-            found.append(
-                mixed(layer, [int(5 * key - 4 * (other - 1)) for key, other in zip(stored, besides, strict=True)])
-            )
-        return found
+        """Store what is given, and hash what is stored then for each position and all before it."""
+        end = start + len(hidden)
+        keys, values = (cache[layer][slot, 0, :end, 0].numpy() for cache in (self.cache.keys, self.cache.values))
+        keys[start:] = hidden
+        values[start:] = keys[start:] + 1
+        stored = 5 * keys.astype(np.int64) - 4 * (values.astype(np.int64) - 1)  # the key, where the value agrees
+        return mixed(layer, stored, start)
 
 
 def integer_canary(_directory: Path, _llm: Llm, _tensors: object, tokens_max: Tokens) -> Canary:

@@ -5,19 +5,24 @@ wrong, missing or foreign position in the cache of any layer changes that token 
 through the engine's own cache; the oracle computes the same from the tokens alone.
 """
 
-from collections.abc import Sequence
+import numpy as np
+import numpy.typing as npt
 
 _PRIME = 8191  # hidden values stay below it: exact in every float
+_POWERS = np.array([pow(31, exponent, _PRIME) for exponent in reversed(range(1025))])  # of contexts that are as long
 VOCABULARY_SIZE = 384
 LAYERS = 4
 
 
-def mixed(layer: int, values: Sequence[int]) -> int:
-    """Hash what a layer has stored for a token and those before it."""
-    result = layer + 1
-    for value in values:
+def mixed(layer: int, values: npt.NDArray[np.int64], start: int) -> list[int]:
+    """Hash what a layer has stored for each token from `start` on and all tokens before it."""
+    powers = _POWERS[len(_POWERS) - start - 1 :]
+    result = int(((layer + 1) * powers[0] + (values[:start] + 7) @ powers[1:]) % _PRIME) if start else layer + 1
+    found = []
+    for value in values[start:].tolist():
         result = (result * 31 + value + 7) % _PRIME
-    return result
+        found.append(result)
+    return found
 
 
 def answer(prompt: tuple[int, ...], tokens: int) -> tuple[int, ...]:

@@ -4,15 +4,16 @@ import asyncio
 import random
 import shutil
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from executor.api.serving import Refused
 from executor.errors import TransportClosed
+from specs.journal import Adopted, HandedOver, PeerLost
 from specs.plan import Transfer
-from specs.replay import Replayed, replay
+from specs.replay import Life, Replayed, replay
 from specs.timing import PATIENCE_FLOOR_NS
 from tests.processes.cluster import document
 from tests.simulation.integer_llm import answer
@@ -38,6 +39,7 @@ class Result:
     answers: tuple[Answer, ...]
     replayed: Replayed
     wrong: tuple[str, ...]
+    met: Mapping[str, int]  # what happened how often: the reach of many schedules
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}", *self.story, *map(repr, self.answers), *(f"WRONG: {each}" for each in self.wrong)]
@@ -84,7 +86,8 @@ class _Schedule:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         await self._world.close()
-        replayed = replay(self._world.journals(), self._operator.plans)
+        lives = self._world.journals()
+        replayed = replay(lives, self._operator.plans)
         wrong += [f"{each.node}, {each.sentence}" for each in replayed.breaches]
         return Result(
             seed=self._seed,
@@ -92,7 +95,21 @@ class _Schedule:
             answers=tuple(self._answers),
             replayed=replayed,
             wrong=tuple(wrong),
+            met=self._met(lives),
         )
+
+    def _met(self, lives: Sequence[Life]) -> Mapping[str, int]:
+        written = [record.what for life in lives for record in life.records]
+        return {
+            "answers": len(self._answers),
+            "answers whole": sum(each.ending == "finished" for each in self._answers),
+            "tokens": sum(len(each.tokens) for each in self._answers),
+            "daemons killed": sum(each.endswith("is killed") for each in self._story),
+            "peers counted as lost": sum(isinstance(each, PeerLost) for each in written),
+            "plans adopted": sum(isinstance(each, Adopted) for each in written),
+            "pipelines handed over": sum(isinstance(each, HandedOver) for each in written),
+            "requests whose KV was copied": sum(each.copied for each in written if isinstance(each, HandedOver)),
+        }
 
     async def _adopt(self) -> None:
         body = document(self._operator.first())

@@ -7,15 +7,17 @@ fronts.  The LLM is `integer_llm`, the checkpoint and its blobs are real.
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import secrets
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
-from executor import loading, run
+from executor import admission, loading, run
 from executor.api.serving import Failed, Finished, GenerationRequest, TokenEvent
 from executor.daemon import Daemon
 from executor.engine import stage
@@ -33,6 +35,10 @@ from tests.simulation.virtual_time import Inline, VirtualLoop
 _BEGIN_UNIX_NS = 1_700_000_000_000_000_000
 _ROUNDING_NS = 100  # of the loop's seconds
 _WORK_S = 0.02  # what a stage takes for an iteration, and any other work in a thread
+
+# What every daemon finds out of the same document by itself, it finds here once: these are pure functions.
+_read = lru_cache(maxsize=64)(admission.read)
+_verify = lru_cache(maxsize=64)(admission.verify)
 
 
 class _LoopClock(Clock):
@@ -192,6 +198,9 @@ def virtual_time(seed: int) -> Iterator[tuple[Network, random.Random]]:
         patch.setattr(host, "Stage", engine.IntegerStage)
         patch.setattr(stage, "_cut", lambda *_, **__: (None, None))
         patch.setattr(loading, "reference", engine.integer_canary)
+        patch.setattr(admission, "read", _read)
+        patch.setattr(admission, "verify", _verify)
+        patch.setattr(os, "fsync", lambda _: None)  # files outlive the simulated deaths
         patch.setattr(run, "listen_tcp", listen)
         patch.setattr(run, "check_free", lambda _: None)
         try:
