@@ -68,12 +68,13 @@ def assemble(
     )
 
 
-def follow(plan: Plan, parent: Plan) -> Plan:
-    """Number a plan after the one that it follows.
+def follow(plan: Plan, parent: Plan | None, generation: int | None = None) -> Plan:
+    """Number a plan after the one that it follows, if any; `generation` absent: it is the next.
 
     Its pipelines get names that no plan before has given: what is said of one that has gone is never said of another.
     """
-    generation = parent.generation + 1
+    if generation is None:
+        generation = 1 if parent is None else parent.generation + 1
 
     def name(pipeline: PipelineId) -> PipelineId:
         return PipelineId(f"{pipeline}:g{generation}")
@@ -87,7 +88,7 @@ def follow(plan: Plan, parent: Plan) -> Plan:
 
     return attrs.evolve(
         plan,
-        parent=codec.digest(parent),
+        parent=None if parent is None else codec.digest(parent),
         generation=generation,
         pipelines=tuple(attrs.evolve(each, id=name(each.id)) for each in plan.pipelines),
         steps=tuple(map(renamed, plan.steps)),

@@ -45,8 +45,8 @@ def solve(problem: Problem, request: Request | None = None, search: Search | Non
     made = provenance(search, request.aim)
     draft = drafts[chosen]
     plan = assemble(problem, decided.flat, ways[chosen].schedule, draft.openings, draft.routing, decided.standing, made)
-    if request.parent is not None:
-        plan = follow(plan, request.parent)
+    if request.parent is not None or request.generation is not None:
+        plan = follow(plan, request.parent, request.generation)
     certified = *certificates(problem, plan, search), *decided.standing.certificate(problem, plan)
     certified = *certified, *(each.certificate(problem, plan) for each in decided.services)
     plan = attrs.evolve(plan, certificates=certified)

@@ -266,6 +266,14 @@ def test_generations_follow_their_parents():
     assert first.problem == codec.digest(problem)
 
 
+def test_a_generation_may_be_asked_for():
+    problem = a_problem()
+    first = planned(problem, Request(generation=4))
+    assert (first.generation, first.parent) == (4, None)
+    second = planned(problem, Request(parent=first, generation=9))  # nothing runs any more
+    assert (second.generation, second.parent) == (9, codec.digest(first))
+
+
 def test_the_same_problem_gives_the_same_bytes():
     problem = a_problem(7, 2, cluster=two_racks(4, spines=3))
     assert codec.encode(planned(problem)) == codec.encode(planned(problem))
