@@ -199,3 +199,10 @@ async def _stop(processes: Mapping[NodeId, asyncio.subprocess.Process]) -> dict[
         if process.returncode is None:
             process.kill()
     return {node: await process.wait() for node, process in processes.items()}
+
+
+def all_stopped(console: Console, exits: Mapping[NodeId, int]) -> bool:
+    """Say whether every daemon stopped cleanly."""
+    unclean = {node: code for node, code in exits.items() if code != 0}
+    console.print(f"not stopped cleanly, by exit code: {unclean}" if unclean else "every daemon stopped cleanly")
+    return not unclean

@@ -8,7 +8,6 @@ from typing import Self
 import attrs
 from openai import AsyncOpenAI, OpenAIError
 
-from examples.demo.oracle import PROMPTS
 from examples.demo.settings import DemoFailed
 from specs.cluster import NodeId
 from specs.llm import LlmId
@@ -43,9 +42,7 @@ class Answer:
 class Load:
     """All requests of the demo: prompts and lengths of answers in turn.  Leave the block to end what still runs."""
 
-    def __init__(
-        self, llm: LlmId, urls: Mapping[NodeId, str], lengths: range, prompts: Sequence[str] = PROMPTS
-    ) -> None:
+    def __init__(self, llm: LlmId, urls: Mapping[NodeId, str], lengths: range, prompts: Sequence[str]) -> None:
         self.answers: list[Answer] = []
         self.llm = llm
         self.urls = urls

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from examples.demo.daemons import Daemons, cancel_on_signals, launch_of, start_shown
 from examples.demo.load import Answer, Load
+from examples.demo.preparing import Prepared
 from examples.demo.settings import DemoFailed, Settings
 from examples.demo.watch import Watch
-from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
 from specs.journal import Record
 
@@ -31,31 +31,21 @@ class Served:
     journals: Mapping[NodeId, tuple[Record, ...]]
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """How it ended."""
-
-    is_good: bool
-    exits: Mapping[NodeId, int]  # exit code of every daemon
-
-
 async def serve(
-    settings: Settings,
-    verified: VerifiedPlan,
-    checkpoint: Path,
-    console: Console,
-    conclude: Callable[[Served], bool],
-) -> Outcome:
+    settings: Settings, prepared: Prepared, console: Console, conclude: Callable[[Served], bool]
+) -> tuple[bool, Mapping[NodeId, int]]:
     """Start the daemons, put plan and load on them, wait until both are done, conclude, and stop them.
 
-    Raises DemoFailed, and CancelledError when interrupted; the daemons are stopped before.
+    Give the verdict and the exit code of each daemon.  Raises DemoFailed, and CancelledError when interrupted; the
+    daemons are stopped before.
     """
     cancel_on_signals()
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-") as states:
-        launch = launch_of(verified.problem, checkpoint, Path(states), settings.logs)
+        launch = launch_of(prepared.verified.problem, prepared.checkpoint, Path(states), settings.logs)
         async with contextlib.AsyncExitStack() as stack:
             daemons = await start_shown(stack, launch, console)
-            load = await stack.enter_async_context(Load(verified.problem.llms[0].id, daemons.urls, settings.lengths))
+            llm = prepared.verified.problem.llms[0].id
+            load = await stack.enter_async_context(Load(llm, daemons.urls, settings.lengths, settings.prompts))
             try:
                 put_unix_ns = await _drive(settings, daemons, load, console)
             finally:
@@ -64,7 +54,7 @@ async def serve(
             is_good = conclude(Served(put_unix_ns=put_unix_ns, answers=load.answers, journals=journals))
             if settings.keep:
                 await _keep(daemons, load, console)
-    return Outcome(is_good=is_good, exits=daemons.exits)
+    return is_good, daemons.exits
 
 
 async def _drive(settings: Settings, daemons: Daemons, load: Load, console: Console) -> int:

@@ -1,21 +1,16 @@
 """`python -m examples.demo_move`: what `make demo-move` runs."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from examples.demo.settings import DemoFailed
+from examples.demo.starting import start
 from examples.demo_move.sequence import run
 from examples.demo_move.settings import Settings
 
 _DESCRIPTION = Path(__file__).resolve().parent.parent / "move.yaml"
-_FAILED = 1
-_INTERRUPTED = 130  # as shells count SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,17 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("demo-out/move"), metavar="DIR", help="wishes, states, plans, journals, page"
     )
     options = parser.parse_args(argv)
-    # Without a terminal, tables are as wide as they need to be.
-    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 180)
     settings = Settings(description=Path(os.path.relpath(_DESCRIPTION)), out=options.out)
-    try:
-        return run(settings, console)
-    except DemoFailed as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return _FAILED
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("demo: interrupted; every daemon has been stopped", file=sys.stderr)
-        return _INTERRUPTED
+    return start(lambda console: run(settings, console), width=180)
 
 
 if __name__ == "__main__":

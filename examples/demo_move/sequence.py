@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from examples.demo.daemons import check_ports_free
-from examples.demo.preparing import expect, have_checkpoint, have_plan, the_llm
+from examples.demo.daemons import all_stopped
+from examples.demo.preparing import prepare
 from examples.demo_move import serving
 from examples.demo_move.findings import find
 from examples.demo_move.picture import draw
@@ -16,24 +16,13 @@ from examples.demo_move.tables import tables
 
 def run(settings: Settings, console: Console) -> int:
     """Run the demo; give the exit code.  Raises DemoFailed, and CancelledError when it was interrupted."""
-    for directory in (settings.out, settings.journals, settings.logs):
-        directory.mkdir(parents=True, exist_ok=True)
-    llm, directory = the_llm(settings.description)
-    have_checkpoint(console, llm, directory, settings.llm_shape)
-    verified = have_plan(console, settings.description, settings.plan, settings.document)
-    check_ports_free(verified.problem.cluster)
-    expected = expect(console, directory, settings.lengths[-1], settings.prompts)
+    prepared = prepare(settings, console)
 
     def conclude(served: serving.Served) -> bool:
-        return _conclude(settings, console, expected, served)
+        return _conclude(settings, console, prepared.expected, served)
 
-    is_good, exits = asyncio.run(serving.serve(settings, verified, directory, console, conclude))
-    unclean = {node: code for node, code in exits.items() if code != 0}
-    if unclean:
-        console.print(f"not stopped cleanly, by exit code: {unclean}")
-    else:
-        console.print("every daemon stopped cleanly")
-    return 0 if is_good and not unclean else 1
+    is_good, exits = asyncio.run(serving.serve(settings, prepared, console, conclude))
+    return 0 if all_stopped(console, exits) and is_good else 1
 
 
 def _conclude(settings: Settings, console: Console, expected: Sequence[Sequence[str]], served: serving.Served) -> bool:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from examples.demo.daemons import Daemons, cancel_on_signals, launch_of, start_shown
 from examples.demo.load import Answer, Load
+from examples.demo.preparing import Prepared
 from examples.demo.settings import DemoFailed
 from examples.demo_move.changing import Change, Operator
 from examples.demo_move.settings import Settings
@@ -35,19 +36,16 @@ class Served:
 
 
 async def serve(
-    settings: Settings,
-    verified: VerifiedPlan,
-    checkpoint: Path,
-    console: Console,
-    conclude: Callable[[Served], bool],
+    settings: Settings, prepared: Prepared, console: Console, conclude: Callable[[Served], bool]
 ) -> tuple[bool, Mapping[NodeId, int]]:
     """Start the daemons, serve and change, conclude, and stop them; give the verdict and the exit code of each daemon.
 
     Raises DemoFailed, and CancelledError when interrupted; the daemons are stopped before.
     """
     cancel_on_signals()
+    verified = prepared.verified
     with tempfile.TemporaryDirectory(prefix="holdfast-demo-move-") as states:
-        launch = launch_of(verified.problem, checkpoint, Path(states), settings.logs)
+        launch = launch_of(verified.problem, prepared.checkpoint, Path(states), settings.logs)
         async with contextlib.AsyncExitStack() as stack:
             daemons = await start_shown(stack, launch, console)
             llm = verified.problem.llms[0].id

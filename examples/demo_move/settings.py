@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 
 from examples.demo.oracle import PROMPTS
+from examples.demo.settings import Run
 from examples.demo_move.wishes import WISHES, Wish
 
 # About 64 MB of fp32.  Few heads of keys and values: two shapes of a stage fit beside each other where all does not.
@@ -21,28 +22,16 @@ LLM_SHAPE: Mapping[str, int] = {
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
+class Settings(Run):
     """One run."""
 
-    description: Path  # the YAML file; its LLM's checkpoint is made where it says
-    out: Path  # wishes, states, plans, journals, logs and the picture go here
     llm_shape: Mapping[str, int] = LLM_SHAPE
-    wishes: Sequence[Wish] = WISHES
     prompts: Sequence[str] = PROMPTS[:6]
     lengths: range = range(48, 81)  # of the answers, in tokens; the longest prompt has 36 more
+    wishes: Sequence[Wish] = WISHES
     clients: int = 6  # that ask all the time
     think_s: float = 0.2  # between an answer and the next question of the same client
     calm_s: float = 0.7  # in which nothing is changed: before the first change, between two, and after the last
-
-    @property
-    def plan(self) -> Path:
-        """The first plan."""
-        return self.out / "0-first-plan.json"
-
-    @property
-    def document(self) -> Path:
-        """The first plan with its problem."""
-        return self.out / "0-first-document.json"
 
     def file(self, number: int, wish: Wish, name: str) -> Path:
         """Something that belongs to a change, counted from 1."""
@@ -52,13 +41,3 @@ class Settings:
     def picture(self) -> Path:
         """The page with every request's tokens."""
         return self.out / "demo-move.html"
-
-    @property
-    def journals(self) -> Path:
-        """One file per node."""
-        return self.out / "journals"
-
-    @property
-    def logs(self) -> Path:
-        """What each daemon wrote to its error stream."""
-        return self.out / "logs"
