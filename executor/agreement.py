@@ -139,7 +139,8 @@ class Agreement:
             _log.warning("%s: %s", peer, error)
             return
         match word:
-            case StandingIs(standing=standing):
+            case StandingIs(standing=standing, life=life):
+                self._run.met(peer, life)
                 self._step(switch.Heard(peer, standing))
             case AskPlan(plan=plan):
                 if plan in self._documents:
@@ -175,7 +176,7 @@ class Agreement:
                 case switch.AskPlan(peer=peer, plan=plan):
                     self._ask(peer, plan)
                 case switch.Tell(peer=peer, standing=standing):
-                    self._send(peer, StandingIs(standing=standing))
+                    self._send(peer, StandingIs(standing=standing, life=self._run.life))
         return reason
 
     def _note_learnt(self, before: switch.SwitchState, event: switch.Event) -> None:

@@ -46,9 +46,10 @@ def decode(data: bytes) -> Message:
 
 @attrs.frozen(kw_only=True)
 class StandingIs:
-    """Where the teller stands."""
+    """Where the teller stands, and in which life of its node."""
 
     standing: Standing
+    life: str = fields.name()  # as in `Message`
 
 
 @attrs.frozen(kw_only=True)

@@ -191,6 +191,17 @@ class Run:
         self._mail.host, self._mail.front = self._host, self.front
         self._mail.kv_stages = KvStages(self._host, self._mail)
 
+    @property
+    def life(self) -> str:
+        """A name of this process, and of no other before or after it."""
+        assert self._equipment is not None, "only who knows of peers speaks with them"
+        return self._equipment.life
+
+    def met(self, peer: NodeId, life: str) -> None:
+        """Know in which life a peer is."""
+        if self.shell is not None:
+            self.shell.met(peer, life)
+
     def send_word(self, peer: NodeId, buffers: Sequence[bytes]) -> None:
         """Speak about plans with a node that some plan has named; to any other nothing can be said."""
         if self._equipment is not None and peer in self._met:

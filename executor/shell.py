@@ -121,6 +121,11 @@ class Shell:
         self._perform(actions)
         self._notice()
 
+    def met(self, peer: NodeId, life: str) -> None:
+        """Know in which life a peer is.  One that was started again is lost, whatever plan it carries out by now."""
+        if self._lives.setdefault(peer, life) != life:
+            self.take(core.PeerLost(peer, LossReason.RESTARTED))
+
     def hear(self, peer: NodeId, payload: bytes) -> None:
         """Take a report; one that was made under another plan is dropped."""
         try:
@@ -128,11 +133,9 @@ class Shell:
         except MalformedDocument as error:
             _log.warning("%s: %s", peer, error)
             return
-        if not message.is_current(self.digest, self.generation):
-            return
-        if self._lives.setdefault(peer, message.life) != message.life:
-            self.take(core.PeerLost(peer, LossReason.RESTARTED))
-        self.take(core.Heard(peer, message.report))
+        self.met(peer, message.life)
+        if message.is_current(self.digest, self.generation):
+            self.take(core.Heard(peer, message.report))
 
     def on_blob(self, step: StepId, event: wire.BlobArrived | wire.BlobSent | wire.BlobFailed) -> None:
         """Take the end of a transfer."""
