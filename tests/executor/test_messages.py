@@ -77,7 +77,9 @@ def test_anything_else_is_refused(data, sentence):
 NAME = PlanName(generation=3, digest=PLAN)
 WORDS = [
     StandingIs(standing=Standing(), life="a"),
-    StandingIs(standing=Standing(adopted=NAME, accepted=NAME, declined=(Declined(plan=NAME, reason="too large"),)), life="b"),
+    StandingIs(
+        standing=Standing(adopted=NAME, accepted=NAME, declined=(Declined(plan=NAME, reason="too large"),)), life="b"
+    ),
     AskPlan(plan=NAME),
     PlanIs(plan=NAME),
 ]
