@@ -7,15 +7,9 @@ import pytest
 
 from executor.pipelines.front import Front
 from executor.traffic import Token
-from tests.checkpoints import make_checkpoint
 from tests.simulation.schedule import carry_out
 
 _CHUNK = 250
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), "llama")
 
 
 def _carry_out(seed: int, checkpoint: Path, tmp_path: Path) -> None:
