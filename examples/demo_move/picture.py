@@ -22,6 +22,7 @@ _ROW = 9
 _PANEL = 690
 _AROUND_NS = 700_000_000  # shown before and after a change
 _MARGIN = 22  # above what is drawn, for names
+_NAME = 60  # the width of the longest name
 _STYLE = Path(__file__).with_name("picture.css").read_text(encoding="utf-8")
 
 Rows = Callable[[int], float]  # where the line of a request is, from above
@@ -227,7 +228,11 @@ def _spans(changes: Sequence[Changed], time: _Time, bottom: int) -> Iterator[str
         width, height = round(end - begin, 1), bottom - _MARGIN
         yield f'<rect class="span" x="{begin}" y="{_MARGIN}" width="{width}" height="{height}"/>'
         yield f'<line class="put" x1="{begin}" x2="{begin}" y1="{_MARGIN}" y2="{bottom}"/>'
-        yield f'<text class="number" x="{begin}" y="{_MARGIN - 6}">{each.number} {html.escape(each.name)}</text>'
+        name = f"{each.number} {html.escape(each.name)}"
+        if begin + _NAME < time.right:
+            yield f'<text class="number" x="{begin}" y="{_MARGIN - 6}">{name}</text>'
+        else:  # it would be cut off
+            yield f'<text class="number" x="{time.right}" y="{_MARGIN - 6}" text-anchor="end">{name}</text>'
         for at in map(time.x, each.closes_ns):
             yield f'<line class="close" x1="{at}" x2="{at}" y1="{_MARGIN}" y2="{bottom}"/>'
 
