@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from specs.cluster import PlaceId
 from specs.decisions.latency.prediction import Overload, Prediction, predict_shared, steady_loads
 from specs.decisions.latency.question import FS_PER_NS, Latency, StageCost, exponential
+from specs.invariants.facts import Facts
 from specs.llm import LlmId
-from specs.plan import Pipeline, PipelineId, Plan, Stage, Switch
+from specs.plan import Pipeline, PipelineId, Plan, Stage
 from specs.problem import Problem
 from specs.timing import device_rate, stage_ns, unit_bytes
 from specs.units import NANOS_PER_SECOND, Nanos, Tokens, ceil_div, duration_ns
@@ -37,10 +38,13 @@ def predict(problem: Problem, plan: Plan, llm: LlmId) -> Prediction | Overload |
 
 
 def questions_of(problem: Problem, plan: Plan, llm: LlmId) -> dict[PipelineId, Latency]:
-    """The question of each pipeline of an LLM that is open at the end, with its share of the requests."""
-    closed = {step.old for step in plan.steps if isinstance(step, Switch)}
-    pipelines = (*(each.pipeline for each in problem.running), *plan.pipelines)
-    lasting = tuple(pipeline for pipeline in pipelines if pipeline.id not in closed)
+    """The question of each pipeline of an LLM that is open at the end, with its slots and share of requests then."""
+    facts = Facts(problem, plan)
+    lasting = tuple(
+        facts.with_slots(pipeline, facts.slots_at_end(pipeline.id))
+        for pipeline in facts.pipelines.values()
+        if pipeline.id not in facts.closed_by
+    )
     serving = tuple(pipeline for pipeline in lasting if pipeline.llm == llm)
     weights = {row.pipeline: row.weight for row in plan.routing}
     return shared_questions(problem, [(pipeline, weights[pipeline.id], 1) for pipeline in serving], lasting)

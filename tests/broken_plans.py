@@ -9,7 +9,7 @@ from specs.decisions.latency.prediction import Prediction
 from specs.decisions.layout.values import rate_millitokens_per_second
 from specs.decisions.speculation.lengths import Load, Row, SpeculationTable, geometric
 from specs.drafting import Drafting, Speculation
-from specs.plan import Plan, Release, Resident, Switch
+from specs.plan import Plan, Release, Resident, Resize, Switch
 from specs.problem import Problem
 from specs.profile import Profile
 from specs.services import answer_of, offer
@@ -17,7 +17,7 @@ from specs.timing import links_by_id, route_latency_ns, transfer_ns
 from specs.wishes import Standby
 from specs.workload import Slo
 from tests.builders import GIGABYTE, a_problem
-from tests.live_plans import a_join
+from tests.live_plans import a_drain, a_join
 from tests.plans import (
     Draft,
     a_chain,
@@ -30,6 +30,7 @@ from tests.plans import (
     certified,
     gpu,
     local,
+    with_last,
     with_pipeline,
     with_step,
 )
@@ -115,6 +116,13 @@ def a_rest(less: int) -> tuple[Problem, Plan]:
     )
 
 
+def a_size(early_ns: int) -> tuple[Problem, Plan]:
+    """What takes over shrinks this long before it has."""
+    problem, plan = a_drain()
+    shrink = Resize(id=99, pipeline=plan.steps[0].new, slots=1, at_ns=plan.steps[0].at_ns - early_ns)
+    return problem, certified(problem, with_last(plan, shrink))
+
+
 def a_release(early_ns: int) -> tuple[Problem, Plan]:
     """Memory is given up this long before the pipeline that needs it closes."""
     problem, plan = a_relocation()
@@ -191,6 +199,7 @@ BREAKS: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "LAYER": _layer,
     "EARLY": lambda: an_opening(1),
     "SERVE": _serve,
+    "SIZE": lambda: a_size(1),
     "UNDO": lambda: a_switch(8, 6, 7),
     "KV": lambda: a_rest(1),
     "LAST": lambda: a_release(1),
@@ -208,6 +217,7 @@ JUST_GOOD: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "LINK": lambda: a_rate(0),
     "MEM": lambda: a_chain_in_memory(0),
     "EARLY": lambda: an_opening(0),
+    "SIZE": lambda: a_size(0),
     "UNDO": lambda: a_switch(6, 8, 7),
     "KV": lambda: a_rest(0),
     "LAST": lambda: a_release(0),

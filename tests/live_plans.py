@@ -1,6 +1,6 @@
 """Plans that begin from open pipelines and keep every invariant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -59,8 +59,20 @@ def wider(pipeline: Pipeline, llm: Llm, slots: int) -> Pipeline:
     return attrs.evolve(pipeline, slots=slots, stages=stages)
 
 
-def copy(draft: Draft, old: Pipeline, new: Pipeline, start_ns: int, *, rate: int = GIGABYTE) -> int:
-    """Add a switch that copies KV in as many rounds as leave as little as rounds can; return when it is done."""
+def copy(
+    draft: Draft,
+    old: Pipeline,
+    new: Pipeline,
+    start_ns: int,
+    *,
+    rate: int = GIGABYTE,
+    slots: Mapping[str, int] = {},
+) -> int:
+    """Add a switch that copies KV in as many rounds as leave as little as rounds can; return when it is done.
+
+    `slots` are those in force, where a pipeline has not all of its own.
+    """
+    old, new = (attrs.evolve(each, slots=slots.get(each.id, each.slots)) for each in (old, new))
     llm = draft.problem.llm(old.llm)
     paths = []
     for source, destination in far_pairs(llm, old, new):
@@ -168,6 +180,34 @@ def a_handing_on() -> tuple[Problem, Plan]:
     return problem, draft.plan()
 
 
+def a_squeeze(spare_bytes: int = 0) -> tuple[Problem, Plan]:
+    """One stage becomes two, the first of them on its own device, which has room for both with three slots each.
+
+    So what runs is shrunk to three of its slots, its successor opens with three, and gets the fourth when there is room
+    again.  The device has this many bytes more than both need.
+    """
+    (llm,) = a_problem().llms
+    alone, pair, fewer = local(llm, gpu(0)), a_pair(llm, "pair", gpu(0), gpu(1)), SLOTS - 1
+    needed = sum(blob.bytes for blob in blobs_of(llm, 2)) + spare_bytes
+    for pipeline in (alone, pair):
+        stage = pipeline.stages[0]
+        needed += stage.kv_bytes * fewer // SLOTS + stage.workspace_bytes
+    problem = a_running_problem(2, (alone,))
+    places = tuple(
+        attrs.evolve(place, memory_bytes=needed) if place.id == gpu(0) else place for place in problem.cluster.places
+    )
+    draft = Draft(attrs.evolve(problem, cluster=attrs.evolve(problem.cluster, places=places)), blobs_of(llm, 2))
+    second = draft.blobs[1]
+    there = draft.move(second, gpu(0), gpu(1))
+    shrunk = draft.resize(alone, fewer, 10**6)
+    opened = draft.open(pair, max(there, shrunk + 1), fewer)
+    slots = {alone.id: fewer, pair.id: fewer}
+    done = copy(draft, alone, pair, opened, slots=slots)
+    draft.release(second, gpu(0), done)
+    draft.resize(pair, SLOTS, done + 1)
+    return draft.problem, draft.plan()
+
+
 LIVE: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "join": a_join,
     "split": a_split,
@@ -175,4 +215,5 @@ LIVE: dict[str, Callable[[], tuple[Problem, Plan]]] = {
     "drain": a_drain,
     "merge": a_merge,
     "handing on": a_handing_on,
+    "squeeze": a_squeeze,
 }

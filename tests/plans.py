@@ -22,6 +22,7 @@ from specs.plan import (
     Plan,
     Provenance,
     Release,
+    Resize,
     Route,
     RoutingWeight,
     Stage,
@@ -80,6 +81,10 @@ def a_pipeline(name: str, llm: Llm, *runs: tuple[str, int, int]) -> Pipeline:
     )
 
 
+def activations(*pipelines: Pipeline) -> tuple[Activate, ...]:
+    return tuple(Activate(id=index, pipeline=each.id, at_ns=0) for index, each in enumerate(pipelines))
+
+
 def local(llm: Llm, place: str) -> Pipeline:
     return a_pipeline(f"{llm.id}@{place}", llm, (place, 0, len(llm.units)))
 
@@ -130,9 +135,13 @@ class Draft:
         )
         return end
 
-    def open(self, pipeline: Pipeline, at_ns: int) -> int:
+    def open(self, pipeline: Pipeline, at_ns: int, slots: int | None = None) -> int:
         self.pipelines.append(pipeline)
-        self.steps.append(Activate(id=len(self.steps), pipeline=pipeline.id, at_ns=at_ns))
+        self.steps.append(Activate(id=len(self.steps), pipeline=pipeline.id, slots=slots, at_ns=at_ns))
+        return at_ns
+
+    def resize(self, pipeline: Pipeline, slots: int, at_ns: int) -> int:
+        self.steps.append(Resize(id=len(self.steps), pipeline=pipeline.id, slots=slots, at_ns=at_ns))
         return at_ns
 
     def switch(

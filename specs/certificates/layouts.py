@@ -34,7 +34,7 @@ def service_value(facts: Facts, claim: Claim, subject: str, measure: Measure) ->
         return Inapplicable(f"{claim} is measured in {wanted}, not in {measure}")
     if service is None:
         return Inapplicable(f"{subject} is not wanted as a service")
-    lasting = tuple(pipeline for pipeline in facts.open_at_end if pipeline.llm == service.llm)
+    lasting = tuple(pipeline for pipeline in facts.serving_at_end if pipeline.llm == service.llm)
     try:
         found = offer(facts.problem, service)
         return values.value(found.question, answer_of(facts.plan, lasting, found), objective)

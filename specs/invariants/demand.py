@@ -14,7 +14,7 @@ def services_keep_up(facts: Facts) -> Iterator[Violation]:
     """DEMAND: in a steady state every pipeline of a service has room, keeps the TPOT and computes its share."""
     weighed = {row.pipeline for row in facts.plan.routing}
     for service in facts.problem.services:
-        lasting = tuple(pipeline for pipeline in facts.open_at_end if pipeline.llm == service.llm)
+        lasting = tuple(pipeline for pipeline in facts.serving_at_end if pipeline.llm == service.llm)
         unweighed = not weighed.issuperset(pipeline.id for pipeline in lasting)
         if unweighed or any(service_keeps_to_its_devices(facts, service)):
             continue  # rule SERVE

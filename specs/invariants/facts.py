@@ -144,6 +144,11 @@ class Facts:
         )
 
     @cached_property
+    def serving_at_end(self) -> tuple[Pipeline, ...]:
+        """The same, each with the slots that it has at last."""
+        return tuple(self.with_slots(each, self.slots_at_end(each.id)) for each in self.open_at_end)
+
+    @cached_property
     def transfers_of_llm(self) -> dict[LlmId, tuple[Transfer, ...]]:
         """The transfers of every LLM of the problem."""
         found: dict[LlmId, list[Transfer]] = {llm.id: [] for llm in self.problem.llms}
@@ -208,8 +213,20 @@ class Facts:
         return ((self.opened_ns[pipeline], self.slots_at_first[pipeline]), *changes)
 
     def slots_at_end(self, pipeline: PipelineId) -> int:
-        """How many slots a pipeline that is ever open has at last."""
-        return self.slots_over_time(pipeline)[-1][1]
+        """How many slots a pipeline has at last."""
+        resizes = self.resizes[pipeline]
+        if resizes:
+            return resizes[-1].slots
+        return self.slots_at_first.get(pipeline, self.pipelines[pipeline].slots)
+
+    def slots_at(self, pipeline: PipelineId, step: StepId) -> int:
+        """How many slots a pipeline has after the steps before this one, or would have if it opened."""
+        before = [each.slots for each in self.resizes[pipeline] if each.id < step]
+        return before[-1] if before else self.slots_at_first.get(pipeline, self.pipelines[pipeline].slots)
+
+    def with_slots(self, pipeline: Pipeline, slots: int) -> Pipeline:
+        """Describe a pipeline as it serves with so many slots; its stages set aside as much as ever."""
+        return pipeline if slots == pipeline.slots else attrs.evolve(pipeline, slots=slots)
 
     @cached_property
     def switches(self) -> tuple[Switch, ...]:

@@ -21,19 +21,28 @@ def copies_converge(facts: Facts) -> Iterator[Violation]:
     for switch in facts.switches:
         if switch.hand_over is None:
             continue
-        old, new = facts.pipelines[switch.old], facts.pipelines[switch.new]
+        old, new = _ends(facts, switch)
         if old.llm != new.llm:
             continue  # rule SERVE
         slots[new.id] += old.slots
+        if slots[new.id] > new.slots:
+            sentence = f"it has {new.slots} slots; {slots[new.id]} requests may be handed over to it"
+            yield Violation("KV", f"pipeline {new.id}", sentence)
         for sentence in _faults(facts, switch, switch.hand_over):
             yield Violation("KV", f"switch {switch.id}", sentence)
-    for name in (name for name in facts.pipelines if slots[name] > facts.pipelines[name].slots):
-        sentence = f"it has {facts.pipelines[name].slots} slots; {slots[name]} requests may be handed over to it"
-        yield Violation("KV", f"pipeline {name}", sentence)
+
+
+def _ends(facts: Facts, switch: Switch) -> tuple[Pipeline, Pipeline]:
+    """The old and the new pipeline with the slots that they have at the switch.  What never opens: rule SERVE."""
+    old, new = (
+        facts.with_slots(pipeline, facts.slots_at(pipeline.id, switch.id))
+        for pipeline in (facts.pipelines[switch.old], facts.pipelines[switch.new])
+    )
+    return old, new
 
 
 def _faults(facts: Facts, switch: Switch, hand_over: HandOver) -> Iterator[str]:
-    old, new = facts.pipelines[switch.old], facts.pipelines[switch.new]
+    old, new = _ends(facts, switch)
     if new.request_tokens_max < old.request_tokens_max:
         found = new.request_tokens_max
         yield f"contexts of {old.id} have up to {old.request_tokens_max} tokens, those of {new.id} up to {found}"
@@ -66,7 +75,7 @@ def _path_faults(facts: Facts, hand_over: HandOver, old: Pipeline, new: Pipeline
 
 
 def _time_faults(facts: Facts, switch: Switch, hand_over: HandOver) -> Iterator[str]:
-    old, new = facts.pipelines[switch.old], facts.pipelines[switch.new]
+    old, new = _ends(facts, switch)
     asked = pre_copy(facts.problem, facts.links, facts.plan.routes, old, new, hand_over.paths)
     pause_ns = asked.pause_ns(hand_over.rest_tokens_max)
     if hand_over.pause_ns < pause_ns:

@@ -8,7 +8,7 @@ from specs.blobs import BlobId
 from specs.cluster import PlaceId
 from specs.invariants.facts import BlobAt, Facts
 from specs.invariants.rule import Violation
-from specs.plan import Pipeline, Release
+from specs.plan import Pipeline, Release, Stage, StepId
 from specs.units import Nanos
 
 _ROOM, _END = 0, 1  # at one instant, what is new counts before what is old goes
@@ -19,12 +19,16 @@ def memories_suffice(facts: Facts) -> Iterator[Violation]:
     """MEM: blobs resident or reserved, KV and workspace fit in each memory at every instant.
 
     A blob counts from the start of its transfer, a pipeline's KV and workspace from its activation or, where it runs
-    at the start, from there, both to the instant at which they are given up, that instant included.  No stage may
-    declare less than its slots need.
+    at the start, from there, both to the instant at which they are given up, that instant included.  KV is that of the
+    slots in force: what a resize needs counts from it on, what it gives up to it.  No stage may declare less than all
+    its slots need.
 
-    The same must hold by the plan's order, whatever the times come out as.  What daemons wait for with a transfer are
-    the releases at its destination that stand before it; a stage may be built as soon as its blobs are there, and is
-    surely freed only where a release of one of them comes.
+    The same must hold by the plan's order, whatever the times come out as.  Daemons let a transfer, the building of a
+    stage and a resize that needs room wait for the releases and the resizes that make room at their places and stand
+    before them (with a stage: before its activation).  A stage is surely freed where a release of one of its blobs
+    comes, and for a resize, which waits for that too, where its pipeline closes.  So when the last step to take room is
+    n, at most that is in use which the steps up to n take and those before n that it waited for do not give up: what
+    is counted here at n, and no less where a step gives up what was never taken.
     """
     for pipeline in facts.pipelines.values():
         yield from _declared_enough(facts, pipeline)
@@ -60,22 +64,32 @@ def _changes(facts: Facts, place: PlaceId) -> list[tuple[Nanos, int, int]]:
         if blob in held or blob in arrivals:
             changes.append((release.at_ns, _END, -sizes[blob]))
     for pipeline, stage in facts.stages_at.get(place, ()):
-        reserve = stage.kv_bytes + stage.workspace_bytes
         if pipeline.id in facts.opened_ns:
-            changes.append((facts.opened_ns[pipeline.id], _ROOM, reserve))
+            reserve = 0
+            for at_ns, slots in facts.slots_over_time(pipeline.id):
+                needed = _reserve(facts, pipeline, stage, slots)
+                changes.append((at_ns, _ROOM if needed > reserve else _END, needed - reserve))
+                reserve = needed
             if pipeline.id in facts.closed_by:
                 changes.append((facts.closed_by[pipeline.id].at_ns, _END, -reserve))
     return changes
 
 
+def _reserve(facts: Facts, pipeline: Pipeline, stage: Stage, slots: int) -> int:
+    """Bytes that a stage takes while its pipeline has so many slots."""
+    return timing.stage_kv_bytes(facts.llms[pipeline.llm], pipeline, stage, slots) + stage.workspace_bytes
+
+
 def _by_order(facts: Facts) -> Iterator[Violation]:
     for place in dict.fromkeys((*facts.held, *facts.arrivals, *facts.releases, *facts.stages_at)):
         room, used = facts.places[place].memory_bytes, 0
+        closed = _closed_by_then(facts, place)
         for step, change in sorted(_changes_by_order(facts, place)):
             used += change
-            if used > room:
-                sentence = f"by the order of steps it may need {used} bytes at step {max(step, 0)}, it has {room}"
-                yield Violation("MEM", f"place {place}", f"{sentence}: {used - room} too few")
+            needed = used - closed.get(step, 0)
+            if change > 0 and needed > room:
+                sentence = f"by the order of steps it may need {needed} bytes at step {max(step, 0)}, it has {room}"
+                yield Violation("MEM", f"place {place}", f"{sentence}: {needed - room} too few")
                 break
 
 
@@ -83,20 +97,51 @@ def _changes_by_order(facts: Facts, place: PlaceId) -> list[tuple[int, int]]:
     """Changes of the bytes that may be in use at a place: (step, bytes); before the first step is _START."""
     held, arrivals = facts.held.get(place, set()), facts.arrivals.get(place, {})
     releases, sizes = facts.releases.get(place, {}), facts.blob_bytes
-    comes: dict[BlobId, int] = {blob: _START if blob in held else step.id for blob, step in arrivals.items()}
     changes = [(_START, int(sizes[blob])) for blob in held]
-    changes += [(step, sizes[blob]) for blob, step in comes.items()]
+    changes += [(_START if blob in held else step.id, sizes[blob]) for blob, step in arrivals.items()]
     changes += [(release.id, -sizes[blob]) for blob, release in releases.items()]
     for pipeline, stage in facts.stages_at.get(place, ()):
-        if pipeline.id in facts.opened_ns:
-            needs = facts.needs(pipeline.llm, stage)
-            reserve = stage.kv_bytes + stage.workspace_bytes
-            # What never comes does not count here (rule EARLY).
-            changes.append((max((comes[blob] for blob in needs if blob in comes), default=_START), reserve))
-            ends = [releases[blob].id for blob in needs if blob in releases]
-            if ends:
-                changes.append((min(ends), -reserve))
+        if pipeline.id not in facts.opened_ns:
+            continue
+        opening = _START if pipeline.id in facts.running else facts.activations[pipeline.id].id
+        reserve = _reserve(facts, pipeline, stage, facts.slots_at_first[pipeline.id])
+        changes.append((opening, reserve))
+        for step in facts.resizes[pipeline.id]:
+            needed = _reserve(facts, pipeline, stage, step.slots)
+            changes.append((step.id, needed - reserve))
+            reserve = needed
+        freed = _freed_by(facts, place, pipeline, stage)
+        if freed is not None:
+            changes.append((freed, -reserve))
     return changes
+
+
+def _freed_by(facts: Facts, place: PlaceId, pipeline: Pipeline, stage: Stage) -> StepId | None:
+    """The first release of what a stage computes with: it waits until the stage is freed."""
+    releases = facts.releases.get(place, {})
+    return min((releases[blob].id for blob in facts.needs(pipeline.llm, stage) if blob in releases), default=None)
+
+
+def _closed_by_then(facts: Facts, place: PlaceId) -> dict[int, int]:
+    """For each resize at a place that waits for room: bytes of stages whose pipelines have closed, before a release."""
+    stages = facts.stages_at.get(place, ())
+    growing = [
+        step.id
+        for pipeline in dict.fromkeys(pipeline.id for pipeline, _ in stages)
+        for step in facts.resizes[pipeline]
+        if step.slots > facts.slots_at(pipeline, step.id)
+    ]
+    found: dict[int, int] = dict.fromkeys(growing, 0)
+    for pipeline, stage in stages if growing else ():
+        closing = facts.closed_by.get(pipeline.id)
+        if closing is None or pipeline.id not in facts.opened_ns:
+            continue
+        reserve = _reserve(facts, pipeline, stage, facts.slots_at_end(pipeline.id))
+        freed = _freed_by(facts, place, pipeline, stage)
+        for step in growing:
+            if closing.id < step and (freed is None or step < freed):
+                found[step] += reserve
+    return found
 
 
 def _declared_enough(facts: Facts, pipeline: Pipeline) -> Iterator[Violation]:

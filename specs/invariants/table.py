@@ -8,6 +8,7 @@ from specs.invariants.movement import links_carry, ports_take_turns, sources_hol
 from specs.invariants.policies import tables_are_the_best
 from specs.invariants.promises import promises_are_kept
 from specs.invariants.reference import names_exist, problem_is_the_same
+from specs.invariants.resizing import sizes_change_in_order
 from specs.invariants.rule import Invariant
 from specs.invariants.serving import blobs_come_first, requests_find_a_pipeline, units_are_computed_once
 from specs.invariants.standing_by import standbys_start_in_time
@@ -52,6 +53,12 @@ INVARIANTS = (
         "LLM only; every target ends with an open pipeline of its own, every service with pipelines on devices of "
         "their own.",
         requests_find_a_pipeline,
+    ),
+    Invariant(
+        "SIZE",
+        "A pipeline's slots change while it is open, in the order of time, and not while it closes, hands over or "
+        "takes over.",
+        sizes_change_in_order,
     ),
     Invariant(
         "UNDO",

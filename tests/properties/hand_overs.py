@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 
-from specs.plan import HandOver, Pipeline, Plan, Stage, Switch
+import attrs
+
+from specs.plan import Activate, HandOver, Pipeline, Plan, Resize, Stage, Switch
 from specs.problem import Problem
 from specs.timing import device_rate
 
@@ -25,15 +27,33 @@ def decode_ns(problem: Problem, pipeline: Pipeline, stage: Stage, slots: int) ->
     return ceil(longer) + rate.overhead_ns_per_unit * len(units)
 
 
+def with_slots(problem: Problem, plan: Plan, pipeline: Pipeline, until: int) -> Pipeline:
+    """The pipeline with the slots that it has after the steps before this one."""
+    found = [row.slots for row in problem.running if row.pipeline.id == pipeline.id]
+    found += [
+        step.slots
+        for step in plan.steps
+        if isinstance(step, Activate | Resize) and step.pipeline == pipeline.id and step.id < until
+    ]
+    return attrs.evolve(pipeline, slots=(found and found[-1]) or pipeline.slots)
+
+
 def broken_hand_overs(problem: Problem, plan: Plan) -> Iterator[str]:
     """Everything that is wrong with how KV is copied, in words.  The plan's names exist."""
     pipelines = {each.id: each for each in (*(row.pipeline for row in problem.running), *plan.pipelines)}
     copies = [step for step in plan.steps if isinstance(step, Switch) and step.hand_over is not None]
-    for new in pipelines.values():
-        if sum(pipelines[switch.old].slots for switch in copies if switch.new == new.id) > new.slots:
-            yield f"{new.id} has too few slots for all who are handed over"
+
+    def at(name: str, switch: Switch) -> Pipeline:
+        return with_slots(problem, plan, pipelines[name], switch.id)
+
     for switch in copies:
-        old, new = pipelines[switch.old], pipelines[switch.new]
+        earlier = [
+            each for each in copies if each.new == switch.new and (each.at_ns, each.id) <= (switch.at_ns, switch.id)
+        ]
+        if sum(at(each.old, each).slots for each in earlier) > at(switch.new, switch).slots:
+            yield f"{switch.new} has too few slots for all who are handed over"
+    for switch in copies:
+        old, new = at(switch.old, switch), at(switch.new, switch)
         if new.request_tokens_max < old.request_tokens_max:
             yield f"switch {switch.id}: contexts that do not fit"
         ways = list(_ways(problem, plan, switch.hand_over, old, new))

@@ -16,6 +16,7 @@ from specs.plan import (
     Pipeline,
     Plan,
     Release,
+    Resize,
     RoutingWeight,
     Stage,
     Step,
@@ -274,6 +275,23 @@ def take_slots(dice: Random, _: Problem, plan: Plan) -> Plan:
     return attrs.evolve(plan, pipelines=_replaced(plan.pipelines, index, changed))
 
 
+def change_slots(dice: Random, problem: Problem, plan: Plan) -> Plan:
+    """A pipeline opens with other slots, or is resized in another way, at another time or once more."""
+    names = [*(row.pipeline.id for row in problem.running), *(pipeline.id for pipeline in plan.pipelines)]
+    if dice.random() < 0.3:
+        return _changed(plan, _step(dice, plan, Activate), slots=dice.randint(1, 5))
+    index = _step(dice, plan, Resize)
+    if index is not None and dice.random() < 0.5:
+        step = plan.steps[index]
+        if dice.random() < 0.5:
+            return _changed(plan, index, at_ns=_nudge(dice, step.at_ns))
+        return _changed(plan, index, slots=dice.randint(1, 5))
+    at_ns = dice.choice([0, *(step.at_ns for step in plan.steps if not isinstance(step, Transfer))])
+    step = Resize(id=0, pipeline=dice.choice(names), slots=dice.randint(1, 4), at_ns=at_ns + dice.choice([0, 1]))
+    index = dice.randint(0, len(plan.steps))
+    return attrs.evolve(plan, steps=_numbered([*plan.steps[:index], step, *plan.steps[index:]]))
+
+
 def change_certificate(dice: Random, _: Problem, plan: Plan) -> Plan:
     index = dice.randrange(len(plan.certificates))
     row = plan.certificates[index]
@@ -450,6 +468,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     change_reserve,
     change_limits,
     take_slots,
+    change_slots,
     change_certificate,
     bound_by_witness,
     drop_certificate,

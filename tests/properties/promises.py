@@ -18,6 +18,7 @@ from specs.plan import Plan, Switch
 from specs.problem import Problem
 from specs.services import answer_of, offer
 from specs.ways import NoWay
+from tests.properties.hand_overs import with_slots
 
 SECOND = 10**9
 
@@ -28,7 +29,8 @@ def broken_promises(problem: Problem, plan: Plan) -> Iterator[str]:
     yield from _tables(problem, plan)
     closed = {step.old for step in plan.steps if isinstance(step, Switch)}
     pipelines = [*(each.pipeline for each in problem.running), *plan.pipelines]
-    lasting = [pipeline for pipeline in pipelines if pipeline.id not in closed]
+    end = 1 + max((step.id for step in plan.steps), default=0)
+    lasting = [with_slots(problem, plan, pipeline, end) for pipeline in pipelines if pipeline.id not in closed]
     for service in problem.services:
         mine = tuple(pipeline for pipeline in lasting if pipeline.llm == service.llm)
         if not mine or any(stage.place not in service.places for each in mine for stage in each.stages):

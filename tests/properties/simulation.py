@@ -6,14 +6,14 @@ digest, the number-theoretic bounds of `specs.bounds` and those of `specs.decisi
 here.  What is promised beyond movement is read by `tests.properties.promises`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from math import ceil, floor
 
 import attrs
 
 from specs import bounds, codec
-from specs.cluster import Link, PlaceKind
+from specs.cluster import Link, Place, PlaceKind
 from specs.decisions.flow.bounds import cut_bound_ns, distance_bound_ns
 from specs.decisions.flow.growth import growth_bound_ns
 from specs.decisions.flow.prices import price_bound_ns
@@ -29,6 +29,9 @@ from specs.plan import (
     Pipeline,
     Plan,
     Release,
+    Resize,
+    Stage,
+    Step,
     Switch,
     Transfer,
 )
@@ -131,11 +134,25 @@ def _paper_faults(problem: Problem, plan: Plan) -> Iterator[str]:
         if times != (1 if pipeline in plan.pipelines else 0):
             yield f"{pipeline.id} is activated {times} times"
     for step in plan.steps:
+        most = {pipeline.id: pipeline.slots for pipeline in pipelines}
+        if isinstance(step, Activate | Resize) and (step.slots or 1) > most[step.pipeline]:
+            yield f"step {step.id} gives {step.pipeline} more slots than it has room for"
         if isinstance(step, Switch) and (step.continuity is Continuity.COPY) == (step.hand_over is None):
             yield f"switch {step.id} copies without a hand-over, or hands over without copying"
+    yield from _idle_resizes(problem, plan)
     known = {pipeline.id for pipeline in pipelines}
     if {row.pipeline for row in plan.routing} - known:
         yield "weights of nothing"
+
+
+def _idle_resizes(problem: Problem, plan: Plan) -> Iterator[str]:
+    slots = {row.pipeline.id: row.slots or row.pipeline.slots for row in problem.running}
+    slots |= {each.id: each.slots for each in plan.pipelines}
+    for step in plan.steps:
+        if isinstance(step, Resize) and slots[step.pipeline] == step.slots:
+            yield f"resize {step.id} changes nothing"
+        if isinstance(step, Activate | Resize):
+            slots[step.pipeline] = step.slots or slots[step.pipeline]
 
 
 def _reserve_faults(llm, pipeline: Pipeline) -> Iterator[str]:
@@ -163,6 +180,11 @@ class Show:
         self.activates = [step for step in plan.steps if isinstance(step, Activate)]
         self.switches = [step for step in plan.steps if isinstance(step, Switch)]
         self.releases = [step for step in plan.steps if isinstance(step, Release)]
+        self.resizes = [step for step in plan.steps if isinstance(step, Resize)]
+        self.first_slots = {row.pipeline.id: row.slots or row.pipeline.slots for row in problem.running}
+        self.first_slots |= {
+            step.pipeline: step.slots or self.pipelines[step.pipeline].slots for step in self.activates
+        }
         self.initial = {
             (blob.id, held.place)
             for held in problem.holdings
@@ -172,12 +194,10 @@ class Show:
             and (held.end_tensor is None or blob.end_tensor <= held.end_tensor)
         }
         self.stages = [
-            (stage, self.needs(attrs.evolve(pipeline, stages=(stage,))))
+            (pipeline, stage, self.needs(attrs.evolve(pipeline, stages=(stage,))))
             for pipeline in self.pipelines.values()
             for stage in pipeline.stages
         ]
-        for step in self.activates:
-            _ = self.pipelines[step.pipeline]
 
     def path(self, step: Transfer) -> list[Link]:
         return [self.links[link] for link in self.plan.routes[step.route].links]
@@ -200,6 +220,7 @@ class Show:
         """Act the steps in the plan's order without a clock: this is what daemons go by."""
         held, opened, closed = set(self.initial), set(self.running), set()
         yield from self._unserved("the start", held, opened, closed)
+        yield from self._rooms(None, self.problem.cluster.places)
         for step in self.plan.steps:
             match step:
                 case Transfer():
@@ -224,7 +245,10 @@ class Show:
                         if (step.blob, step.place) in self.needs(pipeline) and pipeline.id not in closed:
                             yield f"step {step.id}: {pipeline.id} still computes with {step.blob}"
                     held.discard((step.blob, step.place))
-            yield from self._rooms(step.id)
+                case Resize():
+                    if step.pipeline not in opened - closed:
+                        yield f"step {step.id}: {step.pipeline} is not open"
+            yield from self._rooms(step, [each for each in self.problem.cluster.places if self._fills(step, each.id)])
             yield from self._unserved(f"step {step.id}", held, opened, closed)
         received = [(step.blob, self.ends(step)[1]) for step in self.transfers]
         if len(received) != len(set(received)) or set(received) & self.initial:
@@ -237,18 +261,52 @@ class Show:
         for llm in {self.pipelines[name].llm for name in opened} - complete:
             yield f"after {when} nothing serves {llm}"
 
-    def _rooms(self, now: int) -> Iterator[str]:
-        """Add up what may be in each memory after this step of the order, with every stage that could be built."""
-        came = self.initial | {(step.blob, self.ends(step)[1]) for step in self.transfers if step.id <= now}
-        gone = {(step.blob, step.place) for step in self.releases if step.id <= now}
-        for place in self.problem.cluster.places:
+    def _slots(self, pipeline: Pipeline, done: Callable[[Resize], bool]) -> int:
+        """How many slots a pipeline has once these resizes are done."""
+        found = [step.slots for step in self.resizes if step.pipeline == pipeline.id and done(step)]
+        return found[-1] if found else self.first_slots.get(pipeline.id, pipeline.slots)
+
+    def _reserve(self, pipeline: Pipeline, stage: Stage, slots: int) -> int:
+        """What a stage takes of its memory: as it says, or what fewer slots need."""
+        if slots == pipeline.slots:
+            return stage.kv_bytes + stage.workspace_bytes
+        units = self.llms[pipeline.llm].units[stage.first_unit : stage.end_unit]
+        per_slot = sum(unit.kv_bytes_per_token for unit in units) * pipeline.request_tokens_max
+        return per_slot * slots + stage.workspace_bytes
+
+    def _grows(self, step: Step) -> bool:
+        if not isinstance(step, Resize):
+            return False
+        return step.slots > self._slots(self.pipelines[step.pipeline], lambda each: each.id < step.id)
+
+    def _fills(self, step: Step, place: str) -> bool:
+        """Whether a step needs room at a place."""
+        if isinstance(step, Transfer):
+            return self.ends(step)[1] == place
+        if isinstance(step, Activate) or self._grows(step):
+            return any(stage.place == place for stage in self.pipelines[step.pipeline].stages)
+        return False
+
+    def _rooms(self, now: Step | None, places: Iterable[Place]) -> Iterator[str]:
+        """Add up what may be in memories when this step of the order takes its room, with all that stands before it.
+
+        What a pipeline took is surely gone when a blob of its stage is; what grows has waited for its closing too.
+        """
+        until = -1 if now is None else now.id
+        came = self.initial | {(step.blob, self.ends(step)[1]) for step in self.transfers if step.id <= until}
+        gone = {(step.blob, step.place) for step in self.releases if step.id <= until}
+        built = {*self.running, *(step.pipeline for step in self.activates if step.id <= until)}
+        if now is not None and self._grows(now):
+            built -= {step.old for step in self.switches if step.id <= until}
+        for place in places:
             room = place.memory_bytes
             room -= sum(self.blobs[blob].bytes for blob, at in came - gone if at == place.id)
-            for stage, needs in self.stages:
-                if stage.place == place.id and needs <= came and not needs & gone:
-                    room -= stage.kv_bytes + stage.workspace_bytes
+            for pipeline, stage, needs in self.stages:
+                if stage.place == place.id and pipeline.id in built and not needs & gone:
+                    slots = self._slots(pipeline, lambda each: each.id <= until)
+                    room -= self._reserve(pipeline, stage, slots)
             if room < 0:
-                yield f"{place.id} may lack {-room} bytes after step {now}"
+                yield f"{place.id} may lack {-room} bytes after step {until}"
 
     def acted_by_the_clock(self) -> Iterator[str]:
         """Act by the predicted instants; at one instant, arrivals come first and releases last."""
@@ -257,7 +315,8 @@ class Show:
             if (step.end_ns - step.start_ns - latency) * step.bytes_per_second < self.blobs[step.blob].bytes * SECOND:
                 yield f"transfer {step.id} is faster than its rate"
         instants = {0, *(step.start_ns for step in self.transfers), *(step.end_ns for step in self.transfers)}
-        instants |= {step.at_ns for step in (*self.activates, *self.switches, *self.releases)}
+        instants |= {step.at_ns for step in (*self.activates, *self.switches, *self.releases, *self.resizes)}
+        yield from self._sizes()
         instants |= {step.hand_over.start_ns for step in self.switches if step.hand_over is not None}
         held, opened, closed = set(self.initial), set(self.running), set()
         for now in sorted(instants):
@@ -282,6 +341,21 @@ class Show:
             yield from self._releases(now, held, opened - closed)
             yield from self._unserved(f"{now} ns", held, opened, closed)
             yield from self._loads(now)
+
+    def _sizes(self) -> Iterator[str]:
+        """Slots change one after another, while the pipeline serves and neither hands over nor takes over."""
+        for index, step in enumerate(self.resizes):
+            same = [each for each in self.resizes[:index] if each.pipeline == step.pipeline]
+            if any(each.at_ns > step.at_ns for each in same):
+                yield f"resize {step.id} before those before it"
+            if any(each.pipeline == step.pipeline and each.at_ns > step.at_ns for each in self.activates):
+                yield f"resize {step.id} before its pipeline opens"
+            for switch in self.switches:
+                begins = switch.at_ns if switch.hand_over is None else switch.hand_over.start_ns
+                if step.pipeline in (switch.old, switch.new) and (
+                    step.at_ns > begins if step.id < switch.id else step.at_ns < switch.at_ns
+                ):
+                    yield f"resize {step.id} goes with switch {switch.id}"
 
     def _starts(self, now: int, held: set[tuple[str, str]]) -> Iterator[str]:
         for index, step in enumerate(self.transfers):
@@ -334,9 +408,11 @@ class Show:
                 begun = any(step.pipeline == pipeline.id and step.at_ns <= now for step in self.activates)
                 begun = begun or pipeline.id in self.running
                 gone = any(step.old == pipeline.id and step.at_ns < now for step in self.switches)
+                before = self._slots(pipeline, lambda each: each.at_ns < now)  # at an instant old and new count both
+                slots = max(before, self._slots(pipeline, lambda each: each.at_ns <= now))
                 for stage in pipeline.stages:
                     if stage.place == place.id and begun and not gone:
-                        room -= stage.kv_bytes + stage.workspace_bytes
+                        room -= self._reserve(pipeline, stage, slots)
             if room < 0:
                 yield f"{place.id} lacks {-room} bytes at {now}"
 

@@ -49,7 +49,7 @@ def planned() -> tuple[Problem, Plan]:
 def _mutants(batch: int) -> Iterator[tuple[Problem, Plan]]:
     dice = Random(f"mutants {batch}")
     promising = [JUST_GOOD[rule] for rule in ("DEMAND", "START", "SPEC", "SLO")]
-    live = [LIVE[name] for name in ("split", "growth", "merge", "handing on")]
+    live = [LIVE[name] for name in ("split", "growth", "merge", "handing on", "squeeze")]
     bases = [make() for make in (*GOOD.values(), planned, *promising, *promising, *live)]
     while True:
         problem, plan = dice.choice(bases)
