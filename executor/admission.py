@@ -1,6 +1,6 @@
 """The door that every plan passes: decoded strictly, verified again, compared with what this node is and knows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import cast
 
@@ -63,6 +63,7 @@ class Current:
     verified: VerifiedPlan
     state: NodeState
     named: AbstractSet[PipelineId]  # pipelines of all plans that it ever carried out
+    slots: Mapping[PipelineId, int]  # that pipelines have which the node leads
 
 
 Refusal = Malformed | Broken | Stale | NotForUs | Unable
@@ -139,14 +140,23 @@ def _otherwise(verified: VerifiedPlan, node: NodeId, current: Current | None) ->
             yield f"pipeline {pipeline.id} runs with other stages or limits"
         elif old.llms[pipeline.llm] != new.llms[pipeline.llm]:
             yield f"{pipeline.llm}, which pipeline {pipeline.id} serves, is another LLM in the plan before"
-        elif homes[0] == node and pipeline.id not in current.state.opened:
-            yield f"pipeline {pipeline.id} has not opened"
+        elif homes[0] == node and (unlike := _unlike(current, pipeline.id, new.slots_at_first[pipeline.id])):
+            yield unlike
         elif node in homes and pipeline.id not in current.state.built:
             yield f"the stage of pipeline {pipeline.id} on {node} does not compute"
     if current is not None:
         for pipeline in verified.plan.pipelines:
             if pipeline.id in current.named:
                 yield f"there was a pipeline {pipeline.id} before; ids of pipelines never come again"
+
+
+def _unlike(current: Current, pipeline: PipelineId, slots: int) -> str | None:
+    """Say how a pipeline that is led here is not as the plan finds it."""
+    if pipeline not in current.state.opened:
+        return f"pipeline {pipeline} has not opened"
+    if current.slots[pipeline] != slots:
+        return f"pipeline {pipeline} has {current.slots[pipeline]} slots now, not the {slots} that the plan finds"
+    return None
 
 
 def _homes(facts: Facts, pipeline: Pipeline) -> list[NodeId | None]:

@@ -12,6 +12,7 @@
     +-- OutOfMemory            a place has less free memory than is asked for
     +-- CannotListen           the address that a plan gives this node cannot be had
     +-- Rewired                a plan gives this node another address or other devices than the plan before
+    +-- FixedKv                a plan changes the slots of a pipeline where its KV cannot give memory back
     +-- NotHere                a blob that the plan says is here is not
     +-- NoReference            a node that must know the right tokens of an LLM cannot compute them
 
@@ -57,6 +58,10 @@ class BadCheckpoint(ExecutorError):
 
 class OutOfMemory(ExecutorError):
     """A place has less free memory than is asked for; nothing was taken."""
+
+
+class FixedKv(ExecutorError):
+    """A plan changes the slots of a pipeline on a device of this node whose KV takes all of its memory at once."""
 
 
 class NotHere(ExecutorError):

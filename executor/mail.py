@@ -94,7 +94,7 @@ class Mail:
         except (MalformedFrame, MalformedDocument) as error:
             _log.warning("%s: %s", peer, error)
 
-    def _hand_over(self, peer: NodeId, message: Message, body: memoryview) -> None:  # noqa: C901, PLR0912 - one table
+    def _hand_over(self, peer: NodeId, message: Message, body: memoryview) -> None:  # noqa: C901, PLR0912, PLR0915 - one table
         match message:
             case traffic.Forward():
                 self._spawn(self._guarded(peer, self.host.carry_on(message, body)))
@@ -104,6 +104,11 @@ class Mail:
             case traffic.Interrupted():
                 if (leader := self.leaders.get(message.pipeline)) is not None:
                     leader.give_back()
+            case traffic.ResizeStage():
+                self._spawn(self._guarded(peer, self.host.resize(message)))
+            case traffic.StageResized():
+                if (leader := self.leaders.get(message.pipeline)) is not None:
+                    leader.resizing.heard(message)
             case traffic.Token():
                 self.front.token(message)
             case traffic.Submit():

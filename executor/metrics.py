@@ -33,6 +33,11 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily("holdfast_nodes_lost", "Nodes that this one counts as lost.", len(state.lost))
         opened = len(open_pipelines(state))
         yield GaugeMetricFamily("holdfast_pipelines_open", "Pipelines that take or finish requests.", opened)
+        slots = GaugeMetricFamily("holdfast_pipeline_slots", "Requests that it serves at once.", labels=["pipeline"])
+        for name, leader in sorted(self._run.leaders.items()):
+            if name in open_pipelines(state):
+                slots.add_metric([name], leader.resizing.slots)
+        yield slots
         pauses = self._run.front.pauses
         yield HistogramMetricFamily(
             "holdfast_hand_over_pause_seconds",

@@ -26,6 +26,7 @@ from executor.pipelines.front import Front, doors_of
 from executor.pipelines.host import Host
 from executor.pipelines.kv_stages import KvStages
 from executor.pipelines.leader import Leader
+from executor.resizable import check_resizable
 from executor.senders import Senders
 from executor.shell import Shell
 from executor.store import Store
@@ -99,7 +100,12 @@ class Run:
         """The plan that is being carried out, as admission looks at it."""
         if self.shell is None:
             return None
-        return Current(verified=self.shell.verified, state=self.shell.machine.state, named=frozenset(self._named))
+        return Current(
+            verified=self.shell.verified,
+            state=self.shell.machine.state,
+            named=frozenset(self._named),
+            slots={name: leader.resizing.slots for name, leader in self.leaders.items()},
+        )
 
     @property
     def heard_again(self) -> list[NodeId]:
@@ -124,6 +130,7 @@ class Run:
         for place, device in devices.items():
             if self._devices.get(place, device) != device:
                 raise Rewired(f"{place} is {self._devices[place]} here, the plan has it as {device}")
+        check_resizable(problem, plan, devices)
         here = [p for p in problem.cluster.places if p.node == self.node and p.kind is not PlaceKind.SWITCH]
         before = None
         if shell is not None:
@@ -254,12 +261,15 @@ class Run:
         """Lead the plan's pipelines that begin on this node, and no others."""
         assert self._equipment is not None
         leaders = self._equipment.leaders
-        known = Facts(loaded.verified.problem, loaded.verified.plan).pipelines
-        for gone in sorted(leaders.keys() - known.keys()):
+        facts = Facts(loaded.verified.problem, loaded.verified.plan)
+        for gone in sorted(leaders.keys() - facts.pipelines.keys()):
             leaders.pop(gone).close()
-        for pipeline in known.values():
-            if pipeline.id not in leaders and self._host.leader_of(pipeline.id) == self.node:
-                leaders[pipeline.id] = Leader(pipeline, self._host, self._mail, self._tasks.spawn)
+        for pipeline, slots in facts.slots_at_first.items():
+            if pipeline in leaders:
+                leaders[pipeline].settle(slots)
+            elif self._host.leader_of(pipeline) == self.node:
+                spawn = self._tasks.spawn
+                leaders[pipeline] = Leader(facts.pipelines[pipeline], slots, self._host, self._mail, spawn)
 
     async def stop(self) -> None:
         """End it: requests go back to their fronts, connections close, memory is freed."""

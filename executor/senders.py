@@ -43,6 +43,10 @@ class Senders:
                 return self._stages.get(pipeline, [None])[-1] == peer
             case traffic.Interrupted(pipeline=pipeline):
                 return peer in self._stages.get(pipeline, [])
+            case traffic.ResizeStage(pipeline=pipeline):
+                return self._is_leader(peer, pipeline)
+            case traffic.StageResized(pipeline=pipeline, stage=stage):
+                return self._is_of_stage(peer, pipeline, stage)
             case traffic.Token(request=request) | traffic.Returned(request=request):
                 return self._leader_of_request(request) == peer
             case traffic.CanaryIs(llm=llm):  # a file proves itself by its digest, a canary by nothing

@@ -127,7 +127,7 @@ class Shell:
             self.take(core.PeerLost(peer, LossReason.RESTARTED))
 
     def hear(self, peer: NodeId, payload: bytes) -> None:
-        """Take a report; one that was made under another plan is dropped."""
+        """Take a report; of one that was made under another plan only who made it counts."""
         try:
             message = messages.decode(payload)
         except MalformedDocument as error:
@@ -221,7 +221,7 @@ class Shell:
         for action in actions:
             self._do(action)
 
-    def _do(self, action: core.Action) -> None:  # noqa: C901 - one table
+    def _do(self, action: core.Action) -> None:  # noqa: C901, PLR0912 - one table
         equipment = self._equipment
         match action:
             case core.Tell(peer=peer, report=report):
@@ -249,6 +249,8 @@ class Shell:
                 self._hand_over(pipeline, successor)
             case core.AbortHandOver(pipeline=pipeline):
                 equipment.leaders[pipeline].abort_hand_over()
+            case core.Resize():
+                self._resize(action)
             case core.Release(step=step, copy=copy):
                 equipment.host.release(self._blobs[copy.blob], copy.place)
                 self.store.release(copy.blob, copy.place)
@@ -370,3 +372,21 @@ class Shell:
             self.take(core.HandedOver(pipeline))
 
         self._equipment.leaders[pipeline].hand_over(successor, how, handed_over)
+
+    def _resize(self, resize: core.Resize) -> None:
+        resizing = self._equipment.leaders[resize.pipeline].resizing
+        before, began = resizing.slots, time.monotonic_ns()
+
+        def resized() -> None:
+            elapsed = Nanos(time.monotonic_ns() - began)
+            receipt = journal.Resized(
+                step=resize.step,
+                pipeline=resize.pipeline,
+                slots_before=before,
+                slots=resize.slots,
+                elapsed_ns=elapsed,
+            )
+            self.note(receipt)
+            self.take(core.Resized(resize.step))
+
+        resizing.begin(resize.slots, resized)

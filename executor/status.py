@@ -25,7 +25,12 @@ def state_of(run: Run, generation_max: int) -> RunningNode | None:
         generation_max=generation_max,
         held=tuple(sorted(state.held, key=lambda copy: (copy.place, copy.blob))),
         leads=tuple(
-            Load(pipeline=name, live_requests=leader.live, live_tokens=Tokens(leader.live_tokens))
+            Load(
+                pipeline=name,
+                live_requests=leader.live,
+                live_tokens=Tokens(leader.live_tokens),
+                slots=None if leader.resizing.slots == leader.pipeline.slots else leader.resizing.slots,
+            )
             for name, leader in sorted(run.leaders.items())
             if name in lasting
         ),
@@ -74,6 +79,8 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "proving": sorted(state.proving - state.proved - state.closed),
             "handing_over": sorted(each.pipeline for each in state.handing if each.pipeline not in state.closed),
             "draining": sorted(state.draining - state.closed),
+            "resizing": [name for name, leader in sorted(run.leaders.items()) if leader.resizing.is_under_way],
+            "slots": {name: leader.resizing.slots for name, leader in sorted(run.leaders.items()) if name in opened},
         },
         "hand_overs": [
             _hand_over(leader) for _, leader in sorted(run.leaders.items()) if leader.departure.state.current

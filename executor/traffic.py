@@ -165,6 +165,25 @@ class Interrupted:
 
 
 @attrs.frozen(kw_only=True)
+class ResizeStage:
+    """Leader to stage: have room for the KV of so many slots, whatever you were told with a lower number."""
+
+    pipeline: PipelineId = fields.name()
+    stage: int = fields.natural()
+    number: int = fields.positive()
+    slots: int = fields.positive()
+
+
+@attrs.frozen(kw_only=True)
+class StageResized:
+    """Stage to leader: it has that room, and no more."""
+
+    pipeline: PipelineId = fields.name()
+    stage: int = fields.natural()
+    number: int = fields.positive()
+
+
+@attrs.frozen(kw_only=True)
 class AskFile:
     """Ask a holder of the checkpoint for one of its small files."""
 
@@ -204,6 +223,8 @@ Message = (
     | Forward
     | SampledTokens
     | Interrupted
+    | ResizeStage
+    | StageResized
     | AskFile
     | FileIs
     | AskCanary
@@ -256,6 +277,8 @@ def hidden_states(body: memoryview, tokens: int, width: int, dtype: torch.dtype)
     wanted = tokens * width * dtype.itemsize
     if len(body) != wanted:
         raise MalformedFrame(f"hidden states of {tokens} tokens have {wanted} bytes; {len(body)} came")
+    if not tokens:  # of which torch makes no tensor
+        return torch.empty(0, width, dtype=dtype)
     return torch.frombuffer(body, dtype=dtype).view(tokens, width)
 
 

@@ -184,6 +184,17 @@ class HandedOver:
 
 
 @attrs.frozen(kw_only=True)
+class Resized:
+    """The pipeline, led here, has as many slots as the step says, no stage more KV; `elapsed_ns` from the order."""
+
+    step: StepId = fields.natural()
+    pipeline: PipelineId = fields.name()
+    slots_before: int = fields.positive()
+    slots: int = fields.positive()
+    elapsed_ns: Nanos = fields.natural()
+
+
+@attrs.frozen(kw_only=True)
 class Released:
     """The copy's memory is free again."""
 
@@ -236,6 +247,7 @@ What = (
     | Opened
     | Closed
     | HandedOver
+    | Resized
     | Released
     | PeerLost
     | Lacks

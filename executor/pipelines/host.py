@@ -4,7 +4,8 @@ Each device has a thread that computes, in the order in which iterations come: s
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -14,15 +15,17 @@ import torch
 
 from executor.choices import Chosen
 from executor.engine.batch import Batch
+from executor.engine.errors import NoRoom
 from executor.engine.iteration import Iteration
 from executor.engine.request import SamplingParams
 from executor.engine.sampler import sample
 from executor.engine.skeleton import Skeleton
 from executor.engine.stage import Stage
-from executor.errors import MalformedFrame
+from executor.errors import MalformedFrame, OutOfMemory
 from executor.pipelines.post import Post
-from executor.store import DTYPES, Room, Store, views
-from executor.traffic import Forward, SampledTokens, hidden_states, tensor_bytes
+from executor.pipelines.weights import Weights
+from executor.store import DTYPES, Room, Store
+from executor.traffic import Forward, ResizeStage, SampledTokens, StageResized, hidden_states, tensor_bytes
 from specs.blobs import Blob, blobs_of_units
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.invariants.facts import Facts
@@ -30,11 +33,14 @@ from specs.llm import Llm, LlmId
 from specs.plan import Pipeline, PipelineId, Plan
 from specs.plan import Stage as PlannedStage
 from specs.problem import Problem
+from specs.timing import stage_kv_bytes
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class _Seat:
     """One stage of a pipeline on this node."""
 
@@ -43,27 +49,7 @@ class _Seat:
     planned: PlannedStage
     stage: Stage
     bytes: int  # of KV and workspace, counted as used in the store
-
-
-@attrs.define(eq=False)
-class _Weights:
-    """The weights of an LLM on one device, as all its stages there see them.  Only the device's thread uses it."""
-
-    llm: Llm
-    skeleton: Skeleton
-    rooms: dict[int, Room] = attrs.field(factory=dict)  # by the index of the tensor: the memory that is attached
-
-    def attach(self, blob: Blob, room: Room) -> None:
-        """Use the tensors of a blob where they lie in this memory; nothing happens when they are used already."""
-        tensors = range(blob.first_tensor, blob.end_tensor)
-        if any(self.rooms.get(index) is not room for index in tensors):
-            self.skeleton.attach(views(self.llm, blob, room))
-            self.rooms.update(dict.fromkeys(tensors, room))
-
-    def detach(self, tensors: Iterable[int]) -> None:
-        """Let go of these tensors; those that are not attached are left out."""
-        gone = [index for index in tensors if self.rooms.pop(index, None) is not None]
-        self.skeleton.detach(self.llm.tensors[index].name for index in gone)
+    resize: int = 0  # the number of the latest of the leader's orders
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +58,7 @@ class _Scene:
 
     problem: Problem
     pipelines: Mapping[PipelineId, Pipeline]
+    slots: Mapping[PipelineId, int]  # with which pipelines open, or which they have at the start
     blobs: tuple[Blob, ...]
     node_of: Mapping[PlaceId, NodeId | None]
     store: Store
@@ -103,7 +90,7 @@ class Host:
         self._post = post
         self._scene: _Scene
         self._seats: dict[tuple[PipelineId, int], _Seat] = {}
-        self._weights: dict[tuple[LlmId, PlaceId], _Weights] = {}
+        self._weights: dict[tuple[LlmId, PlaceId], Weights] = {}
         self._threads: dict[PlaceId, ThreadPoolExecutor] = {}
         self._building = asyncio.Lock()  # libraries keep tables of their own while they make an LLM
 
@@ -113,9 +100,11 @@ class Host:
         Stages of pipelines that it does not name are freed.  The others go on, with the weights where this store has
         them: the same memory, or another copy of the same bytes.
         """
+        facts = Facts(problem, plan)
         scene = _Scene(
             problem=problem,
-            pipelines=Facts(problem, plan).pipelines,
+            pipelines=facts.pipelines,
+            slots=facts.slots_at_first,
             blobs=plan.blobs,
             node_of={place.id: place.node for place in problem.cluster.places},
             store=store,
@@ -159,7 +148,7 @@ class Host:
                 rooms = scene.rooms(llm, place)
                 async with self._building:
                     made = await loop.run_in_executor(
-                        self._threads[place], self._build, scene.store, planned, place, llm, rooms
+                        self._threads[place], self._build, scene, planned, place, llm, rooms
                     )
                 self._seats.update(made)
         except Exception:
@@ -173,6 +162,40 @@ class Host:
         for key in [key for key in self._seats if key[0] == pipeline]:
             seat = self._seats.pop(key)
             self._scene.store.give_back(seat.planned.place, seat.bytes)
+
+    async def resize(self, order: ResizeStage) -> None:
+        """Make room for the KV of so many slots and say so; where there is none, say nothing: it is asked for again.
+
+        Raises MalformedFrame for slots that have no addresses, or fewer than have pages.
+        """
+        key = order.pipeline, order.stage
+        seat = self._seats.get(key)
+        if seat is None or order.number < seat.resize:
+            return
+        if order.slots > seat.pipeline.slots:
+            raise MalformedFrame(f"{order.slots} slots for {order.pipeline}, which has {seat.pipeline.slots} at most")
+        seat.resize = order.number
+        place = seat.planned.place
+        wanted = _seat_bytes(self._scene.problem.llm(seat.pipeline.llm), seat.pipeline, seat.planned, order.slots)
+        if wanted > seat.bytes:
+            try:
+                self._scene.store.take(place, wanted - seat.bytes, f"stage {order.stage} of {order.pipeline}")
+            except OutOfMemory as error:
+                _log.info("%s", error)
+                return
+            seat.bytes = wanted
+        tokens = order.slots * seat.pipeline.request_tokens_max
+        try:
+            await self.in_turn(*key, lambda stage: stage.cache.resize(tokens))
+        except NoRoom as error:
+            raise MalformedFrame(f"{order.pipeline} cannot have {order.slots} slots yet: {error}") from error
+        if self._seats.get(key) is not seat or order.number < seat.resize:
+            return
+        if wanted < seat.bytes:
+            self._scene.store.give_back(place, seat.bytes - wanted)
+            seat.bytes = wanted
+        answer = StageResized(pipeline=order.pipeline, stage=order.stage, number=order.number)
+        self._post.send(self.leader_of(order.pipeline), answer)
 
     def release(self, blob: Blob, place: PlaceId) -> None:
         """Let go of a blob, so that its memory can be released; no stage that needs it runs."""
@@ -276,7 +299,8 @@ class Host:
         width = self._scene.problem.llm(pipeline.llm).hidden_bytes_per_token // dtype.itemsize
         if forward.width != width:
             raise MalformedFrame(f"hidden states of width {forward.width} for {pipeline.id}, whose width is {width}")
-        if not 0 < batch.tokens <= pipeline.iteration_tokens_max:
+        least = 0 if batch.freed else 1
+        if not least <= batch.tokens <= pipeline.iteration_tokens_max:
             wanted = f"1 to {pipeline.iteration_tokens_max}"
             raise MalformedFrame(f"an iteration of {batch.tokens} tokens for {pipeline.id}, which takes {wanted}")
         if len({row.slot for row in batch.rows}) < len(batch.rows):
@@ -313,17 +337,17 @@ class Host:
             weights.detach(range(blob.first_tensor, blob.end_tensor))
 
     def _build(
-        self, store: Store, pipeline: Pipeline, place: PlaceId, llm: Llm, rooms: Mapping[Blob, Room]
+        self, scene: _Scene, pipeline: Pipeline, place: PlaceId, llm: Llm, rooms: Mapping[Blob, Room]
     ) -> dict[tuple[PipelineId, int], _Seat]:
         made: dict[tuple[PipelineId, int], _Seat] = {}
         try:
             for index, planned in enumerate(pipeline.stages):
                 if planned.place == place and (pipeline.id, index) not in self._seats:
                     skeleton = self._skeleton(llm, planned, rooms)
-                    made[pipeline.id, index] = _seat(store, skeleton, pipeline, index)
+                    made[pipeline.id, index] = _seat(scene, skeleton, pipeline, index)
         except BaseException:
             for seat in made.values():
-                store.give_back(seat.planned.place, seat.bytes)
+                scene.store.give_back(seat.planned.place, seat.bytes)
             raise
         return made
 
@@ -333,7 +357,7 @@ class Host:
         if key not in self._weights:
             device = self._device_of(planned.place)
             skeleton = Skeleton(self._files(llm.id), dtype=DTYPES[llm.dtype], device=device)
-            self._weights[key] = _Weights(llm, skeleton)
+            self._weights[key] = Weights(llm, skeleton)
         needed = set(blobs_of_units(llm, tuple(rooms), planned.first_unit, planned.end_unit))
         for blob, room in rooms.items():
             if blob.id in needed:
@@ -341,11 +365,16 @@ class Host:
         return self._weights[key].skeleton
 
 
-def _seat(store: Store, skeleton: Skeleton, pipeline: Pipeline, index: int) -> _Seat:
+def _seat_bytes(llm: Llm, pipeline: Pipeline, planned: PlannedStage, slots: int) -> int:
+    """Bytes of KV and workspace that a stage uses while its pipeline has this many slots."""
+    return stage_kv_bytes(llm, pipeline, planned, slots) + planned.workspace_bytes
+
+
+def _seat(scene: _Scene, skeleton: Skeleton, pipeline: Pipeline, index: int) -> _Seat:
     """Make a stage, whose weights are attached.  Raises OutOfMemory."""
-    planned = pipeline.stages[index]
-    size = planned.kv_bytes + planned.workspace_bytes
-    store.take(planned.place, size, f"stage {index} of {pipeline.id}")
+    planned, slots = pipeline.stages[index], scene.slots[pipeline.id]
+    size = _seat_bytes(scene.problem.llm(pipeline.llm), pipeline, planned, slots)
+    scene.store.take(planned.place, size, f"stage {index} of {pipeline.id}")
     try:
         stage = Stage(
             skeleton,
@@ -354,8 +383,9 @@ def _seat(store: Store, skeleton: Skeleton, pipeline: Pipeline, index: int) -> _
             slots=pipeline.slots,
             context_tokens=pipeline.request_tokens_max,
         )
+        stage.cache.resize(slots * pipeline.request_tokens_max)
     except BaseException:
-        store.give_back(planned.place, size)
+        scene.store.give_back(planned.place, size)
         raise
     assert not stage.missing(), (pipeline.id, index, stage.missing())
     return _Seat(pipeline=pipeline, index=index, planned=planned, stage=stage, bytes=size)

@@ -16,6 +16,7 @@ from executor.pipelines.departure import Departure, OnHandedOver
 from executor.pipelines.host import Host
 from executor.pipelines.led import Led
 from executor.pipelines.post import Post
+from executor.pipelines.resizing import Resizing
 from executor.traffic import Cancel, Returned, SampledTokens, Submit, Token
 from specs import journal
 from specs.cluster import NodeId
@@ -35,10 +36,15 @@ class Canary:
 
 
 class Leader:
-    """The requests of one pipeline."""
+    """The requests of one pipeline, which has so many slots at first."""
 
     def __init__(
-        self, pipeline: Pipeline, host: Host, post: Post, spawn: Callable[[Coroutine[object, object, None]], None]
+        self,
+        pipeline: Pipeline,
+        slots: int,
+        host: Host,
+        post: Post,
+        spawn: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
         self.pipeline = pipeline
         self._host = host
@@ -65,6 +71,7 @@ class Leader:
         )
         self.departure = Departure(led)
         self.arrival = Arrival(led)
+        self.resizing = Resizing(led, slots)
         self._wanted: dict[int, tuple[RequestId, ...]] = {}  # by iteration under way: whose tokens will be sampled
         self._canary: asyncio.Future[tuple[int, ...]] | None = None
         self._canary_tokens: list[int] = []
@@ -138,7 +145,7 @@ class Leader:
             return
         del self._fronts[request]
         self._batcher.cancel(request)
-        self.departure.boundary()
+        self._boundary()
         self._pump()
         self._check_drained()
 
@@ -178,7 +185,7 @@ class Leader:
                 self._return(self._fronts.pop(request.id), request.id)
             elif self._proving is not None:
                 self._spawn(self._lead_again(self._proving))
-        self.departure.boundary()
+        self._boundary()
         self._check_drained()
 
     def close(self) -> None:
@@ -187,6 +194,7 @@ class Leader:
         self._on_drained = None
         self.departure.abort()
         self.arrival.close()
+        self.resizing.close()
         self.give_back()
         self._end_canary(())
 
@@ -219,6 +227,16 @@ class Leader:
         """Forget what was copied, and go on; harmless when nothing was, or when the hand-over has ended."""
         self.departure.abort()
 
+    def settle(self, slots: int) -> None:
+        """Have so many slots, as the plan says that is adopted: a change may have ended after that was made.
+
+        A change that the plan before had ordered, and that is under way, is given up.
+        """
+        if slots == self.resizing.slots:
+            self.resizing.abort()
+        else:
+            self.resizing.begin(slots)
+
     def _pump(self) -> None:
         while (iteration := self._batcher.next_iteration()) is not None:
             self._wanted[iteration.id] = tuple(entry.request for entry in iteration.sampled)
@@ -246,9 +264,13 @@ class Leader:
                 del self._fronts[progress.request]
             chosen = by_request[progress.request]
             self._post.send(front, Token(request=progress.request, index=progress.index, chosen=chosen, finish=finish))
-        self.departure.boundary()
+        self._boundary()
         self._pump()
         self._check_drained()
+
+    def _boundary(self) -> None:
+        self.departure.boundary()
+        self.resizing.boundary()
 
     def _return(self, front: NodeId, request: str) -> None:
         self._post.send(front, Returned(request=request, shut=self._shut))

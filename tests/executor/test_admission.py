@@ -29,11 +29,13 @@ def admit(body, node, known):
     return judge(*read(body), node, known)
 
 
-def current(problem=PROBLEM, plan=PLAN, *, built=(), opened=()):
+def current(problem=PROBLEM, plan=PLAN, *, built=(), opened=(), slots=None):
     verified = verify(problem, plan)
     assert isinstance(verified, VerifiedPlan)
     state = NodeState(held=frozenset(), built=frozenset(built), opened=frozenset(opened))
-    return Current(verified=verified, state=state, named={each.id for each in plan.pipelines})
+    pipelines = (*(each.pipeline for each in problem.running), *plan.pipelines)
+    has = {each.id: each.slots for each in pipelines} | (slots or {})
+    return Current(verified=verified, state=state, named={each.id for each in plan.pipelines}, slots=has)
 
 
 def following(plan, parent):
@@ -101,6 +103,7 @@ def test_who_has_no_part_in_what_runs_need_not_know_it():
     ("how", "words"),
     [
         ({"opened": ()}, f"pipeline {KEPT_ID} has not opened"),
+        ({"slots": {KEPT_ID: 3}}, f"pipeline {KEPT_ID} has 3 slots now, not the 4 that the plan finds"),
         ({"built": ()}, f"the stage of pipeline {KEPT_ID} on n0 does not compute"),
         ({"at_first": True}, f"pipeline {KEPT_ID} does not run on n0, which has no plan yet"),
         ({"problem": attrs.evolve(GROWING, running=(OTHER_SLOTS,))}, "runs with other stages or limits"),

@@ -45,7 +45,7 @@ class FakeRun:
     def current(self):
         if self.shell is None:
             return None
-        return Current(verified=self.shell.verified, state=NodeState(held=frozenset()), named=frozenset())
+        return Current(verified=self.shell.verified, state=NodeState(held=frozenset()), named=frozenset(), slots={})
 
     async def load(self, verified, digest):
         assert digest == codec.digest(verified.plan)

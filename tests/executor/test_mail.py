@@ -10,7 +10,19 @@ from executor import traffic
 from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame, TransportClosed
 from executor.mail import TRAFFIC, Mail
-from executor.traffic import Cancel, Choice, Chosen, Forward, Interrupted, Returned, SampledTokens, Submit, Token
+from executor.traffic import (
+    Cancel,
+    Choice,
+    Chosen,
+    Forward,
+    Interrupted,
+    ResizeStage,
+    Returned,
+    SampledTokens,
+    StageResized,
+    Submit,
+    Token,
+)
 
 CHOICE = Choice.of(SamplingParams())
 SUBMIT = Submit(
@@ -18,6 +30,8 @@ SUBMIT = Submit(
 )
 CANCEL = Cancel(pipeline="here", request="n1:1")
 SAMPLED = SampledTokens(pipeline="here", iteration=0, tokens=())
+ORDER = ResizeStage(pipeline="here", stage=1, number=1, slots=2)
+RESIZED = StageResized(pipeline="here", stage=1, number=1)
 TOKEN = Token(request="n0:1", index=0, chosen=Chosen(token=1))
 RETURNED = Returned(request="n0:1", shut=True)
 FORWARD = Forward(pipeline="here", stage=1, iteration=0, width=1, entries=())
@@ -30,16 +44,20 @@ class Recorder:
     calls: list = attrs.field(factory=list)
     fails: bool = False
 
+    @property
+    def resizing(self):
+        return self  # of a leader
+
     def __getattr__(self, name):
         def call(*arguments):
             self.calls.append((name, *arguments))
             if self.fails:
                 raise MalformedFrame("no sense")
 
-        async def carry_on(*arguments):
+        async def work(*arguments):
             call(*arguments)
 
-        return carry_on if name == "carry_on" else call
+        return work if name in ("carry_on", "resize") else call
 
 
 class World:
@@ -78,6 +96,8 @@ def on_a_loop(test):
         (CANCEL, ("cancel", "n1", CANCEL)),
         (SAMPLED, ("sampled", SAMPLED)),
         (Interrupted(pipeline="here"), ("give_back",)),
+        (ORDER, ("resize", ORDER)),
+        (RESIZED, ("heard", RESIZED)),
         (TOKEN, ("token", TOKEN)),
         (RETURNED, ("returned", RETURNED)),
     ],
@@ -96,7 +116,7 @@ async def test_activations_come_with_their_bytes(world):
     assert (name, forward, bytes(body)) == ("carry_on", FORWARD, b"abc")
 
 
-@pytest.mark.parametrize("message", [CANCEL, SAMPLED, Interrupted(pipeline="here")])
+@pytest.mark.parametrize("message", [CANCEL, SAMPLED, RESIZED, Interrupted(pipeline="here")])
 def test_what_is_for_a_pipeline_that_is_not_led_here_is_dropped(message):
     assert asyncio.run(_come(attrs.evolve(message, pipeline="elsewhere"))) == []
 

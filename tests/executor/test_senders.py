@@ -37,10 +37,14 @@ def test_iterations_come_from_the_stage_before(world):
         assert senders_of(senders, message) == rightful
 
 
-def test_tokens_come_from_the_last_stage_and_then_from_the_leader(world):
+def test_tokens_come_from_the_last_stage_and_then_from_the_leader_who_says_how_many_slots_there_are(world):
     senders, pipeline, first, last = world
     assert senders_of(senders, traffic.SampledTokens(pipeline=pipeline, iteration=0, tokens=())) == {last}
     assert senders_of(senders, traffic.Interrupted(pipeline=pipeline)) == {first, last}
+    order = traffic.ResizeStage(pipeline=pipeline, stage=1, number=1, slots=1)
+    assert senders_of(senders, order) == {first}
+    for stage, rightful in ((0, {first}), (1, {last}), (2, set())):
+        assert senders_of(senders, traffic.StageResized(pipeline=pipeline, stage=stage, number=1)) == rightful
     token = traffic.Token(request="n3:1", index=0, chosen=traffic.Chosen(token=1))
     assert senders_of(senders, token) == {"n2"}
     assert senders_of(senders, traffic.Returned(request="n3:1", shut=False)) == {"n2"}
@@ -68,7 +72,7 @@ def test_hand_overs_are_told_by_their_own_leaders_and_stages(world):
     for message, rightful in (
         (kv_traffic.Invited(invitation=Invitation(id=leaving, edition=1)), {first}),
         (kv_traffic.CopyKv(id=leaving, path=path, rows=()), {first}),
-        (kv_traffic.HandedOver(id=leaving, requests=()), {first}),
+        (kv_traffic.HandedOver(id=leaving, guests=()), {first}),
         (kv_traffic.Kv(chunks=(chunk,), digest=DIGEST), {last}),
         (kv_traffic.Kv(chunks=(attrs.evolve(chunk, path=Path(old_stage=2, new_stage=0)),), digest=DIGEST), set()),
         (kv_traffic.Invited(invitation=Invitation(id=coming, edition=1)), set()),

@@ -18,7 +18,7 @@ from executor.store import Store
 from specs.handing_over import far_pairs
 from specs.plan import HandOver, KvPath
 from tests.builders import a_problem
-from tests.plans import a_chain, a_pipeline
+from tests.plans import a_chain, a_pipeline, activations
 
 NODES = ("n0", "n1", "n2")
 OLD, NEW = "old", "new"
@@ -63,7 +63,8 @@ class Nodes:
         self.new = a_pipeline(NEW, llm, *cut(new, units))
         if slots is not None:
             self.new = attrs.evolve(self.new, slots=slots)
-        self.plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=(self.old, self.new))
+        pipelines = (self.old, self.new)
+        self.plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=pipelines, steps=activations(*pipelines))
         self.nodes = {}
         for name in NODES:
             place = f"{name}/gpu0"
@@ -112,7 +113,7 @@ class Nodes:
             node.mail.may_send = Senders(self.problem, self.plan, node.front.leader_of).may
         for pipeline in (self.old, self.new):
             home = self.nodes[pipeline.stages[0].place.partition("/")[0]]
-            home.leaders[pipeline.id] = Leader(pipeline, home.host, home.mail, self.spawn)
+            home.leaders[pipeline.id] = Leader(pipeline, pipeline.slots, home.host, home.mail, self.spawn)
             for node in self.nodes.values():
                 await node.host.build(pipeline.id)
             home.leaders[pipeline.id].open()

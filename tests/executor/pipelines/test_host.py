@@ -13,11 +13,12 @@ from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame, OutOfMemory
 from executor.pipelines.host import Host
 from executor.store import Store
-from executor.traffic import Choice, Forward, SampledTokens, WireEntry
+from executor.traffic import Choice, Forward, ResizeStage, SampledTokens, WireEntry
 from specs.blobs import Blob, packed_bytes
 from specs.problem import Running
+from specs.timing import stage_kv_bytes
 from tests.builders import a_problem
-from tests.plans import a_chain, a_pipeline, local
+from tests.plans import a_chain, a_pipeline, activations, local
 from tests.processes.cluster import Oracle
 
 HERE = "n1/gpu0"
@@ -42,7 +43,8 @@ class World:
         twice = a_pipeline("twice", llm, (HERE, 0, middle), (HERE, middle, len(llm.units)))
         self.alone = local(llm, HERE)
         # Hosts look at nothing else of a plan.
-        self.plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=(self.pair, twice, self.alone))
+        pipelines = (self.pair, twice, self.alone)
+        self.plan = attrs.evolve(a_chain(2)[1], blobs=blobs, pipelines=pipelines, steps=activations(*pipelines))
         self.held = sum(blob.bytes for blob in blobs)
         self.store = Store({HERE: self.held + free}, {HERE: torch.device("cpu")})
         for blob in blobs:
@@ -144,6 +146,118 @@ def test_stages_pass_on_what_they_computed(world):
     run(world, test)
 
 
+def an_order(number, slots, stage=0):
+    return ResizeStage(pipeline="twice", stage=stage, number=number, slots=slots)
+
+
+def test_a_stage_takes_and_gives_back_memory_as_slots_come_and_go(world):
+    async def test():
+        stage = world.problem.llms[0], world.plan.pipelines[1], world.plan.pipelines[1].stages[0]
+        await world.host.build("twice")
+        rest = world.used - stage[2].kv_bytes
+
+        async def resize(number, slots):
+            await world.host.resize(an_order(number, slots))
+            return world.used - rest
+
+        assert await resize(1, 1) == stage_kv_bytes(*stage, 1)
+        assert world.host.stage("twice", 0).cache.kv_tokens == 64
+        assert await resize(3, 3) == await resize(3, 3) == stage_kv_bytes(*stage, 3), "said again"
+        assert await resize(2, 2) == stage_kv_bytes(*stage, 3), "late"
+        assert world.host.stage("twice", 0).cache.kv_tokens == 3 * 64
+        assert await resize(4, 4) == stage[2].kv_bytes
+        told = [(node, message.stage, message.number) for node, message, _ in world.post.sent]
+        assert told == [("n1", 0, 1), ("n1", 0, 3), ("n1", 0, 3), ("n1", 0, 4)]
+        with pytest.raises(MalformedFrame, match="5 slots for twice, which has 4 at most"):
+            await world.host.resize(an_order(5, 5))
+
+    run(world, test)
+
+
+def test_orders_that_overtake_each_other(world):
+    """The last number holds, and memory is counted for it alone."""
+
+    async def test():
+        await world.host.build("twice")
+        built = world.used
+        orders = [an_order(number, slots) for number, slots in ((1, 1), (2, 4), (3, 2), (4, 3), (2, 4))]
+        await asyncio.gather(*(world.host.resize(order) for order in orders))
+        assert [message.number for _, message, _ in world.post.sent] == [4]
+        await world.host.resize(an_order(5, 4))
+        assert world.used == built
+        late = asyncio.create_task(world.host.resize(an_order(6, 1)))
+        await asyncio.sleep(0)
+        world.host.free("twice")
+        await late
+        assert world.used == 0
+        await world.host.resize(an_order(7, 1))
+
+    run(world, test)
+
+
+def test_a_stage_that_finds_no_room_says_nothing_until_it_does(world):
+    async def test():
+        await world.host.build("twice")
+        await world.host.resize(an_order(1, 1))
+        free = world.store._memory_bytes[HERE] - world.store.used_bytes(HERE)
+        world.store.take(HERE, free, "another")
+        before = world.used
+        await world.host.resize(an_order(2, 2))
+        assert world.used == before
+        assert [message.number for _, message, _ in world.post.sent] == [1]
+        world.store.give_back(HERE, free)
+        await world.host.resize(an_order(2, 2))
+        assert [message.number for _, message, _ in world.post.sent] == [1, 2]
+
+    run(world, test)
+
+
+def test_a_stage_with_pages_is_not_made_smaller_than_they_are(world):
+    async def test():
+        await world.host.build(world.alone.id)
+        await world.host.start(world.alone.id, an_iteration())
+        await world.host.start(world.alone.id, an_iteration(slot=1, number=1))
+        before = world.used
+        order = ResizeStage(pipeline=world.alone.id, stage=0, number=1, slots=1)
+        with pytest.raises(MalformedFrame, match="cannot have 1 slots yet: slots have the pages of 128 KV tokens"):
+            await world.host.resize(order)
+        assert world.used == before
+        flush = attrs.evolve(an_iteration(number=2), entries=(), freed=(1,))
+        assert await world.host.start(world.alone.id, flush) == ()
+        await world.host.resize(order)
+        assert world.used < before
+
+    run(world, test)
+
+
+def test_an_iteration_that_frees_slots_only_goes_through_all_stages(world):
+    async def test():
+        await world.host.build("twice")
+        assert await world.host.start("twice", an_iteration(number=1)) is None
+        flush = Iteration(id=2, entries=(), freed=(0,))
+        assert await world.host.start("twice", flush) is None
+        for _ in range(2):
+            _, forward, body = world.post.sent.pop(0)
+            await world.host.carry_on(forward, memoryview(bytearray(body)))
+        assert [(answer.iteration, len(answer.tokens)) for _, answer, _ in world.post.sent] == [(1, 1), (2, 0)]
+        assert [world.host.stage("twice", index).cache.written_tokens for index in range(2)] == [0, 0]
+
+    run(world, test)
+
+
+def test_a_pipeline_opens_with_as_many_slots_as_the_plan_says(world):
+    world.plan = attrs.evolve(world.plan, steps=tuple(attrs.evolve(each, slots=3) for each in world.plan.steps))
+
+    async def test():
+        await world.host.build("twice")
+        llm, twice = world.problem.llms[0], world.plan.pipelines[1]
+        workspace = sum(stage.workspace_bytes for stage in twice.stages)
+        assert world.used == workspace + sum(stage_kv_bytes(llm, twice, stage, 3) for stage in twice.stages)
+        assert world.host.stage("twice", 1).cache.kv_tokens == 3 * 64
+
+    run(world, test)
+
+
 def test_a_freed_stage_ignores_iterations(world):
     async def test():
         forward = a_forward(world)
@@ -237,7 +351,7 @@ def following(world, blobs, *kept):
     """A plan that begins while these pipelines run, with its blobs in a store of its own."""
     running = tuple(Running(pipeline=each, live_requests=0, live_tokens=0) for each in kept)
     store = Store({HERE: 2**30}, {HERE: torch.device("cpu")}, world.store)
-    plan = attrs.evolve(world.plan, blobs=tuple(blobs), pipelines=())
+    plan = attrs.evolve(world.plan, blobs=tuple(blobs), pipelines=(), steps=())
     return attrs.evolve(world.problem, running=running), plan, store
 
 

@@ -27,6 +27,9 @@ class FakeHost:
     async def start(self, pipeline, iteration):
         self.iterations.append(iteration)
 
+    def node_of_stage(self, pipeline, index):
+        return f"n{index}"
+
     def vocabulary_size(self, pipeline):
         return VOCABULARY
 
@@ -42,9 +45,9 @@ class FakePost:
 class World:
     """A leader on a loop."""
 
-    def __init__(self):
+    def __init__(self, slots=PIPELINE.slots):
         self.host, self.post, self.tasks = FakeHost(), FakePost(), set()
-        self.leader = Leader(PIPELINE, self.host, self.post, self.spawn)
+        self.leader = Leader(PIPELINE, slots, self.host, self.post, self.spawn)
 
     def spawn(self, work):
         task = asyncio.get_running_loop().create_task(work)
