@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import math
 import sys
 from array import array
@@ -54,6 +55,11 @@ def unpack_tokens(text: str) -> tuple[int, ...]:
     tokens = array("I")
     tokens.frombytes(data)
     return tuple(_little_endian(tokens))
+
+
+def tokens_digest(tokens: Sequence[int]) -> str:
+    """Name many tokens by the SHA-256 of what `pack_tokens` packs, in hexadecimal."""
+    return hashlib.sha256(_little_endian(array("I", tokens)).tobytes()).hexdigest()
 
 
 def _little_endian(tokens: "array[int]") -> "array[int]":

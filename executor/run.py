@@ -74,7 +74,7 @@ class Run:
         self._host = Host(
             node=self.node, files=self._directory, device_of=lambda place: self._devices[place], post=self._mail
         )
-        self.front = Front(self.node, self._mail)
+        self.front = Front(self.node, self._mail, log.note)
         self._equipment: Equipment | None = None  # from the first plan on, which says where the node listens
         self._address: wire.Peer | None = None
         self._realm = ""
@@ -196,7 +196,7 @@ class Run:
         self._address, self._realm = address, realm
         self._mail.leaders = self._equipment.leaders
         self._mail.host, self._mail.front = self._host, self.front
-        self._mail.kv_stages = KvStages(self._host, self._mail)
+        self._mail.kv_stages = KvStages(self._host, self._mail, self._journal.note)
 
     @property
     def life(self) -> str:
@@ -268,8 +268,9 @@ class Run:
             if pipeline in leaders:
                 leaders[pipeline].settle(slots)
             elif self._host.leader_of(pipeline) == self.node:
-                spawn = self._tasks.spawn
-                leaders[pipeline] = Leader(facts.pipelines[pipeline], slots, self._host, self._mail, spawn)
+                leaders[pipeline] = Leader(
+                    facts.pipelines[pipeline], slots, self._host, self._mail, self._tasks.spawn, self._journal.note
+                )
 
     async def stop(self) -> None:
         """End it: requests go back to their fronts, connections close, memory is freed."""

@@ -110,7 +110,8 @@ def _reader(kind: Any) -> _Read:
         kind = kind.__supertype__
     origin = typing.get_origin(kind)
     if origin is tuple:
-        return _tuple_reader(typing.get_args(kind))
+        arguments = typing.get_args(kind)
+        return _tuple_reader(arguments[0]) if arguments[-1] is Ellipsis else _row_reader(arguments)
     if origin in (types.UnionType, typing.Union):
         return _union_reader(typing.get_args(kind))
     if isinstance(kind, EnumType):
@@ -161,9 +162,7 @@ def _enum_reader(kind: type[StrEnum]) -> _Read:
     return read_enum
 
 
-def _tuple_reader(arguments: tuple[Any, ...]) -> _Read:
-    item = arguments[0]
-
+def _tuple_reader(item: Any) -> _Read:
     def read_tuple(found: object, where: str) -> tuple[Any, ...]:
         if type(found) is not list:
             raise _wrong(where, found, "a list")
@@ -171,6 +170,15 @@ def _tuple_reader(arguments: tuple[Any, ...]) -> _Read:
         return tuple([reader(each, f"{where}[{index}]") for index, each in enumerate(found)])
 
     return read_tuple
+
+
+def _row_reader(items: tuple[Any, ...]) -> _Read:
+    def read_row(found: object, where: str) -> tuple[Any, ...]:
+        if type(found) is not list or len(found) != len(items):
+            raise _wrong(where, found, f"a list of {len(items)}")
+        return tuple([_reader(item)(each, where) for item, each in zip(items, found, strict=True)])
+
+    return read_row
 
 
 def _union_reader(members: tuple[Any, ...]) -> _Read:
@@ -224,7 +232,8 @@ def _writer(kind: Any) -> _Write:
         kind = kind.__supertype__
     origin = typing.get_origin(kind)
     if origin is tuple:
-        return _tuple_writer(typing.get_args(kind)[0])
+        arguments = typing.get_args(kind)
+        return _tuple_writer(arguments[0]) if arguments[-1] is Ellipsis else _row_writer(arguments)
     if origin in (types.UnionType, typing.Union):
         return _union_writer(typing.get_args(kind))
     if attrs.has(kind):
@@ -234,6 +243,10 @@ def _writer(kind: Any) -> _Write:
 
 def _tuple_writer(item: Any) -> _Write:
     return lambda values: [_writer(item)(value) for value in values]
+
+
+def _row_writer(items: tuple[Any, ...]) -> _Write:
+    return lambda values: [_writer(item)(value) for item, value in zip(items, values, strict=True)]
 
 
 def _union_writer(members: tuple[Any, ...]) -> _Write:

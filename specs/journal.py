@@ -1,8 +1,9 @@
 """The journal: what happened on one node, one line of canonical JSON per record.
 
 Records say what the node did and learned: enough to compare what ran with what was planned, and to feed the protocols
-with it once more (`specs.replay`); `holdfast audit` does both.  Times are the node's wall clock; comparisons across
-nodes are as good as their clocks.
+with it once more (`specs.replay`); `holdfast audit` does both.  What comes with every chunk of KV or every iteration
+of a hand-over is written about once a round: events that come to the same are left out.  Times are the node's wall
+clock; comparisons across nodes are as good as their clocks.
 """
 
 import attrs
@@ -12,7 +13,9 @@ from specs.blobs import BlobId
 from specs.cluster import NodeId, PlaceId
 from specs.plan import PipelineId, StepId
 from specs.protocols import events as core
+from specs.protocols import kv_hand_over_events as hand_over
 from specs.protocols import plan_switch_nouns as switch
+from specs.protocols.kv_hand_over_nouns import HandOverId, Path
 from specs.protocols.nouns import Ending, LossReason
 from specs.units import Bytes, Nanos
 
@@ -36,6 +39,70 @@ class LearntUnderPlan:
     """Block multicast took an event that told it something new; what it had the node do comes after."""
 
     event: core.Event
+
+
+@attrs.frozen(kw_only=True)
+class LearntAsSource:
+    """The source leader of a KV hand-over, of this pipeline, took an event; `done` is what it did besides telling."""
+
+    pipeline: PipelineId = fields.name()
+    event: hand_over.SourceEvent
+    times: int = fields.positive(1)  # in a row
+    done: tuple[hand_over.SourceAction, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class LearntAsTarget:
+    """The target leader of KV hand-overs, to this pipeline, took an event; `done` is what it did besides telling."""
+
+    pipeline: PipelineId = fields.name()
+    event: hand_over.TargetEvent
+    times: int = fields.positive(1)  # in a row
+    done: tuple[hand_over.TargetAction, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class LearntAsStage:
+    """Target stages of this node heard of other seats, or wrote chunks: those that followed one another as one."""
+
+    events: tuple[hand_over.StageEvent, ...]
+
+
+@attrs.frozen(kw_only=True)
+class CopyOrdered:
+    """A stage of this node was told to copy these rows along a path."""
+
+    id: HandOverId
+    path: Path
+    rows: tuple[hand_over.CopyRow, ...]
+
+
+@attrs.frozen(kw_only=True)
+class LearntAsFront:
+    """A front heard which of its requests were handed over."""
+
+    id: HandOverId
+    requests: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Moved:
+    """A front submitted a request under a new name, to go on after the attempt before."""
+
+    attempt: str = fields.name()
+    before: str = fields.name()
+    pipeline: PipelineId = fields.name()
+    tokens: int = fields.positive()
+    resumes: HandOverId | None = None  # which brought its KV there
+    digest: str | None = None  # of the tokens, where it resumes
+
+
+@attrs.frozen(kw_only=True)
+class TookOver:
+    """A leader goes on with a request from the KV in a seat; `digest` is of all its tokens."""
+
+    attempt: str = fields.name()
+    digest: str = fields.digest()
 
 
 @attrs.frozen(kw_only=True)
@@ -230,6 +297,13 @@ What = (
     Started
     | LearntOfPlans
     | LearntUnderPlan
+    | LearntAsSource
+    | LearntAsTarget
+    | LearntAsStage
+    | CopyOrdered
+    | LearntAsFront
+    | Moved
+    | TookOver
     | Adopted
     | Refused
     | Accepted

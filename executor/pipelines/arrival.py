@@ -2,19 +2,22 @@
 
 import asyncio
 
+from executor.choices import tokens_digest
 from executor.engine.errors import RequestRefused
 from executor.engine.request import Request, RequestId
 from executor.errors import MalformedFrame
 from executor.kv_traffic import Card, Invited, Resume
+from executor.notes import AtTarget, Later
 from executor.pipelines.led import Led
 from executor.traffic import Returned
+from specs import journal
 from specs.cluster import NodeId
 from specs.protocols import kv_hand_over_events as ev
 from specs.protocols import kv_hand_over_target as target
-from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, Successor, TargetState
+from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, TargetState
+from specs.protocols.kv_hand_over_terms import successor_of
 
 TICK_SECONDS = 0.2
-_PATIENCE_TICKS = 25
 
 _Guest = tuple[HandOverId, str]
 
@@ -24,7 +27,7 @@ class Arrival:
 
     def __init__(self, led: Led) -> None:
         self._led = led
-        self._successor = Successor(pipeline=led.pipeline.id, stages=len(led.pipeline.stages), patience=_PATIENCE_TICKS)
+        self._successor = successor_of(led.pipeline)
         self._state = TargetState()
         self._cards: dict[_Guest, Card] = {}
         self._tails: dict[_Guest, tuple[int, ...]] = {}
@@ -83,7 +86,9 @@ class Arrival:
     def _take(self, event: ev.TargetEvent) -> None:
         if self._is_closed:
             return
-        self._state, actions = target.step(self._successor, self._state, event)
+        before = self._state
+        self._state, actions = target.step(self._successor, before, event)
+        self._led.note(AtTarget(self._successor, event, before, self._state, actions))
         for action in actions:
             self._do(action)
         stays = {stay.id for stay in self._state.stays}
@@ -130,6 +135,7 @@ class Arrival:
             )
             self._led.check(request)
             self._led.batcher.seat(request, action.seat, action.computed)
+            self._led.note(Later(lambda: journal.TookOver(attempt=attempt, digest=tokens_digest(request.tokens))))
         except RequestRefused:
             self._led.batcher.give_back(action.seat)  # it is whole, so no chunk gets into it any more
             self._return(attempt)

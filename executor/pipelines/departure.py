@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from executor.choices import Choice, pack_tokens
 from executor.engine.request import RequestId
 from executor.kv_traffic import Card, CopyKv, HandedOver, Invited, KvRow, Tail
+from executor.notes import AtSource
 from executor.pipelines.host import Host
 from executor.pipelines.led import Led
 from specs import journal
@@ -15,7 +16,8 @@ from specs.handing_over import shared_kv
 from specs.plan import HandOver, Pipeline, PipelineId
 from specs.protocols import kv_hand_over
 from specs.protocols import kv_hand_over_events as ev
-from specs.protocols.kv_hand_over_nouns import Hosting, Invitation, Live, Path, Phase, SourceState, Terms
+from specs.protocols.kv_hand_over_nouns import Hosting, Invitation, Live, Path, Phase, SourceState
+from specs.protocols.kv_hand_over_terms import terms_of
 from specs.units import Bytes, Nanos
 
 TICK_SECONDS = 0.2
@@ -84,8 +86,9 @@ class Departure:
     def _take(self, event: ev.SourceEvent) -> None:
         if self._plan is None:
             return
-        plan = self._plan
-        self._state, actions = kv_hand_over.step(plan.terms, self._state, event)
+        plan, before = self._plan, self._state
+        self._state, actions = kv_hand_over.step(plan.terms, before, event)
+        self._led.note(AtSource(plan.terms, event, before, self._state, actions))
         if self._state.current is not None:
             self._rounds = self._state.current.round
         for action in actions:
@@ -183,10 +186,4 @@ class _Wish:
         self.rates: Mapping[Path, int] = {
             Path(old_stage=path.old_stage, new_stage=path.new_stage): path.bytes_per_second for path in how.paths
         }
-        self.terms = Terms(
-            pipeline=old.id,
-            paths=tuple(self.token_bytes),
-            rounds_max=how.rounds_max,
-            rest_tokens_max=how.rest_tokens_max,
-            copy_tokens_min=how.copy_tokens_min,
-        )
+        self.terms = terms_of(host.llm_of(old.id), old, new, how)

@@ -11,20 +11,25 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import attrs
 
+from executor.choices import tokens_digest
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.engine.sampler import Sampled
 from executor.kv_traffic import Guest, HandedOver, Resume
+from executor.notes import Later, TakeNote
 from executor.pipelines.pauses import Pauses
 from executor.pipelines.post import Post
 from executor.traffic import Cancel, Returned, Submit, Token
+from specs import journal
 from specs.cluster import NodeId
 from specs.invariants.facts import Facts
 from specs.llm import LlmId
 from specs.plan import PipelineId, Plan
 from specs.problem import Problem
+from specs.protocols.kv_hand_over_nouns import HandOverId
 
 
 @attrs.frozen(kw_only=True)
@@ -95,10 +100,11 @@ class _Live:
 class Front:
     """All live requests of this node."""
 
-    def __init__(self, node: NodeId, post: Post) -> None:
+    def __init__(self, node: NodeId, post: Post, note: TakeNote) -> None:
         self._node = node
         self._doors: dict[PipelineId, Door] = {}
         self._post = post
+        self._note = note
         self._open: frozenset[PipelineId] = frozenset()
         self._shut: frozenset[PipelineId] = frozenset()  # they will never take a request again, their leaders said
         self._over: frozenset[PipelineId] = frozenset()  # and under this plan nobody else does either
@@ -232,6 +238,7 @@ class Front:
 
         Where that pipeline is not open here, all of them do.
         """
+        self._note(Later(lambda: journal.LearntAsFront(id=handed.id, requests=handed.requests)))
         door = self._doors.get(handed.id.new)
         guests = []
         self._shut |= {handed.id.old} & self._doors.keys()
@@ -245,7 +252,7 @@ class Front:
                 self._again(live)
                 continue
             self._leave(live)
-            self._enter(live, door)
+            self._enter(live, door, handed.id)
             guests.append(Guest(request=before, attempt=live.attempt, tokens=len(live.tokens)))
         if door is not None and guests:
             self._post.send(door.leader, Resume(id=handed.id, guests=tuple(reversed(guests))))
@@ -312,10 +319,14 @@ class Front:
     def _crowding(self, door: Door) -> tuple[int, PipelineId]:
         return (self._load[door.pipeline] + 1) * 10**12 // door.weight, door.pipeline
 
-    def _enter(self, live: _Live, door: Door) -> None:
-        """Give a request a new name, by which this pipeline knows it."""
+    def _enter(self, live: _Live, door: Door, resumes: HandOverId | None = None) -> None:
+        """Give a request a new name, by which this pipeline knows it; `resumes` names what brought its KV there."""
         self._count += 1
-        live.attempt = f"{self._node}:{self._life}:{self._count}"
+        before, live.attempt = live.attempt, f"{self._node}:{self._life}:{self._count}"
+        if before:
+            self._note(
+                Later(partial(_moved, before, live.attempt, door.pipeline, live.tokens, len(live.tokens), resumes))
+            )
         live.door = door
         self._attempts[live.attempt] = live
         self._load[door.pipeline] += 1
@@ -336,3 +347,13 @@ class Front:
 def _give_up(queue: deque[_Live], sentence: str) -> None:
     while queue:
         queue.popleft().answer.put_nowait(GaveUp(sentence, retryable=True))
+
+
+def _moved(
+    before: str, attempt: str, pipeline: PipelineId, tokens: Sequence[int], count: int, resumes: HandOverId | None
+) -> journal.Moved:
+    """Say so; of a request's tokens, which may be more by now, the first `count` were there."""
+    digest = None if resumes is None else tokens_digest(tokens[:count])
+    return journal.Moved(
+        attempt=attempt, before=before, pipeline=pipeline, tokens=count, resumes=resumes, digest=digest
+    )

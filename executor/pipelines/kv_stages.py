@@ -14,12 +14,14 @@ from blake3 import blake3
 from executor.engine.stage import Stage
 from executor.errors import MalformedFrame
 from executor.kv_traffic import CopyKv, Kv, KvRow
+from executor.notes import Later, TakeNote, Wrote
 from executor.pipelines.host import Host
 from executor.pipelines.post import Post
+from specs import journal
 from specs.llm import Llm
 from specs.plan import Pipeline, PipelineId
 from specs.protocols import kv_hand_over_target as target
-from specs.protocols.kv_hand_over_events import ChunkCame, SeatsAre, TellHeld, Write
+from specs.protocols.kv_hand_over_events import ChunkCame, CopyRow, SeatsAre, TellHeld, Write
 from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Path, Seats, StageState
 
 # One message: large enough that its header does not matter, small enough that tokens behind it do not wait for long.
@@ -48,9 +50,10 @@ class _Part:
 class KvStages:
     """Copies KV out of this node's stages, and takes what comes to them."""
 
-    def __init__(self, host: Host, post: Post) -> None:
+    def __init__(self, host: Host, post: Post, note: TakeNote) -> None:
         self._host = host
         self._post = post
+        self._note = note
         self._states: dict[tuple[PipelineId, int], StageState] = {}
         self._orders: dict[tuple[PipelineId, Path], CopyKv] = {}  # the latest of each path
 
@@ -68,6 +71,8 @@ class KvStages:
         before = self._states.get(key, StageState())
         after, actions = target.step_stage(*key, before, SeatsAre(seats))
         self._states[key] = after
+        if after is not before:
+            self._note(Later(lambda: journal.LearntAsStage(events=(SeatsAre(seats),))))
         opened = [each.seat for each in after.seats if each not in before.seats]
         if opened:
             await self._host.in_turn(*key, lambda stage: stage.cache.release(opened))
@@ -84,14 +89,16 @@ class KvStages:
             raise MalformedFrame(f"KV for stage {key[1]} of {key[0]} came with a wrong digest")
         layers = self._layers(first.id, first.path)
         state = self._states.get(key, StageState())
-        writes: list[_Part] = []
+        writes: list[tuple[Chunk, _Part]] = []
         for chunk, part in _cut(kv.chunks, body, stage, layers):
             state, actions = target.step_stage(*key, state, ChunkCame(chunk))
-            writes += [part for action in actions if isinstance(action, Write)]
+            writes += [(chunk, part) for action in actions if isinstance(action, Write)]
         self._states[key] = state
+        for chunk, _ in writes:
+            self._note(Wrote(chunk))
 
         def write(stage: Stage) -> bool:
-            for part in writes:
+            for _, part in writes:
                 stage.cache.write(layers, part.slot, part.first, part.data)
             return True
 
@@ -118,6 +125,7 @@ class KvStages:
         if any(row.slot >= cache.slots or row.end > cache.context_tokens for row in order.rows):
             raise MalformedFrame(f"a row to be copied is not of {order.id.old}")
         self._orders[order.id.old, order.path] = order
+        self._note(Later(lambda: _record(order)))
         token_bytes = cache.token_bytes(layers)
         rate = order.bytes_per_second
         bytes_max = _MESSAGE_BYTES_MAX if rate is None else min(_MESSAGE_BYTES_MAX, rate // _MESSAGES_PER_SECOND_MIN)
@@ -189,3 +197,8 @@ def _messages(rows: Sequence[KvRow], tokens_max: int) -> Iterator[list[KvRow]]:
                 message, room = [], tokens_max
     if message:
         yield message
+
+
+def _record(order: CopyKv) -> journal.CopyOrdered:
+    rows = tuple(CopyRow(row.request, row.slot, row.seat, row.start, row.end) for row in order.rows)
+    return journal.CopyOrdered(id=order.id, path=order.path, rows=rows)

@@ -11,6 +11,7 @@ from executor.engine.errors import RequestRefused
 from executor.engine.iteration import Limits
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.errors import MalformedFrame
+from executor.notes import TakeNote
 from executor.pipelines.arrival import Arrival
 from executor.pipelines.departure import Departure, OnHandedOver
 from executor.pipelines.host import Host
@@ -45,6 +46,7 @@ class Leader:
         host: Host,
         post: Post,
         spawn: Callable[[Coroutine[object, object, None]], None],
+        note: TakeNote,
     ) -> None:
         self.pipeline = pipeline
         self._host = host
@@ -68,6 +70,7 @@ class Leader:
             spawn=spawn,
             pump=self._pump,
             check=self._check_tokens,
+            note=note,
         )
         self.departure = Departure(led)
         self.arrival = Arrival(led)

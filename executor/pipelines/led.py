@@ -6,6 +6,7 @@ import attrs
 
 from executor.engine.batcher import Batcher
 from executor.engine.request import Request, RequestId
+from executor.notes import TakeNote
 from executor.pipelines.host import Host
 from executor.pipelines.post import Post
 from specs.cluster import NodeId
@@ -24,3 +25,4 @@ class Led:
     spawn: Callable[[Coroutine[object, object, None]], None]
     pump: Callable[[], None]  # forms iterations, if any can be
     check: Callable[[Request], None]  # refuses tokens that the LLM does not have
+    note: TakeNote  # for the journal

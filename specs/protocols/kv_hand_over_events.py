@@ -228,3 +228,6 @@ class TellHeld:
 
 
 StageAction = Write | TellHeld
+
+# What comes to nothing but a message, or to the next event at once; the rest of what a role does is its deeds.
+TELLING = (Invite, Answer, TellSeats, TellHeld, Reserve)

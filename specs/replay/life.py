@@ -1,6 +1,6 @@
 """One life of one daemon, replayed record by record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -11,8 +11,11 @@ from specs.journal import Record, What
 from specs.protocols import block_multicast, plan_switch
 from specs.protocols import events as core
 from specs.protocols import plan_switch_nouns as switch
+from specs.protocols.kv_hand_over_events import ChunkCame
 from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import Carried, NodePlan, NodeState, Report
+from specs.replay.hand_over import ROLES, Awaited, Breach, HandOverReplay
+from specs.replay.hand_over_told import HandOverTold
 from specs.replay.rules import AWAITED, ONCE, RULES, done_about_plans, done_under_plan, is_written
 
 _ABOUT_PLANS = (journal.Accepted, journal.Declined, journal.Forgotten, journal.Adopted)
@@ -28,10 +31,7 @@ class Told:
     standings: set[tuple[NodeId, switch.Standing]] = attrs.field(factory=set)
     believed: set[NodeId] = attrs.field(factory=set)
     unknown: set[tuple[NodeId, str]] = attrs.field(factory=set)  # reports under this plan are believed
-
-
-class Breach(Exception):
-    """A record does not follow from those before it."""
+    hand_overs: HandOverTold = attrs.field(factory=HandOverTold)
 
 
 @attrs.define
@@ -56,18 +56,36 @@ class LifeReplay:
         self._switch: switch.SwitchState | None = None
         self._due: list[What] = []  # about plans
         self._core: _Core | None = None
+        self._hand_overs = HandOverReplay(told.hand_overs)
+        self._wrote: list[Record] = []  # of stages
         self.unknown: list[tuple[str, int]] = []  # plans that were adopted and are not at hand, and their generations
         self.settled = 0  # by this life, when it heard something for the last time, or the beginning
 
-    def awaits(self, record: Record) -> NodeId | None:
+    def awaits(self, record: Record) -> Awaited | None:
         """Name who has not told yet what the node hears in this record."""
         match record.what:
             case journal.LearntOfPlans(event=switch.Heard(peer=peer, standing=standing)):
-                return None if {(peer, standing)} <= self._told.standings or self._is_believed(peer) else peer
+                return None if {(peer, standing)} <= self._told.standings or self._is_believed(peer) else Awaited(peer)
             case journal.LearntUnderPlan(event=core.Heard(peer=peer, report=report)) if self._core is not None:
                 said = (peer, self.node, self._core.digest, report)
-                return None if said in self._told.reports or self._is_believed(peer, self._core.digest) else peer
+                is_told = said in self._told.reports or self._is_believed(peer, self._core.digest)
+                return None if is_told else Awaited(peer)
+            case what if isinstance(what, ROLES) and self._core is not None:
+                return self._unless_believed(self._hand_overs.awaits(what))
         return None
+
+    def lacks(self) -> Iterator[tuple[Record, Awaited]]:
+        """When all journals are read: name who has never told what this life did by what others told it."""
+        for record in self._wrote:
+            assert isinstance(record.what, journal.LearntAsStage)
+            chunks = (event.chunk for event in record.what.events if isinstance(event, ChunkCame))
+            for awaited in map(self._unless_believed, map(self._hand_overs.lacks, chunks)):
+                if awaited is not None:
+                    yield record, awaited
+
+    def _unless_believed(self, awaited: Awaited | None) -> Awaited | None:
+        unknown = {node for node, _ in self._told.unknown}
+        return None if awaited is None or awaited.node in self._told.believed | unknown else awaited
 
     def _is_believed(self, peer: NodeId, plan: str = "") -> bool:
         return peer in self._told.believed or (peer, plan) in self._told.unknown
@@ -82,6 +100,8 @@ class LifeReplay:
                 self._learn_of_plans(about_plans)
             case journal.LearntUnderPlan(event=under_plan):
                 self._learn_under_plan(under_plan, record.generation)
+            case _ if isinstance(what, ROLES):
+                self._take_in_hand_over(record)
             case _ if isinstance(what, _ABOUT_PLANS):
                 self._do(_named(what), self._due)
                 if isinstance(what, journal.Adopted):
@@ -92,10 +112,19 @@ class LifeReplay:
                     what in self._core.written or not fits(self._core.plan, self._core.state, what)
                 ):
                     raise Breach(RULES[type(what)])
+                if isinstance(what, journal.HandedOver):
+                    self._hand_overs.check_receipt(what)
                 if isinstance(what, ONCE):
                     self._core.written.append(what)
                 if fits is None and type(what) in RULES:
                     self._do(what, self._core.due)
+
+    def _take_in_hand_over(self, record: Record) -> None:
+        if self._core is None:
+            return
+        self._hand_overs.take(record.what, self._core.state)
+        if isinstance(record.what, journal.LearntAsStage):
+            self._wrote.append(record)
 
     def _do(self, what: What, due: list[What]) -> None:
         if what not in due:
@@ -137,6 +166,7 @@ class LifeReplay:
             self._told.unknown.add((self.node, adopted.plan))
             self._core = None
             return
+        self._hand_overs.adopt(verified)
         plan = node_plan(verified.problem, verified.plan, self.node)
         state, actions = block_multicast.begin(plan, carried)
         self._core = _Core(digest=adopted.plan, generation=generation, plan=plan, state=state, due=[])
@@ -173,11 +203,17 @@ def _named(what: What) -> What:
 
 def describe(what: What) -> str:
     """Name a record and what it is about."""
+    if isinstance(what, journal.LearntAsSource | journal.LearntAsTarget):
+        return f"{type(what).__name__} {type(what.event).__name__} {what.pipeline}"
+    if isinstance(what, journal.LearntAsStage):
+        return f"{type(what).__name__} {type(what.events[0]).__name__}"
+    if isinstance(what, journal.CopyOrdered | journal.LearntAsFront):
+        return f"{type(what).__name__} {what.id.old} to {what.id.new}"
     if isinstance(what, journal.LearntOfPlans | journal.LearntUnderPlan):
         event = what.event
         subject = getattr(event, "pipeline", getattr(event, "step", getattr(event, "peer", "")))
         return f"{type(what).__name__} {type(event).__name__} {subject}".rstrip()
-    for name in ("pipeline", "step", "blob", "generation", "plan", "node"):
+    for name in ("attempt", "pipeline", "step", "blob", "generation", "plan", "node"):
         if hasattr(what, name):
             return f"{type(what).__name__} {str(getattr(what, name))[:60]}"
     return type(what).__name__

@@ -9,7 +9,8 @@ import attrs
 from specs import journal
 from specs.cluster import NodeId
 from specs.journal import Record
-from specs.replay.life import Breach, LifeReplay, Plans, Told, describe
+from specs.replay.hand_over import Awaited, Breach
+from specs.replay.life import LifeReplay, Plans, Told, describe
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +79,9 @@ class _Merge:
             moved = [self._read(reader) for reader in self.readers]
             if not any(moved):
                 self._give_up_one()
+        for reader in self.readers:
+            for record, awaited in reader.replay.lacks():
+                self._give_up(reader, record, awaited)
         self._compare_lives()
 
     def _read(self, reader: _Reader) -> bool:
@@ -97,10 +101,9 @@ class _Merge:
             reader.replay.take(reader.record)
             reader.position += 1
         except Breach as breach:
-            self._breach(reader, str(breach))
+            self._breach(reader, reader.record, str(breach))
 
-    def _breach(self, reader: _Reader, rule: str) -> None:
-        record = reader.record
+    def _breach(self, reader: _Reader, record: Record, rule: str) -> None:
         sentence = f"record {record.sequence}: {describe(record.what)} does not follow from what it had learnt: {rule}"
         self.breaches.append(Said(node=reader.life.node, sentence=sentence))
         self._end(reader)
@@ -112,26 +115,33 @@ class _Merge:
     def _give_up_one(self) -> None:
         """Nobody can go on: somebody has heard what was never told, or what a journal lacks that ends too early.
 
-        Whoever waits for one that waits too is passed over while another waits for one that is over.
+        Whoever waits for one that waits too is passed over while another waits for one that is over.  A daemon that was
+        killed may have told more than its journal says, whether or not it was started again.
         """
-        waiting = [reader for reader in self.readers if not reader.is_over]
-        for_whom = {id(reader): reader.replay.awaits(reader.record) for reader in waiting}
-        stuck = {reader.life.node for reader in waiting}
-        reader = min(waiting, key=lambda each: (for_whom[id(each)] in stuck, each.record.at_unix_ns))
-        teller, record = for_whom[id(reader)], reader.record
-        assert teller is not None
+        waiting = [(reader, reader.replay.awaits(reader.record)) for reader in self.readers if not reader.is_over]
+        stuck = {reader.life.node for reader, _ in waiting}
+        reader, awaited = min(
+            waiting, key=lambda each: (each[1] is not None and each[1].node in stuck, each[0].record.at_unix_ns)
+        )
+        assert awaited is not None
+        self._give_up(reader, reader.record, awaited)
+
+    def _give_up(self, reader: _Reader, record: Record, awaited: Awaited) -> None:
+        teller, rule = awaited
         lives = self._of_node.get(teller, [])
+        ended = [each for each in lives if each.is_over and each.life.records[-1].at_unix_ns < record.at_unix_ns]
         if not lives:
             self._told.believed.add(teller)
             self._note(teller, "there is no journal of it: what others heard from it is believed")
-        elif all(each.life.records[-1].at_unix_ns < record.at_unix_ns for each in lives) and teller not in stuck:
+        elif ended and (len(ended) == len(lives) or len(lives) > 1):
             self._note(
                 reader.life.node,
                 f"from record {record.sequence} on it was not replayed: {teller} has told that after its journal ends",
             )
             self._end(reader)
         else:
-            self._breach(reader, f"{teller} has told nothing of the kind by then")
+            said = f"{teller} has told nothing of the kind by then"
+            self._breach(reader, record, f"{rule}; {said}" if rule else said)
 
     def _compare_lives(self) -> None:
         """Say where a life did not find on its disk what the one before had settled."""

@@ -21,7 +21,7 @@ def begun(carried, node="n1"):
     """The front of a node that begins a plan, and that saw the running pipeline open under the plan before."""
     problem, plan = from_running(*a_relocation())
     (running,) = (each.pipeline for each in problem.running)
-    front = Front(node, Mock())
+    front = Front(node, Mock(), [].append)
     front.adopt(doors_of(problem, plan, lambda _: "n0"))
     front.openings(frozenset({running.id}))
     assert front.can_serve(running.llm)

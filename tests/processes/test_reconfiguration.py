@@ -191,6 +191,8 @@ def closed_under(running, generation):
 def journals_of(running):
     """Read what the daemons wrote; they are stopped meanwhile, so that nobody hears what is not written."""
     for daemon in running:
+        daemon.get("/journal?follow=false")  # what is kept in memory is on disk then
+    for daemon in running:
         daemon.signal(signal.SIGSTOP)
     try:
         return [Life(node=daemon.name, records=daemon.records()) for daemon in running]

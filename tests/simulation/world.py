@@ -121,6 +121,7 @@ class World:
     def kill(self, node: str) -> None:
         """End a daemon at once, as SIGKILL does."""
         daemon = self.daemons.pop(node)
+        daemon._journal.drop()
         if daemon._run.shell is not None:
             self.network.kill(node)
         for task in list(daemon._run._tasks._tasks):

@@ -8,16 +8,32 @@ import pytest
 from specs import journal
 from specs.errors import MalformedDocument
 from specs.protocols import events as core
+from specs.protocols import kv_hand_over_events as hand_over
 from specs.protocols import plan_switch_nouns as switch
+from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Path
 from specs.protocols.nouns import Ending, LossReason, Report
 from tests.builders import a_digest
 
 NAME = switch.PlanName(generation=2, digest=a_digest("plan"))
+ID = HandOverId(old="pair", new="llm@n1", number=1)
+PATH = Path(old_stage=1, new_stage=0)
 RECORDS = (
     journal.Started(settled=3),
     journal.LearntOfPlans(event=switch.Heard("n1", switch.Standing(accepted=NAME))),
     journal.LearntOfPlans(event=switch.Offered(switch.Offer(name=NAME, parent=None, nodes=("n0",)), "it is full")),
     journal.LearntUnderPlan(event=core.Heard("n1", Report(over=(7,), opened=("pair",)))),
+    journal.LearntAsSource(
+        pipeline="pair",
+        event=hand_over.Tick(),
+        times=2,
+        done=(hand_over.Copy(ID, (hand_over.CopyRow("a", 0, 1, 2, 3),)),),
+    ),
+    journal.LearntAsTarget(pipeline="llm@n1", event=hand_over.Reserved(ID, (("a", 1), ("b", None)))),
+    journal.LearntAsStage(events=(hand_over.ChunkCame(Chunk(id=ID, path=PATH, request="a", seat=1, start=2, end=3)),)),
+    journal.CopyOrdered(id=ID, path=PATH, rows=(hand_over.CopyRow("a", 0, 1, 2, 3),)),
+    journal.LearntAsFront(id=ID, requests=("a",)),
+    journal.Moved(attempt="b", before="a", pipeline="llm@n1", tokens=4, resumes=ID, digest=a_digest("tokens")),
+    journal.TookOver(attempt="b", digest=a_digest("tokens")),
     journal.Adopted(plan=a_digest("plan"), problem=a_digest("problem")),
     journal.Refused(reason="its generation is 3; this node carries out 4"),
     journal.Accepted(plan=a_digest("plan"), generation=2),
@@ -81,6 +97,15 @@ def test_anything_else_is_refused(old, new, sentence):
     assert old in line
     with pytest.raises(MalformedDocument, match=sentence):
         journal.read_lines(line.replace(old, new))
+
+
+@pytest.mark.parametrize("seats", ['[["a"]]', '[["a",1,2]]', '[["a","1"]]', "[[null,1]]", '["a"]'])
+def test_a_seat_is_a_name_and_a_number(seats):
+    what = journal.LearntAsTarget(pipeline="llm@n1", event=hand_over.Reserved(ID, (("a", 1),)))
+    line = journal.write_line(a_record(what))
+    assert '[["a",1]]' in line
+    with pytest.raises(MalformedDocument, match=r"event\.seats"):
+        journal.read_lines(line.replace('[["a",1]]', seats))
 
 
 @pytest.mark.parametrize("what", RECORDS, ids=lambda what: type(what).__name__)

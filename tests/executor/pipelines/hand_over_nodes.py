@@ -42,10 +42,10 @@ class Node:
         self.mail = Mail(name, nodes.spawn)
         self.store = store
         self.host = Host(node=name, files=lambda _: checkpoint, device_of=lambda _: torch.device("cpu"), post=self.mail)
-        self.front = Front(name, self.mail)
+        self.front = Front(name, self.mail, [].append)
         self.leaders = {}
         self.mail.host, self.mail.front, self.mail.leaders = self.host, self.front, self.leaders
-        self.mail.kv_stages = KvStages(self.host, self.mail)
+        self.mail.kv_stages = KvStages(self.host, self.mail, [].append)
         self.mail.connect(Wire(nodes, name))
         self.mail.adopt(each for each in NODES if each != name)
 
@@ -113,7 +113,7 @@ class Nodes:
             node.mail.may_send = Senders(self.problem, self.plan, node.front.leader_of).may
         for pipeline in (self.old, self.new):
             home = self.nodes[pipeline.stages[0].place.partition("/")[0]]
-            home.leaders[pipeline.id] = Leader(pipeline, pipeline.slots, home.host, home.mail, self.spawn)
+            home.leaders[pipeline.id] = Leader(pipeline, pipeline.slots, home.host, home.mail, self.spawn, [].append)
             for node in self.nodes.values():
                 await node.host.build(pipeline.id)
             home.leaders[pipeline.id].open()

@@ -49,7 +49,7 @@ class FakePost:
 
 
 def a_front(post):
-    front = Front("me", post)
+    front = Front("me", post, [].append)
     front.adopt(DOORS)
     return front
 

@@ -37,7 +37,7 @@ def door(pipeline, llm=LLM):
 
 async def waiting_at_first(requests: int) -> tuple[Front, Letters, Sequence[object]]:
     letters = Letters()
-    front = Front(NodeId("here"), letters)
+    front = Front(NodeId("here"), letters, [].append)
     front.adopt((door(FIRST), door(SECOND), door(FOREIGN, OTHER)))
     front.openings(frozenset({FIRST}))
     answers = [

@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, slots=PIPELINE.slots):
         self.host, self.post, self.tasks = FakeHost(), FakePost(), set()
-        self.leader = Leader(PIPELINE, slots, self.host, self.post, self.spawn)
+        self.leader = Leader(PIPELINE, slots, self.host, self.post, self.spawn, [].append)
 
     def spawn(self, work):
         task = asyncio.get_running_loop().create_task(work)
