@@ -175,15 +175,12 @@ def _is_passing_at_source(note: AtSource) -> bool:
 
 def _latest_at_source(step: Callable[[SourceState, ev.SourceEvent], Any], notes: Sequence[AtSource]) -> list[Any]:
     latest = {type(note.event): note.event for note in notes}
+    events = [latest[kind] for kind in (ev.Boundary, ev.HostingIs) if kind in latest]
     state, after = notes[0].before, notes[-1].after
-    events: list[ev.SourceEvent] = []
-    if ev.HostingIs in latest:
-        events.append(latest[ev.HostingIs])
-        state, _ = step(state, events[0])
+    for event in events:
+        state, _ = step(state, event)
     if state.current is not None and after.current is not None:
         events += [ev.Tick()] * (after.current.stalls - state.current.stalls)
-    if ev.Boundary in latest:
-        events.append(latest[ev.Boundary])
     return events
 
 
