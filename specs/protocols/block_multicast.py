@@ -56,9 +56,17 @@ carried over: the shell aborts it, and the next plan's switch, if there is one, 
 is carried as draining, since it takes no requests any more.
 
 Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
-was activated before the release, or ran, and needs it is freed or will never be built.  A transfer into a memory waits
-for the releases there that stand before it, since the plan counts on their room.  Where such a release waits for a
-switch whose new pipeline never opens, the old pipeline goes on serving, and that transfer waits for another plan.
+was activated before the release, or ran, and needs it is freed or will never be built.
+
+Resizes.  The leader gives its pipeline other slots (Resize) once it is open, the resizes before that one are done and
+the switches to it that stand before it are.  It serves on; that it is done, the shell says (Resized), and then every
+report of the leader.  A switch waits for the resizes of both its pipelines that stand before it, so that no hand-over
+goes with a resize.  Who waits for whose room is said in `room`; members tell the leader when their places have what a
+resize needs.
+
+Slots at adoption.  Of what runs the plan says how many slots it has.  Where its leader may have given it more since, it
+takes them back before anybody counts on their room, as if a resize stood before all steps.  Fewer do no harm.
+A resize that is under way when the next plan is adopted is not carried over: the slots are those that there were.
 """
 
 from collections.abc import Callable, Mapping
@@ -80,6 +88,7 @@ from specs.protocols.events import (
     Prove,
     Receive,
     Release,
+    Resize,
     Send,
     Tell,
     Tick,
@@ -91,8 +100,9 @@ from specs.protocols.facts import (
     is_sent,
     is_unable,
 )
-from specs.protocols.learn import LEARN
+from specs.protocols.learn import LEARN, with_slots
 from specs.protocols.nouns import (
+    RUNNING,
     Carried,
     Copy,
     Ending,
@@ -103,7 +113,9 @@ from specs.protocols.nouns import (
     Passage,
     Ready,
     Report,
+    Slots,
 )
+from specs.protocols.room import may_begin, passage_awaits_room, stage_awaits_room, switch_awaits_resize
 from specs.protocols.tell import reports
 
 Outcome = tuple[NodeState, tuple[Action, ...]]
@@ -111,7 +123,13 @@ Outcome = tuple[NodeState, tuple[Action, ...]]
 
 def carry(state: NodeState) -> Carried:
     """Say what a node brings to the next plan from the state under this one."""
-    return Carried(built=state.built - state.freed, opened=state.opened, draining=state.draining, closed=state.closed)
+    return Carried(
+        built=state.built - state.freed,
+        opened=state.opened,
+        draining=state.draining,
+        closed=state.closed,
+        slots=state.slots,
+    )
 
 
 def begin(plan: NodePlan, carried: Carried = Carried()) -> Outcome:  # noqa: B008 - frozen
@@ -127,6 +145,8 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
     running = frozenset(part.pipeline for part in plan.parts if part.is_running)
     mine = frozenset(part.pipeline for part in plan.parts if part.is_running and plan.node in part.members)
     led = frozenset(part.pipeline for part in plan.parts if part.is_running and part.leader == plan.node)
+    brought = {each.pipeline: each.slots for each in carried.slots}
+    slots = {pipeline: max(brought.get(pipeline, 1), plan.part[pipeline].slots) for pipeline in led}
     return NodeState(
         held=frozenset(plan.held),
         building=mine & carried.built,
@@ -137,6 +157,12 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
         # until then it may not know this plan yet, and takes nothing from this node.
         opened=running & carried.opened - (carried.closed - led),
         closed=led & carried.closed,
+        slots=frozenset(Slots(pipeline=pipeline, slots=has) for pipeline, has in slots.items()),
+        resized=frozenset(
+            each.step
+            for each in plan.sizings
+            if each.step < RUNNING and each.pipeline in led and slots[each.pipeline] <= each.slots
+        ),
     )
 
 
@@ -158,22 +184,13 @@ def _receive(plan: NodePlan, state: NodeState) -> Outcome:
     """On each receive port, the first transfer that is not over gets its buffer, or is abandoned if it is doomed."""
     for port in plan.receives:
         current = next((passage for passage in port if not is_received(plan, state, passage)), None)
-        if current is None or _awaits_release(plan, state, current):
+        if current is None or passage_awaits_room(plan, state, current):
             continue
         if current.step not in state.receiving:
             return attrs.evolve(state, receiving=state.receiving | {current.step}), (Receive(current.step),)
         if current.step not in state.abandoned and doomed_because(plan, state, current) is not None:
             return _abandon(state, current)
     return state, ()
-
-
-def _awaits_release(plan: NodePlan, state: NodeState, passage: Passage) -> bool:
-    """Tell whether a transfer counts on room that has still to be made."""
-    place = passage.destination.place
-    return any(
-        release.place == place and release.id < passage.step and release.id not in state.released
-        for release in plan.releases
-    )
 
 
 def _send(plan: NodePlan, state: NodeState) -> Outcome:
@@ -200,10 +217,12 @@ def _abandon(state: NodeState, passage: Passage) -> Outcome:
 
 
 def _build(plan: NodePlan, state: NodeState) -> Outcome:
-    """A stage is built once its blobs are held (EARLY)."""
+    """A stage is built once its blobs are held (EARLY) and there is room."""
     for part in plan.parts:
         begun = part.pipeline in state.building | state.unbuildable | state.closed
-        if part.needs and not begun and state.held.issuperset(part.needs):
+        if not part.needs or begun or not state.held.issuperset(part.needs):
+            continue
+        if not stage_awaits_room(plan, state, part):
             return attrs.evolve(state, building=state.building | {part.pipeline}), (BuildStage(part.pipeline),)
     return state, ()
 
@@ -228,6 +247,8 @@ def _close(plan: NodePlan, state: NodeState) -> Outcome:
         if handing is not None and handing.successor in state.closed:
             return attrs.evolve(state, handing=state.handing - {handing}), (AbortHandOver(pipeline),)
         if successor is None or handing is not None or pipeline in state.draining:
+            continue
+        if pipeline in state.opened and switch_awaits_resize(plan, state, pipeline):
             continue
         return _supersede(state, pipeline, *successor)
     return state, ()
@@ -290,10 +311,23 @@ def _is_ready(plan: NodePlan, state: NodeState, part: Part) -> bool:
     )
 
 
-def _open(_plan: NodePlan, state: NodeState) -> Outcome:
+def _open(plan: NodePlan, state: NodeState) -> Outcome:
     """The leader opens a pipeline that gave the right answer, unless it was closed meanwhile."""
     for pipeline in sorted(state.proved - state.opened - state.closed):
-        return attrs.evolve(state, opened=state.opened | {pipeline}), (Open(pipeline),)
+        slots = Slots(pipeline=pipeline, slots=plan.part[pipeline].slots)
+        opened = attrs.evolve(state, opened=state.opened | {pipeline}, slots=state.slots | {slots})
+        return opened, (Open(pipeline),)
+    return state, ()
+
+
+def _resize(plan: NodePlan, state: NodeState) -> Outcome:
+    """The leader gives a pipeline other slots; more of them it may have from then on."""
+    for sizing in plan.sizings:
+        begun = sizing.step in state.resizing | state.resized
+        if not begun and plan.part[sizing.pipeline].leader == plan.node and may_begin(plan, state, sizing):
+            began = attrs.evolve(state, resizing=state.resizing | {sizing.step})
+            after = began if sizing.is_shrink else with_slots(began, sizing)
+            return after, (Resize(sizing.step, sizing.pipeline, sizing.slots),)
     return state, ()
 
 
@@ -340,6 +374,7 @@ _RULES: tuple[Callable[[NodePlan, NodeState], Outcome], ...] = (
     _open,
     _free,
     _release,
+    _resize,
 )
 
 

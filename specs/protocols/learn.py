@@ -1,12 +1,13 @@
 """How each event of block multicast becomes facts of the state.  An event that does not fit changes nothing."""
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
 
 from specs.cluster import NodeId
-from specs.plan import StepId
+from specs.plan import PipelineId, StepId
 from specs.protocols.events import (
     Arrived,
     Corrupt,
@@ -24,7 +25,20 @@ from specs.protocols.events import (
     StageFailed,
 )
 from specs.protocols.facts import is_lost
-from specs.protocols.nouns import Cannot, Ending, Loss, LossReason, NodePlan, NodeState, Ready, Rift, Spoilt
+from specs.protocols.nouns import (
+    Cannot,
+    Ending,
+    Loss,
+    LossReason,
+    NodePlan,
+    NodeState,
+    Ready,
+    Rift,
+    Roomy,
+    Sizing,
+    Slots,
+    Spoilt,
+)
 
 
 def _arrived(plan: NodePlan, state: NodeState, event: Arrived) -> NodeState:
@@ -112,6 +126,9 @@ def _heard(plan: NodePlan, state: NodeState, event: Heard) -> NodeState:
         rifts=state.rifts | {Rift(reporter=peer, lost=each) for each in company.intersection(report.lost)},
         opened=state.opened | led_there.intersection(report.opened),
         closed=state.closed | led_there.intersection(report.closed),
+        resized=state.resized | {each for each in report.resized if _sizes_one_of(plan, each, led_there)},
+        roomy=state.roomy
+        | {Roomy(step=each, member=peer) for each in report.roomy if _sizes_one_of(plan, each, led_here)},
     )
 
 
@@ -119,6 +136,12 @@ def _joins(plan: NodePlan, step_id: StepId, sender: NodeId, receiver: NodeId) ->
     """Tell whether this is a transfer from the one node to the other."""
     passage = plan.passage.get(step_id)
     return passage is not None and passage.sender == sender and passage.receiver == receiver
+
+
+def _sizes_one_of(plan: NodePlan, step_id: StepId, pipelines: AbstractSet[PipelineId]) -> bool:
+    """Tell whether this is a resize of one of these pipelines."""
+    sizing = plan.sizing.get(step_id)
+    return sizing is not None and sizing.pipeline in pipelines
 
 
 def _stage_built(_plan: NodePlan, state: NodeState, event: StageBuilt) -> NodeState:
@@ -154,10 +177,17 @@ def _handed_over(_plan: NodePlan, state: NodeState, event: HandedOver) -> NodeSt
     return attrs.evolve(state, handed=state.handed | {event.pipeline})
 
 
-def _resized(_plan: NodePlan, state: NodeState, event: Resized) -> NodeState:
-    if event.step not in state.resizing:
+def _resized(plan: NodePlan, state: NodeState, event: Resized) -> NodeState:
+    if event.step not in state.resizing or plan.sizing[event.step].pipeline in state.closed:
         return state
-    return attrs.evolve(state, resizing=state.resizing - {event.step}, resized=state.resized | {event.step})
+    state = attrs.evolve(state, resizing=state.resizing - {event.step}, resized=state.resized | {event.step})
+    return with_slots(state, plan.sizing[event.step])
+
+
+def with_slots(state: NodeState, sizing: Sizing) -> NodeState:
+    """A pipeline that this node leads has as many slots as a resize says."""
+    others = frozenset(each for each in state.slots if each.pipeline != sizing.pipeline)
+    return attrs.evolve(state, slots=others | {Slots(pipeline=sizing.pipeline, slots=sizing.slots)})
 
 
 # A Tick teaches nothing.

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import attrs
+
 from specs.blobs import blobs_of_units
 from specs.cluster import NodeId, PlaceId
 from specs.errors import InvalidProblem
-from specs.plan import Activate, Pipeline, Plan, Release, Resize, StepId, Switch
+from specs.plan import Activate, Pipeline, PipelineId, Plan, Release, Resize, StepId, Switch
 from specs.ports import Hop, hops
 from specs.problem import Problem
 from specs.protocols.nouns import RUNNING, Copy, NodePlan, Part, Passage, Sizing
@@ -20,6 +22,7 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
     pipelines = {pipeline.id: pipeline for pipeline in plan.pipelines}
     started = [(pipelines[each.pipeline], each.id) for each in plan.steps if isinstance(each, Activate)]
     running = [(each.pipeline, RUNNING) for each in problem.running]
+    slots = _slots_at_first(problem, plan)
     return NodePlan(
         node=node,
         peers=tuple(each.id for each in problem.cluster.nodes if each.id != node),
@@ -34,24 +37,36 @@ def node_plan(problem: Problem, plan: Plan, node: NodeId) -> NodePlan:
             for passage in map(_passage, hops(problem.cluster, plan))
             if node in (passage.sender, passage.receiver)
         ),
-        parts=tuple(_part(problem, plan, pipeline, step, node) for pipeline, step in (*running, *started)),
+        parts=tuple(
+            attrs.evolve(_part(problem, plan, pipeline, step, node), slots=slots[pipeline.id])
+            for pipeline, step in (*running, *started)
+        ),
         switches=tuple(each for each in plan.steps if isinstance(each, Switch)),
         sizings=tuple(_sizings(problem, plan)),
         releases=tuple(each for each in plan.steps if isinstance(each, Release) and node_of[each.place] == node),
     )
 
 
-def _sizings(problem: Problem, plan: Plan) -> Iterator[Sizing]:
+def _slots_at_first(problem: Problem, plan: Plan) -> dict[PipelineId, int]:
+    """With how many slots each pipeline opens, or is said to run."""
     most = {pipeline.id: pipeline.slots for pipeline in plan.pipelines}
+    opened = (each for each in plan.steps if isinstance(each, Activate))
     slots = {each.pipeline.id: each.slots_now for each in problem.running}
+    return slots | {each.pipeline: most[each.pipeline] if each.slots is None else each.slots for each in opened}
+
+
+def _sizings(problem: Problem, plan: Plan) -> Iterator[Sizing]:
+    """What runs with fewer slots than it might: at adoption it may have got more, or be about to."""
+    slots = _slots_at_first(problem, plan)
+    for index, each in enumerate(problem.running):
+        if each.slots_now < each.pipeline.slots:
+            before = StepId(RUNNING - 1 - index)  # negative, and its own
+            yield Sizing(step=before, pipeline=each.pipeline.id, slots=each.slots_now, is_shrink=True)
     for step in plan.steps:
-        match step:
-            case Activate(pipeline=pipeline):
-                slots[pipeline] = most[pipeline] if step.slots is None else step.slots
-            case Resize(pipeline=pipeline):
-                is_shrink = step.slots < slots[pipeline]
-                yield Sizing(step=step.id, pipeline=pipeline, slots=step.slots, is_shrink=is_shrink)
-                slots[pipeline] = step.slots
+        if isinstance(step, Resize):
+            is_shrink = step.slots < slots[step.pipeline]
+            yield Sizing(step=step.id, pipeline=step.pipeline, slots=step.slots, is_shrink=is_shrink)
+            slots[step.pipeline] = step.slots
 
 
 def _passage(hop: Hop) -> Passage:

@@ -51,6 +51,7 @@ class Part:
     leader: NodeId  # of the first stage: it proves, opens and closes the pipeline
     members: tuple[NodeId, ...]  # each once, in order of their first stages
     needs: tuple[Copy, ...]  # of this node's stages; empty for a node that is no member
+    slots: int = 1  # with which it opens, or is said to run
 
     @property
     def is_running(self) -> bool:
@@ -60,12 +61,15 @@ class Part:
 
 @attrs.frozen(kw_only=True)
 class Sizing:
-    """A resize of the plan: with how many slots a pipeline goes on."""
+    """With how many slots a pipeline goes on, from a step on.
+
+    One that runs, and is said to have fewer slots than it might, has a sizing before the first step of the plan.
+    """
 
     step: StepId
     pipeline: PipelineId
     slots: int
-    is_shrink: bool  # it makes room where the pipeline has stages, and otherwise needs it
+    is_shrink: bool  # it makes room where the pipeline has stages; otherwise it needs some
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +83,7 @@ class NodePlan:
     parts: tuple[Part, ...]  # every pipeline: those that run, then those that are activated
     switches: tuple[Switch, ...]  # of all pipelines
     releases: tuple[ReleaseStep, ...]  # of this node's places
-    sizings: tuple[Sizing, ...] = ()  # of all pipelines
+    sizings: tuple[Sizing, ...] = ()  # of all pipelines, first those of running ones
     tries_max: int = 5  # a transfer that fails this often counts its other end as lost
 
     @cached_property
@@ -91,6 +95,16 @@ class NodePlan:
     def part(self) -> Mapping[PipelineId, Part]:
         """Find a pipeline by its id."""
         return {each.pipeline: each for each in self.parts}
+
+    @cached_property
+    def sizing(self) -> Mapping[StepId, Sizing]:
+        """Find a sizing by its step."""
+        return {each.step: each for each in self.sizings}
+
+    @cached_property
+    def places(self) -> Mapping[PipelineId, tuple[PlaceId, ...]]:
+        """Name the places of this node at which each pipeline has stages: every stage needs some copy."""
+        return {each.pipeline: tuple(dict.fromkeys(copy.place for copy in each.needs)) for each in self.parts}
 
     @cached_property
     def led_by(self) -> Mapping[NodeId, tuple[Part, ...]]:
@@ -132,6 +146,14 @@ class NodePlan:
 
 
 @attrs.frozen(kw_only=True)
+class Slots:
+    """How many slots a pipeline that this node leads has, or may have already."""
+
+    pipeline: PipelineId
+    slots: int
+
+
+@attrs.frozen(kw_only=True)
 class Carried:
     """What a node brings from the plan before about the pipelines that run; what other nodes know, they tell it."""
 
@@ -139,6 +161,7 @@ class Carried:
     opened: frozenset[PipelineId] = frozenset()
     draining: frozenset[PipelineId] = frozenset()  # led here, and superseded under the plan before
     closed: frozenset[PipelineId] = frozenset()
+    slots: frozenset[Slots] = frozenset()  # of those that are led here
 
 
 class LossReason(StrEnum):
@@ -210,6 +233,14 @@ class Ready:
 
 
 @attrs.frozen(kw_only=True)
+class Roomy:
+    """Where a member has stages of a pipeline there is the room that its resize needs."""
+
+    step: StepId
+    member: NodeId
+
+
+@attrs.frozen(kw_only=True)
 class Handing:
     """The KV of a pipeline that this node leads is being copied to its successor."""
 
@@ -221,7 +252,7 @@ class Handing:
 class NodeState:
     """Everything that one node knows.
 
-    Each set only grows, except `held`, `receiving`, `granted`, `sending` and `handing`.
+    Each set only grows, except `held`, `receiving`, `granted`, `sending`, `handing`, `resizing` and `slots`.
     """
 
     held: frozenset[Copy]
@@ -252,11 +283,13 @@ class NodeState:
     drained: frozenset[PipelineId] = frozenset()
     handing: frozenset[Handing] = frozenset()  # HandOver was given, and AbortHandOver was not; one per pipeline
     handed: frozenset[PipelineId] = frozenset()
-    resizing: frozenset[StepId] = frozenset()  # Resize was given
-    resized: frozenset[StepId] = frozenset()
+    resizing: frozenset[StepId] = frozenset()  # Resize was given; until Resized
+    roomy: frozenset[Roomy] = frozenset()
+    slots: frozenset[Slots] = frozenset()  # one per pipeline that is open
     # All pipelines, as far as heard: open are those that opened and have not closed.
     opened: frozenset[PipelineId] = frozenset()
     closed: frozenset[PipelineId] = frozenset()
+    resized: frozenset[StepId] = frozenset()
     # Releases done.
     released: frozenset[StepId] = frozenset()
 
@@ -275,4 +308,6 @@ class Report:
     unable: tuple[PipelineId, ...] = ()  # pipelines led by the peer: this member's stage will never be
     opened: tuple[PipelineId, ...] = ()  # pipelines led by the teller that have ever opened
     closed: tuple[PipelineId, ...] = ()  # pipelines led by the teller that will never take requests again
+    resized: tuple[StepId, ...] = ()  # resizes of pipelines led by the teller that are done
+    roomy: tuple[StepId, ...] = ()  # resizes of pipelines led by the peer: this member has the room that they need
     lost: tuple[NodeId, ...] = ()  # whom the teller counts as lost

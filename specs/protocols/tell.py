@@ -7,6 +7,7 @@ from specs.cluster import NodeId
 from specs.plan import PipelineId, StepId
 from specs.protocols.facts import hopeless_because, is_unable
 from specs.protocols.nouns import Cannot, NodePlan, NodeState, Report
+from specs.protocols.room import has_room
 
 
 def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
@@ -30,8 +31,13 @@ def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
             built[part.leader].append(part.pipeline)
         elif part.pipeline not in state.closed and is_unable(plan, state, part):
             unable[part.leader].append(part.pipeline)
+    roomy: dict[NodeId, list[StepId]] = defaultdict(list)
+    for sizing in (each for each in plan.sizings if not each.is_shrink):
+        if plan.places[sizing.pipeline] and has_room(plan, state, sizing):
+            roomy[plan.part[sizing.pipeline].leader].append(sizing.step)
     led = {part.pipeline for part in plan.led_by.get(plan.node, ())}
     opened, closed = tuple(sorted(led & state.opened)), tuple(sorted(led & state.closed))
+    resized = tuple(sorted(each for each in state.resized if plan.sizing[each].pipeline in led))
     lost = tuple(sorted(loss.node for loss in state.lost))
     return {
         peer: Report(
@@ -43,6 +49,8 @@ def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
             opened=opened,
             closed=closed,
             lost=lost,
+            resized=resized,
+            roomy=tuple(sorted(roomy[peer])),
         )
         for peer in plan.peers
     }

@@ -5,7 +5,7 @@ import pytest
 
 from specs.protocols import block_multicast, tell
 from specs.protocols import events as ev
-from specs.protocols.nouns import Carried, Copy, Ending, LossReason, Report
+from specs.protocols.nouns import Carried, Copy, Ending, LossReason, Report, Slots
 from tests.protocols.spaces import TWO, C, D, R, chained, kept, moving, run, shrinking
 from tests.protocols.test_seeded_bugs import replace_rule
 from tests.protocols.world import Faults, node_plans
@@ -224,10 +224,11 @@ def test_what_is_carried_is_what_still_serves():
     """The state under one plan gives what the next begins with; pipelines that it does not name are left behind."""
     plan = moving(R)[0]
     state, _ = block_multicast.begin(plan, Carried(built=OLD, opened=OLD))
-    assert block_multicast.carry(state) == Carried(built=OLD, opened=OLD)
+    slots = frozenset({Slots(pipeline="old", slots=1)})
+    assert block_multicast.carry(state) == Carried(built=OLD, opened=OLD, slots=slots)
     state, _ = block_multicast.step(plan, state, ev.Heard("n1", Report(opened=("new",))))
     carried = block_multicast.carry(state)
-    assert carried == Carried(opened=frozenset({"old", "new"}), closed=OLD)
+    assert carried == Carried(opened=frozenset({"old", "new"}), closed=OLD, slots=slots)
     after = node_plans({"n0": "", "n1": "ab"}, [], running={"new": [("n1", "ab")]})[0]
     state, actions = block_multicast.begin(after, carried)
     assert (state.opened, state.closed) == ({"new"}, frozenset())

@@ -93,7 +93,7 @@ def a_blob_is_released_while_it_is_sent(monkeypatch):
 
 
 def a_transfer_does_not_wait_for_room(monkeypatch):
-    monkeypatch.setattr(block_multicast, "_awaits_release", lambda *_: False)
+    monkeypatch.setattr(block_multicast, "passage_awaits_room", lambda *_: False)
 
 
 def a_switch_does_not_wait_for_its_successor(monkeypatch):
