@@ -5,6 +5,7 @@ import attrs
 from planner.cutting import cut_for, receivers_of
 from planner.demands import Needs, demands
 from planner.explain.impossible import impossible
+from planner.held_units import without_idle
 from planner.outcome import Infeasible, Undecided, no_plan
 from planner.promises import Kept, keep
 from planner.room import Room, rooms
@@ -29,6 +30,7 @@ class Request:
     aim: Aim = Aim.COMPLETION  # of the transfers of all LLMs together
     stays: tuple[tuple[LlmId, PlaceId], ...] = ()  # where pipelines run: copies that stay without a wish
     as_it_runs: bool = False  # services stay as they are where they may, be others better
+    fixed_slots: bool = False  # KV makes no room for anything else while pipelines serve
 
 
 class NoPlan(Exception):
@@ -61,14 +63,16 @@ class Decided:
 def decide(problem: Problem, request: Request, search: Search) -> Decided:
     """Decide on services, blobs, slots and standbys, or refuse.  Raises NoPlan and CannotCut."""
     routes = Routes(problem.cluster)
-    services = serve_all(problem, search, request.parent, as_it_runs=request.as_it_runs)
+    services = serve_all(problem, search, request.parent, stays=request.stays, as_it_runs=request.as_it_runs)
     if not isinstance(services, tuple):
         raise NoPlan(services)
-    rest = beside(problem, services)
     blobs = {}
     for llm in problem.llms:
         serving = [each for served in services if served.service.llm == llm.id for each in served.pipelines]
         blobs[llm.id] = cut_for(problem, llm, routes, request.blocks, request.parent, serving)
+    if problem.running:
+        problem = without_idle(problem, blobs, [own for each in services for own in each.pipelines], request.stays)
+    rest = beside(problem, services)
     kept = keep(rest, blobs)
     if conflicts := tuple(impossible(rest, blobs, kept)):
         raise NoPlan(no_plan(conflicts))

@@ -14,7 +14,7 @@ from planner.attempts import Attempt, in_words, listed, predicted_for, promise_f
 from planner.demands import Demand, demands
 from planner.explain.of_demand import not_served, too_late
 from planner.formation import Opening
-from planner.held_units import has_room, new_bytes, running
+from planner.held_units import CopyAt, has_room, new_bytes, running
 from planner.outcome import Conflict, Infeasible, Tried, Undecided
 from planner.search import Search
 from specs.blobs import Blob, BlobId, blobs_of_units
@@ -102,10 +102,20 @@ class Served:
 
 
 def serve_all(
-    problem: Problem, search: Search, parent: Plan | None = None, *, as_it_runs: bool = False
+    problem: Problem,
+    search: Search,
+    parent: Plan | None = None,
+    *,
+    stays: Sequence[CopyAt] = (),
+    as_it_runs: bool = False,
 ) -> tuple[Served, ...] | Infeasible | Undecided:
-    """Lay every service out; they share no device.  Of several that cannot be, all are explained."""
-    outcomes = [serve(problem, service, search, parent, as_it_runs=as_it_runs) for service in problem.services]
+    """Lay every service out; they share no device.  Of several that cannot be, all are explained.
+
+    Where pipelines run, what devices hold and nothing there computes with gives room, but the copies in `stays`.
+    """
+    outcomes = [
+        serve(problem, service, search, parent, stays=stays, as_it_runs=as_it_runs) for service in problem.services
+    ]
     if conflicts := tuple(each for one in outcomes if isinstance(one, Infeasible) for each in one.conflicts):
         return Infeasible(conflicts=conflicts)
     undecided = next((one for one in outcomes if isinstance(one, Undecided)), None)
@@ -130,9 +140,15 @@ def beside(problem: Problem, services: Sequence[Served]) -> Problem:
 
 
 def serve(
-    problem: Problem, service: Service, search: Search, parent: Plan | None = None, *, as_it_runs: bool = False
+    problem: Problem,
+    service: Service,
+    search: Search,
+    parent: Plan | None = None,
+    *,
+    stays: Sequence[CopyAt] = (),
+    as_it_runs: bool = False,
 ) -> Served | Infeasible | Undecided:
-    """Lay a service out.
+    """Lay a service out; `stays` are copies that are not given up.
 
     What runs stays where nothing better is found, or, with `as_it_runs`, where it may; what ran under `parent` alone,
     where nothing else is found within the units that may be loaded.
@@ -143,13 +159,13 @@ def serve(
         found = offer(problem, service)
     except InvalidProblem as error:
         return _impossible(problem, service, search, str(error))
-    desk = _Desk(problem=problem, service=service, found=found, search=search)
+    desk = _Desk(problem=problem, service=service, found=found, search=search, stays=stays)
     runs = running(problem, parent, service)
     served = desk.with_margins()
     if runs and not desk.infeasible and (served is None or problem.running):
-        stays = desk.kept(runs)
-        if stays is not None and (served is None or as_it_runs or not served.better(stays)):
-            return stays
+        kept = desk.kept(runs)
+        if kept is not None and (served is None or as_it_runs or not served.better(kept)):
+            return kept
     if served is not None:
         return served
     if desk.infeasible:
@@ -182,6 +198,7 @@ class _Desk:
     service: Service
     found: Offer
     search: Search
+    stays: Sequence[CopyAt] = ()
     infeasible: bool = attrs.field(default=False, init=False)
     tightest: "Layout | None" = attrs.field(default=None, init=False)  # its witness bounds every layout
     attempts: list[Attempt] = attrs.field(factory=list, init=False)
@@ -253,7 +270,7 @@ class _Desk:
         slo = next((slo for slo in self.problem.slos if slo.llm == self.service.llm), None)
         if any(faults(found.question, answer)):
             attempt = attrs.evolve(attempt, value=None, fault="it needs more than the service allows")
-        elif not has_room(self.problem, pipelines):
+        elif not has_room(self.problem, pipelines, self.stays if self.problem.running else None):
             attempt = attrs.evolve(attempt, fault="there is no room for it beside all that its devices hold")
         elif slo is not None:
             predicted = predicted_for(self.problem, slo, pipelines, weights)

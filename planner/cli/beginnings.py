@@ -24,6 +24,7 @@ class Options:
     lost: Sequence[str]
     back: Sequence[str]
     stop: Sequence[str]
+    fixed_slots: bool
 
     @property
     def read(self) -> tuple[Path, ...]:
@@ -47,6 +48,8 @@ def beginning(wanted: Problem, request: Request, options: Options) -> Beginning:
         return _running(wanted, request, options, options.state)
     if options.stop:
         raise typer.BadParameter("pipelines are stopped where they run: that needs --from", param_hint="'--stop'")
+    if options.fixed_slots:
+        raise typer.BadParameter("slots change where pipelines run: that needs --from", param_hint="'--fixed-slots'")
     if options.after is None:
         if options.journal or options.lost or options.back:
             raise typer.BadParameter("a repair needs the plan that was carried out", param_hint="'--after'")
@@ -70,6 +73,7 @@ def _running(wanted: Problem, request: Request, options: Options, path: Path) ->
     if unknown := [name for name in options.stop if name not in known]:
         raise typer.BadParameter(f"{unknown[0]!r:.60} is no pipeline of the cluster", param_hint="'--stop'")
     stopped = frozenset(PipelineId(name) for name in options.stop)
+    request = attrs.evolve(request, fixed_slots=options.fixed_slots)
     begun = begin(state, wanted, request, lost=gone, back=returned, stopped=stopped)
     for node in state.silent:
         if node not in gone | returned:

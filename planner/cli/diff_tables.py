@@ -12,11 +12,13 @@ _ROWS_MAX = 12
 
 
 def tables(found: Difference) -> Iterator[Table]:
-    """Make one table each for requests, weights, links and memories; those without rows are left out."""
+    """Make one table each for requests, slots, weights, links and memories; those without rows are left out."""
     if found.seen:
         yield _requests(found)
     if found.opened:
         yield _opened(found)
+    if found.fewer:
+        yield _fewer(found)
     if found.moved:
         yield _moved(found)
     if found.crossed:
@@ -57,6 +59,15 @@ def _opened(found: Difference) -> Table:
         stages = ", ".join(f"{stage.place}: {stage.first_unit}-{stage.end_unit - 1}" for stage in each.stages)
         table.add_row(each.id, stages, f"{each.slots:,}")
     return _and_more(table, len(found.opened))
+
+
+def _fewer(found: Difference) -> Table:
+    table = _table("KV that makes room", ("pipeline", "slots", "of", "its KV", "instead of", "from", "to"))
+    for each in found.fewer[:_ROWS_MAX]:
+        sizes = (say_size(each.kv_bytes), say_size(each.kv_bytes_max))
+        until = "the next plan" if each.until_ns is None else seconds(each.until_ns)
+        table.add_row(each.pipeline, f"{each.slots:,}", f"{each.slots_max:,}", *sizes, seconds(each.from_ns), until)
+    return _and_more(table, len(found.fewer))
 
 
 def _moved(found: Difference) -> Table:

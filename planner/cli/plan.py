@@ -40,6 +40,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     lost: options.Lost = None,
     back: options.Back = None,
     stop: options.Stop = None,
+    fixed_slots: options.FixedSlots = False,
     within: options.Within = None,
     reproducible: options.Reproducible = False,
     steps: options.Steps = None,
@@ -53,7 +54,15 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     With --after and --journal it repairs: what has arrived under the plan before is kept, nodes that are lost go.
     With --from it begins from a running cluster, which serves all the while.
     """
-    asked = Options(after=after, journal=journal or (), state=state, lost=lost or (), back=back or (), stop=stop or ())
+    asked = Options(
+        after=after,
+        journal=journal or (),
+        state=state,
+        lost=lost or (),
+        back=back or (),
+        stop=stop or (),
+        fixed_slots=fixed_slots,
+    )
     for written in (out, document):
         for read in (description, *asked.read):
             keep(read=read, written=written)

@@ -34,6 +34,13 @@ Stop = Annotated[
     list[str] | None,
     Option(metavar="PIPELINE", help="With --from: this pipeline closes at once, whatever becomes of it; repeatable."),
 ]
+FixedSlots = Annotated[
+    bool,
+    Option(
+        "--fixed-slots",
+        help="With --from: KV makes no room while it serves; for devices that cannot give its memory back.",
+    ),
+]
 Lost = Annotated[
     list[str] | None,
     Option(metavar="NODE", help="This node is gone, as are those that journals count as lost; repeatable."),

@@ -3,7 +3,8 @@
 from rich.table import Table
 
 from specs.checker import VerifiedPlan
-from specs.plan import Activate, Certificate, Measure, Stage, Switch, Transfer
+from specs.invariants.facts import Facts
+from specs.plan import Activate, Certificate, Measure, Pipeline, Resize, Stage, Switch, Transfer
 from specs.units import NANOS_PER_SECOND
 
 
@@ -43,6 +44,14 @@ def _units(stage: Stage) -> str:
     return f"{stage.first_unit}" if last == stage.first_unit else f"{stage.first_unit}-{last}"
 
 
+def slots_text(facts: Facts, pipeline: Pipeline) -> str:
+    """Say how many slots a pipeline has, and from when on where that changes."""
+    if pipeline.id not in facts.opened_ns:
+        return str(pipeline.slots)
+    (_, first), *changes = facts.slots_over_time(pipeline.id)
+    return ", ".join([str(first), *(f"{slots} from {seconds(at_ns)}" for at_ns, slots in changes)])
+
+
 def certificate_table(verified: VerifiedPlan) -> Table:
     """Tabulate every claim with its bound and gap."""
     table = Table(title="how good it is", title_justify="left")
@@ -62,12 +71,12 @@ def certificate_table(verified: VerifiedPlan) -> Table:
 
 
 def pipeline_table(verified: VerifiedPlan, rows_max: int = 40) -> Table:
-    """Tabulate pipelines: where their stages are, when they open and close."""
-    plan = verified.plan
+    """Tabulate pipelines: where their stages are, when they open and close, how many slots they have."""
+    plan, facts = verified.plan, Facts(verified.problem, verified.plan)
     opens = {step.pipeline: step.at_ns for step in plan.steps if isinstance(step, Activate)}
     closes = {step.old: step for step in plan.steps if isinstance(step, Switch)}
     table = Table(title="pipelines", title_justify="left")
-    for column in ("pipeline", "stages (place: units)", "opens", "closes", "then"):
+    for column in ("pipeline", "stages (place: units)", "slots", "opens", "closes", "then"):
         table.add_column(column, overflow="fold")  # a name that is cut off names nothing
     running = [each.pipeline for each in verified.problem.running]
     pipelines = (*running, *plan.pipelines)
@@ -76,9 +85,9 @@ def pipeline_table(verified: VerifiedPlan, rows_max: int = 40) -> Table:
         switch = closes.get(pipeline.id)
         end = ("stays", "") if switch is None else (seconds(switch.at_ns), switch.new)
         begin = seconds(opens[pipeline.id]) if pipeline.id in opens else "runs"
-        table.add_row(pipeline.id, stages, begin, *end)
+        table.add_row(pipeline.id, stages, slots_text(facts, pipeline), begin, *end)
     if len(pipelines) > rows_max:
-        table.add_row(f"... and {len(pipelines) - rows_max} more", "", "", "", "")
+        table.add_row(f"... and {len(pipelines) - rows_max} more", *[""] * (len(table.columns) - 1))
     return table
 
 
@@ -119,6 +128,11 @@ def plan_summary(verified: VerifiedPlan) -> dict[str, object]:
             {"old": step.old, "new": step.new, "continuity": step.continuity.value, "at_ns": step.at_ns}
             for step in plan.steps
             if isinstance(step, Switch)
+        ],
+        "resizes": [
+            {"pipeline": step.pipeline, "slots": step.slots, "at_ns": step.at_ns}
+            for step in plan.steps
+            if isinstance(step, Resize)
         ],
         "pipelines": [
             {

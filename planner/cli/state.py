@@ -13,6 +13,7 @@ from planner.cli.exits import GOOD, INFEASIBLE
 from planner.cli.output import write_whole
 from planner.description.quantities import parse_duration
 from specs import codec
+from specs.state import Load
 
 
 def state(
@@ -56,11 +57,15 @@ def _table(answers: Answers) -> Table:
             node.node,
             url,
             f"{len(node.held):,}",
-            ", ".join(load.pipeline for load in node.leads),
+            ", ".join(_leads(load) for load in node.leads),
             f"{sum(load.live_requests for load in node.leads):,}",
             f"{sum(load.live_tokens for load in node.leads):,}",
         )
     return table
+
+
+def _leads(load: Load) -> str:
+    return load.pipeline if load.slots is None else f"{load.pipeline} (only {load.slots} slots)"
 
 
 def _summary(answers: Answers) -> dict[str, object]:
@@ -73,7 +78,12 @@ def _summary(answers: Answers) -> dict[str, object]:
                 "node": node.node,
                 "held": len(node.held),
                 "pipelines": [
-                    {"id": each.pipeline, "requests": each.live_requests, "tokens": each.live_tokens}
+                    {
+                        "id": each.pipeline,
+                        "requests": each.live_requests,
+                        "tokens": each.live_tokens,
+                        "slots": each.slots,
+                    }
                     for each in node.leads
                 ],
             }

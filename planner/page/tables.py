@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 
 from planner.audit.instants import Timeline
-from planner.cli.plan_tables import amount, gap, seconds
+from planner.cli.plan_tables import amount, gap, seconds, slots_text
 from planner.description.wording import say_names, say_size
 from planner.page.content import stages_text
 from planner.page.markup import table
@@ -97,7 +97,7 @@ def pipelines(facts: Facts, selection: Selection, planned: Timeline, measured: T
     for pipeline in selection.pipelines:
         switch = facts.closed_by.get(pipeline.id)
         plan = plan_of[pipeline.id]
-        row = [pipeline.id, stages_text(pipeline), str(pipeline.slots), _instant(plan.opened_ns), "stays", ""]
+        row = [pipeline.id, stages_text(pipeline), slots_text(facts, pipeline), _instant(plan.opened_ns), "stays", ""]
         if switch is not None:
             row[4:] = [_instant(plan.closed_ns), f"{switch.new} ({switch.continuity})"]
         if measured:

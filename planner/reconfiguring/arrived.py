@@ -37,6 +37,7 @@ def arrived(verified: VerifiedPlan, requests: int = 0, context_tokens: int = 0) 
                         pipeline=each.id,
                         live_requests=min(requests, each.slots),
                         live_tokens=Tokens(min(requests, each.slots) * context_tokens),
+                        slots=None if facts.slots_at_end(each.id) == each.slots else facts.slots_at_end(each.id),
                     )
                     for each in facts.open_at_end
                     if node_of[each.stages[0].place] == node.id

@@ -181,6 +181,17 @@ def drained(problem: Problem, old: Running) -> Way:
     return Way(continuity=Continuity.DRAIN, pause_ns=Nanos(0), lasts_ns=Nanos(lasts))
 
 
+def fewer_ns(problem: Problem, pipeline: Pipeline, live_requests: int, slots: int) -> Nanos:
+    """Time until a pipeline with so many live requests has no more than `slots`.
+
+    None where it has no more now.  Else those that are too many must end, and the longest may just have begun: it takes
+    as many iterations as its context has tokens at most.
+    """
+    if live_requests <= slots:
+        return Nanos(0)
+    return Nanos(pipeline.request_tokens_max * sum(decode_ns(problem, pipeline)))
+
+
 def _context(problem: Problem, old: Running) -> int:
     """Mean context of the live requests; of none, that of the workload."""
     if old.live_requests:

@@ -11,9 +11,9 @@ from specs.handing_over import shared_kv
 from specs.invariants.facts import Facts
 from specs.invariants.memory import use_over_time
 from specs.llm import Llm, LlmId
-from specs.plan import Continuity, Pipeline, PipelineId, Release, Switch
+from specs.plan import Continuity, Pipeline, PipelineId, Release, Resize, Switch
 from specs.problem import Running
-from specs.timing import decode_ns
+from specs.timing import decode_ns, stage_kv_bytes
 from specs.units import Bytes, Nanos
 
 
@@ -63,6 +63,19 @@ class Seen:
 
 
 @attrs.frozen(kw_only=True)
+class Fewer:
+    """A pipeline has fewer slots than all for a while, and its KV takes less room."""
+
+    pipeline: PipelineId
+    slots: int
+    slots_max: int
+    kv_bytes: Bytes  # of all its stages, meanwhile
+    kv_bytes_max: Bytes  # with all slots
+    from_ns: Nanos
+    until_ns: Nanos | None  # absent: to the end of the plan and beyond
+
+
+@attrs.frozen(kw_only=True)
 class Difference:
     """All of it."""
 
@@ -71,6 +84,7 @@ class Difference:
     fullest: tuple[Fullest, ...]  # those with least room left first
     seen: tuple[Seen, ...]
     opened: tuple[Pipeline, ...]
+    fewer: tuple[Fewer, ...]
     lasts_ns: Nanos
 
 
@@ -83,13 +97,14 @@ def difference(verified: VerifiedPlan, before: Sequence[Running] | None = None) 
     running = verified.problem.running if before is None else before
     loads = {each.pipeline.id: each for each in running}
     ends = [hop.transfer.end_ns for hop in facts.hops] + list(facts.opened_ns.values())
-    ends += [step.at_ns for step in verified.plan.steps if isinstance(step, Switch | Release)]
+    ends += [step.at_ns for step in verified.plan.steps if isinstance(step, Switch | Release | Resize)]
     return Difference(
         moved=tuple(_moved(facts)),
         crossed=tuple(_crossed(facts, loads)),
         fullest=tuple(_fullest(facts)),
         seen=tuple(_seen(facts, each) for each in running),
         opened=verified.plan.pipelines,
+        fewer=tuple(fewer for each in facts.pipelines.values() for fewer in _fewer(facts, each)),
         lasts_ns=max(ends, default=Nanos(0)),
     )
 
@@ -186,6 +201,24 @@ def _seen(facts: Facts, each: Running) -> Seen:
         at_ns=None if switch is None else switch.at_ns,
         pause_ns=pause_ns,
     )
+
+
+def _fewer(facts: Facts, pipeline: Pipeline) -> Iterator[Fewer]:
+    spans = facts.slots_over_time(pipeline.id)
+    closed_by = facts.closed_by.get(pipeline.id)
+    closes_ns = None if closed_by is None else closed_by.at_ns
+    llm = facts.llms[pipeline.llm]
+    for (from_ns, slots), until_ns in zip(spans, (*(at_ns for at_ns, _ in spans[1:]), closes_ns), strict=True):
+        if slots < pipeline.slots:
+            yield Fewer(
+                pipeline=pipeline.id,
+                slots=slots,
+                slots_max=pipeline.slots,
+                kv_bytes=Bytes(sum(stage_kv_bytes(llm, pipeline, each, slots) for each in pipeline.stages)),
+                kv_bytes_max=Bytes(sum(each.kv_bytes for each in pipeline.stages)),
+                from_ns=from_ns,
+                until_ns=until_ns,
+            )
 
 
 def _pause_ns(facts: Facts, old: Running, switch: Switch) -> Nanos:

@@ -1,7 +1,8 @@
 """The flow from a running cluster to another layout: what is wanted, who follows whom, in which order, how good.
 
 The plan serves all the while: each pipeline that runs is kept, or closes into one that is open.  Where no order of
-moves fits the memories, it says which memory, how many bytes, and what stopping a pipeline first would cost.
+moves fits the memories, even with few slots meanwhile, it says which memory, how many bytes, and what stopping a
+pipeline first would cost.
 """
 
 import attrs
@@ -9,10 +10,11 @@ import attrs
 from planner.certify import certificates
 from planner.decided import NoPlan, Request
 from planner.outcome import NOT_REACHED, Outcome, Planned, Tried
+from planner.reconfiguring.impossible import never_live
 from planner.reconfiguring.live import live
 from planner.reconfiguring.order import Stuck
 from planner.reconfiguring.settled import Layout, beside, layout
-from planner.reconfiguring.stopping import in_words, stopping
+from planner.reconfiguring.stopping import in_words, never_without_a_stop, stopping
 from planner.search import Search
 from specs.checker import Rejected, verify
 from specs.plan import Plan
@@ -23,6 +25,8 @@ def reconfigure(problem: Problem, request: Request, search: Search) -> Outcome:
     """Plan from running pipelines.  Never returns a plan that the checker rejects: that is a bug here and crashes."""
     try:
         best = layout(problem, request, search)
+        if never := tuple(never_live(problem)):
+            return never_without_a_stop(problem, request, search, best, never)
         found = live(problem, request, search, best)
         if isinstance(found, Stuck):
             second = _second_best(problem, request, search, found)

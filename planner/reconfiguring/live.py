@@ -20,7 +20,7 @@ def live(problem: Problem, request: Request, search: Search, wanted: Layout) -> 
     parent = request.parent
     generation = request.generation or (1 if parent is None else parent.generation + 1)
     following = succession(problem, wanted, generation, parent)
-    layer = Layer(problem=problem, wanted=wanted, search=search, aim=request.aim)
+    layer = Layer(problem=problem, wanted=wanted, search=search, aim=request.aim, fixed_slots=request.fixed_slots)
     found = waves(layer, following)
     if isinstance(found, Stuck):
         return found

@@ -2,13 +2,15 @@
 
 All at once where the union of old and new fits.  Else a rolling change: what fits opens first, what it replaces closes
 and gives its memory up, and so on.  Where nothing fits, pipelines close early into others of their LLM that are open,
-one after another, until something does.  Rule MEM itself says what fits: each trial is laid out and judged by it.
+one after another, until something does; and where nothing does even so, what is open and what opens goes on with fewer
+slots meanwhile.  Rule MEM itself says what fits: each trial is laid out and judged by it.
 """
 
 from collections.abc import Iterator, Sequence
 
 import attrs
 
+from planner.reconfiguring.slots import slots, together
 from planner.reconfiguring.succession import Succession
 from planner.reconfiguring.waves import Laid, Layer, Wave
 from planner.reconfiguring.whole import draft
@@ -22,11 +24,12 @@ from specs.units import Tokens
 
 @attrs.frozen(kw_only=True)
 class Stuck:
-    """No order was found: what does not fit even where everything that could close early has."""
+    """No order was found: what does not fit, whatever closes early and however few slots pipelines have."""
 
     violations: tuple[Violation, ...]
     waiting: tuple[Pipeline, ...]  # that could not open
     closing: tuple[Running, ...]  # that would have closed, in this wave or another
+    fixed_slots: bool  # fewer slots were not tried
 
 
 def waves(layer: Layer, following: Succession) -> tuple[Wave, ...] | Stuck:
@@ -60,22 +63,27 @@ class _Rolling:
             if self._fits([everything]):
                 return (*self.waves, everything)
         while self.opening or self.closing:
-            found = self._next() or self._early()
+            found = self._next() or self._early() or self._fewer()
             if found is None:
-                return Stuck(violations=self.faults, waiting=tuple(self.opening), closing=self._all_closing())
+                return self._stuck()
             for wave in found:
                 self._take(wave)
         if not self._fits([Wave(last=True)]):
-            return Stuck(violations=self.faults, waiting=(), closing=self._all_closing())
+            return self._stuck()
         return (*self.waves, Wave(last=True))
 
     def _idle_copies(self) -> bool:
         """Whether devices hold what nothing there needs already, so that it may go before anything comes."""
         return bool(self.layer.laid(self.following, [Wave()], quick=True).steps)
 
-    def _all_closing(self) -> tuple[Running, ...]:
+    def _stuck(self) -> Stuck:
         running = self.layer.problem.running
-        return tuple(each for each in running if each.pipeline.id in self.following.successors)
+        return Stuck(
+            violations=self.faults,
+            waiting=tuple(self.opening),
+            closing=tuple(each for each in running if each.pipeline.id in self.following.successors),
+            fixed_slots=self.layer.fixed_slots,
+        )
 
     def _next(self) -> list[Wave] | None:
         """Open as many as fit, in order; None where none does and none can close."""
@@ -105,6 +113,19 @@ class _Rolling:
                 after = self._wave([pipeline], besides=gone)
                 if self._fits([before, after]):
                     return [before, after]
+        return None
+
+    def _fewer(self) -> list[Wave] | None:
+        """Open all that waits, or one of it, with fewer slots, beside what is open with fewer; at worst with one."""
+        if not self.opening or self.layer.fixed_slots:
+            return None
+        for opens in dict.fromkeys((tuple(self.opening), *((each,) for each in self.opening))):
+            wave = self._wave(opens)
+            asked = together(self.layer, self.following, [*self.waves, wave])
+            least = {each.id: 1 for each in asked.pipelines}
+            for chosen in (slots(asked, self.layer.problem.llms, self.layer.search), least):
+                if chosen is not None and self._fits([attrs.evolve(wave, slots=chosen)]):
+                    return [attrs.evolve(wave, slots=chosen)]
         return None
 
     def _heir(self, old: Pipeline, open_now: dict[PipelineId, Pipeline]) -> Pipeline | None:

@@ -1,8 +1,8 @@
 """A change as one SVG: for each device its pipelines over time, what arrives, hand-overs, and how full its memory is.
 
 Time runs from left to right.  The upper part of a row has a bar for each stage on the device: what runs at the start is
-grey, what opens is green, and a bar is yellow while its KV is handed over.  Below are blobs as they arrive, and the
-memory in use, with a line where it ends.
+grey, what opens is green, and a bar is yellow while its KV is handed over; it is as much lower as it has fewer slots.
+Below are blobs as they arrive, and the memory in use, with a line where it ends.
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,8 @@ def _row(facts: Facts, scale: _Scale, each: Fullest, top: int) -> Iterator[str]:
     yield words(_LEFT - 12, top + 13, each.place, "name", "end")
     y = top
     for pipeline, stage in _stages(facts, each.place):
-        yield from _bar(facts, scale, pipeline, stage, y)
+        yield from _bar(facts, scale, pipeline, y)
+        yield _label(facts, scale, pipeline, stage, y)
         y += _BAR + 2
     for blob_at in facts.arrivals.get(each.place, {}).values():
         x = scale.x(blob_at.start_ns)
@@ -104,23 +105,39 @@ def _row(facts: Facts, scale: _Scale, each: Fullest, top: int) -> Iterator[str]:
     yield from _memory(facts, scale, each, y + _ARRIVALS)
 
 
-def _bar(facts: Facts, scale: _Scale, pipeline: Pipeline, stage: Stage, y: int) -> Iterator[str]:
-    closed_by = facts.closed_by.get(pipeline.id)
-    first = scale.x(facts.opened_ns[pipeline.id])
-    end = scale.x(scale.lasts_ns if closed_by is None else closed_by.at_ns)
+def _bar(facts: Facts, scale: _Scale, pipeline: Pipeline, y: int) -> Iterator[str]:
+    """Draw a part for each number of slots, and the hand-over at the end."""
     kind = "runs" if pipeline.id in facts.running else "opens"
-    yield rectangle(Box(first, y, max(2, end - first), _BAR), kind, 3)
+    spans = facts.slots_over_time(pipeline.id)
+    ends = [at_ns for at_ns, _ in spans[1:]] + [_end_ns(facts, scale, pipeline)]
+    for (from_ns, slots), until_ns in zip(spans, ends, strict=True):
+        yield rectangle(_part(scale, pipeline, (from_ns, until_ns), slots, y), kind, 3)
+    closed_by = facts.closed_by.get(pipeline.id)
     if closed_by is not None and closed_by.hand_over is not None:
-        begins = scale.x(closed_by.hand_over.start_ns)
-        yield rectangle(Box(begins, y, max(2, end - begins), _BAR), "hands", 3)
+        during = closed_by.hand_over.start_ns, closed_by.at_ns
+        yield rectangle(_part(scale, pipeline, during, spans[-1][1], y), "hands", 3)
+
+
+def _part(scale: _Scale, pipeline: Pipeline, during: tuple[int, int], slots: int, y: int) -> Box:
+    first, end = (scale.x(at_ns) for at_ns in during)
+    height = max(3, _BAR * slots // pipeline.slots)
+    return Box(first, y + _BAR - height, max(2, end - first), height)
+
+
+def _end_ns(facts: Facts, scale: _Scale, pipeline: Pipeline) -> int:
+    closed_by = facts.closed_by.get(pipeline.id)
+    return scale.lasts_ns if closed_by is None else closed_by.at_ns
+
+
+def _label(facts: Facts, scale: _Scale, pipeline: Pipeline, stage: Stage, y: int) -> str:
+    """Name a bar: in it, after it or before it, wherever there is room."""
+    first, end = scale.x(facts.opened_ns[pipeline.id]), scale.x(_end_ns(facts, scale, pipeline))
     label = f"{pipeline.id}  units {stage.first_unit}-{stage.end_unit - 1}"
-    fits = end - first > 7 * len(label)
-    if fits:
-        yield words(first + 5, y + 13, label, "small")
-    elif end + 6 * len(label) < _LEFT + _WIDTH + _RIGHT:
-        yield words(end + 5, y + 13, label, "small")
-    else:
-        yield words(first - 5, y + 13, label, "small", "end")
+    if end - first > 7 * len(label):
+        return words(first + 5, y + 13, label, "small")
+    if end + 6 * len(label) < _LEFT + _WIDTH + _RIGHT:
+        return words(end + 5, y + 13, label, "small")
+    return words(first - 5, y + 13, label, "small", "end")
 
 
 def _memory(facts: Facts, scale: _Scale, each: Fullest, top: int) -> Iterator[str]:

@@ -6,11 +6,13 @@ import attrs
 
 from planner.decided import NoPlan, Request
 from planner.description.wording import say_duration
-from planner.outcome import Conflict, Give, Undecided
+from planner.outcome import Conflict, Give, Infeasible, Undecided
 from planner.reconfiguring.continuity import pause_allowed_ns, prefill_ns
+from planner.reconfiguring.impossible import never_live
 from planner.reconfiguring.live import live
 from planner.reconfiguring.order import Stuck
 from planner.reconfiguring.settled import Layout
+from planner.reconfiguring.succession import succession
 from planner.search import Search
 from specs.plan import Activate, Plan
 from specs.problem import Problem, Running
@@ -32,12 +34,23 @@ def stopping(problem: Problem, request: Request, search: Search, wanted: Layout,
     return Undecided(sentence=in_words(stuck), conflicts=conflicts)
 
 
+def never_without_a_stop(
+    problem: Problem, request: Request, search: Search, wanted: Layout, never: Sequence[Conflict]
+) -> Infeasible:
+    """Say what no plan can do while all goes on, and which pipelines, stopped before, would let the rest go on live."""
+    closing = succession(problem, wanted, generation=1, parent=request.parent).successors
+    stopped = [each for each in problem.running if each.pipeline.id in closing]
+    gives = tuple(_gives(problem, request, search, wanted, stopped))
+    return Infeasible(conflicts=tuple(attrs.evolve(each, gives=gives) for each in never))
+
+
 def in_words(stuck: Stuck) -> str:
     """Say what does not fit where."""
     waiting = ", ".join(each.id for each in stuck.waiting)
     first = stuck.violations[0]
+    few = "" if stuck.fixed_slots else ", even with one slot each where memory lacks"
     what = (
-        f"{waiting} cannot open while all that runs goes on"
+        f"{waiting} cannot open while all that runs goes on{few}"
         if waiting
         else "what is to be held at the end does not fit beside it"
     )
@@ -60,6 +73,8 @@ def _give(
 ) -> Give | None:
     """What requests would see if these pipelines were stopped at once; None where that is not enough."""
     left = attrs.evolve(problem, running=tuple(each for each in problem.running if each not in stopped))
+    if any(never_live(left)):
+        return None
     try:
         plan = live(left, request, search, wanted)
     except NoPlan:

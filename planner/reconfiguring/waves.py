@@ -1,19 +1,19 @@
 """Waves: what opens and closes together, laid out in time.
 
-In a wave blobs move to the pipelines that open in it; each opens once its blobs are there; requests are handed over to
-it once the transfers on the links that their KV crosses are over, one hand-over after another where they share a link;
-and when all that is done, devices give up what nothing there needs any more.  The next wave begins in the room that
-this has made.
+A wave begins with pipelines that come down to fewer slots.  Then blobs move to the pipelines that open in it; each
+opens once its blobs are there; requests are handed over to it once the transfers on the links that their KV crosses are
+over, one hand-over after another where they share a link; and when all that is done, devices give up what nothing there
+needs any more.  The next wave begins in the room that this has made.  After the last one all slots are back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
 from planner.decided import Decided
 from planner.demands import Demand
 from planner.ordering import timed
-from planner.reconfiguring.continuity import Way, begun_at, ways
+from planner.reconfiguring.continuity import Way, begun_at, fewer_ns, ways
 from planner.reconfiguring.settled import Layout
 from planner.reconfiguring.succession import Succession
 from planner.remaining import runs_of
@@ -23,7 +23,7 @@ from planner.transfers import Schedule
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import LinkId, PlaceId, PlaceKind
 from specs.llm import LlmId
-from specs.plan import Activate, Aim, Continuity, Pipeline, PipelineId, Release, Route, Step, StepId, Switch
+from specs.plan import Activate, Aim, Continuity, Pipeline, PipelineId, Release, Resize, Route, Step, StepId, Switch
 from specs.problem import Holding, Problem, Running
 from specs.units import Nanos
 
@@ -38,7 +38,8 @@ class Wave:
 
     opens: tuple[Pipeline, ...] = ()
     closes: tuple[tuple[Running, Pipeline], ...] = ()  # each with its successor
-    last: bool = False  # what stands by comes with it
+    slots: Mapping[PipelineId, int] = attrs.field(factory=dict)  # from its beginning; others keep what they have
+    last: bool = False  # what stands by comes with it, and after it all slots come back
 
 
 @attrs.define(kw_only=True)
@@ -50,12 +51,22 @@ class Laid:
     routes: dict[Route, int] = attrs.field(factory=dict)
     open_now: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
     to_open: dict[PipelineId, Pipeline] = attrs.field(factory=dict)
+    slots: dict[PipelineId, int] = attrs.field(factory=dict)  # of those that are open
+    live: dict[PipelineId, int] = attrs.field(factory=dict)  # requests of those, as far as they ran at the start
     copied_slots: dict[PipelineId, int] = attrs.field(factory=dict)  # of pipelines copied into each
     end_ns: Nanos = Nanos(0)
 
     def number(self, route: Route) -> int:
         """Number a route of the plan."""
         return self.routes.setdefault(route, len(self.routes))
+
+    def open(self, pipeline: Pipeline, slots: int | None, at_ns: Nanos) -> None:
+        """Open a pipeline with so many slots, or with all."""
+        fewer = None if slots == pipeline.slots else slots
+        self.steps.append(Activate(id=StepId(0), pipeline=pipeline.id, slots=fewer, at_ns=at_ns))
+        self.open_now[pipeline.id] = self.to_open.pop(pipeline.id)
+        self.slots[pipeline.id] = pipeline.slots if fewer is None else fewer
+        self.live[pipeline.id] = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +77,7 @@ class Layer:
     wanted: Layout
     search: Search
     aim: Aim = Aim.COMPLETION
+    fixed_slots: bool = False  # no pipeline has fewer than all meanwhile
 
     @property
     def decided(self) -> Decided:
@@ -78,6 +90,8 @@ class Layer:
             held=self._held_at_start(),
             open_now={each.pipeline.id: each.pipeline for each in self.problem.running},
             to_open={each.id: each for each in following.opened},
+            slots={each.pipeline.id: each.slots_now for each in self.problem.running},
+            live={each.pipeline.id: each.live_requests for each in self.problem.running},
         )
         for number, wave in enumerate(waves):
             begin = Nanos(laid.end_ns + 1 if number else 0)
@@ -93,6 +107,7 @@ class Layer:
         return held
 
     def _lay(self, laid: Laid, wave: Wave, begin: Nanos, *, quick: bool) -> None:
+        begin = self._resize(laid, wave.slots, begin)
         schedule = self._schedule(laid, wave, quick=quick)
         numbers = [laid.number(route) for route in schedule.routes]
         free: dict[LinkId, Nanos] = {}  # when the transfers and hand-overs on each link are over
@@ -109,14 +124,15 @@ class Layer:
         done = [begin, *came.values()]
         opened_ns = {}
         for pipeline in wave.opens:
-            needs = [came.get(each, begin) for each in self._needs(pipeline)]
+            needs = [came.get(each, begin) for each in self.needs(pipeline)]
             opened_ns[pipeline.id] = max(needs, default=begin)
-            laid.steps.append(Activate(id=StepId(0), pipeline=pipeline.id, at_ns=opened_ns[pipeline.id]))
-            laid.open_now[pipeline.id] = laid.to_open.pop(pipeline.id)
+            laid.open(pipeline, wave.slots.get(pipeline.id), opened_ns[pipeline.id])
         for old, new in sorted(wave.closes, key=lambda pair: opened_ns.get(pair[1].id, begin)):
             done.append(self._close(laid, old, new, opened_ns.get(new.id, begin), free))
         laid.end_ns = max(done)
         laid.steps += self._releases(laid)
+        if wave.last:
+            self._resize(laid, {name: each.slots for name, each in laid.open_now.items()}, Nanos(laid.end_ns + 1))
 
     # --- transfers ---------------------------------------------------------------------------------------------------
 
@@ -141,7 +157,7 @@ class Layer:
 
     def _demands(self, laid: Laid, wave: Wave) -> dict[LlmId, tuple[Demand, ...]]:
         wanting: dict[BlobId, dict[PlaceId, None]] = {}
-        pairs = [pair for pipeline in wave.opens for pair in self._needs(pipeline)]
+        pairs = [pair for pipeline in wave.opens for pair in self.needs(pipeline)]
         if wave.last:
             pairs += [(blob.id, place) for llm, place in self.wanted.whole for blob in self.decided.blobs[llm]]
         for blob, place in pairs:
@@ -165,11 +181,27 @@ class Layer:
                 here = [blob for blob in self.decided.blobs[llm.id] if blob.id in held]
                 yield from runs_of(llm, place, here)
 
-    def _needs(self, pipeline: Pipeline) -> Iterator[tuple[BlobId, PlaceId]]:
+    def needs(self, pipeline: Pipeline) -> Iterator[tuple[BlobId, PlaceId]]:
+        """Give what a pipeline computes with, and where."""
         llm = self.problem.llm(pipeline.llm)
         for stage in pipeline.stages:
             for blob in blobs_of_units(llm, self.decided.blobs[llm.id], stage.first_unit, stage.end_unit):
                 yield blob, stage.place
+
+    # --- slots -------------------------------------------------------------------------------------------------------
+
+    def _resize(self, laid: Laid, slots: Mapping[PipelineId, int], begin: Nanos) -> Nanos:
+        """Give open pipelines other numbers of slots, first those that get fewer; say from when on there is room."""
+        fewer = [name for name in laid.open_now if slots.get(name, laid.slots[name]) < laid.slots[name]]
+        more = [name for name in laid.open_now if slots.get(name, laid.slots[name]) > laid.slots[name]]
+        lasts = {name: fewer_ns(self.problem, laid.open_now[name], laid.live[name], slots[name]) for name in fewer}
+        done = Nanos(begin + max(lasts.values()) + 1) if fewer else begin
+        for name in (*fewer, *more):
+            at_ns = Nanos(begin + lasts[name]) if name in lasts else done
+            laid.steps.append(Resize(id=StepId(0), pipeline=name, slots=slots[name], at_ns=at_ns))
+            laid.slots[name] = slots[name]
+            laid.live[name] = min(laid.live[name], slots[name])
+        return done
 
     # --- switches and releases ---------------------------------------------------------------------------------------
 
@@ -190,19 +222,34 @@ class Layer:
             )
         )
         if way.continuity is Continuity.COPY:
-            laid.copied_slots[new.id] = laid.copied_slots.get(new.id, 0) + old.pipeline.slots
-        del laid.open_now[old.pipeline.id]
+            laid.copied_slots[new.id] = laid.copied_slots.get(new.id, 0) + laid.slots[old.pipeline.id]
+        laid.live[new.id] += laid.live.pop(old.pipeline.id)
+        del laid.open_now[old.pipeline.id], laid.slots[old.pipeline.id]
         return at_ns
 
     def _way(self, laid: Laid, old: Running, new: Pipeline) -> Way:
-        """Take the best way; copies need as many slots as all pipelines have that are copied there."""
-        seats = laid.copied_slots.get(new.id, 0) + old.pipeline.slots <= new.slots
-        found = ways(self.problem, self.decided.routes, old, new)
-        return next(way for way in found if seats or way.continuity is not Continuity.COPY)
+        """Take the best way of those for which there are slots.
+
+        Copies need as many as all pipelines have that are copied there; requests that are copied or computed again
+        need theirs at once, beside those that are there: else they are finished first.
+        """
+        has = laid.slots[new.id]
+        seats = laid.copied_slots.get(new.id, 0) + laid.slots[old.pipeline.id] <= has
+        room = laid.live[new.id] + laid.live[old.pipeline.id] <= has
+        now = attrs.evolve(old, pipeline=attrs.evolve(old.pipeline, slots=laid.slots[old.pipeline.id]), slots=None)
+        for way in ways(self.problem, self.decided.routes, now, attrs.evolve(new, slots=has)):
+            match way.continuity:
+                case Continuity.COPY if seats and room:
+                    return way
+                case Continuity.RECOMPUTE if room:
+                    return way
+                case Continuity.DRAIN:
+                    return way
+        raise AssertionError("requests can always be finished first")
 
     def _releases(self, laid: Laid) -> Iterator[Release]:
         """Give up in devices what no pipeline there needs now or later and nobody wants there; never a last copy."""
-        needed = {pair for each in (*laid.open_now.values(), *laid.to_open.values()) for pair in self._needs(each)}
+        needed = {pair for each in (*laid.open_now.values(), *laid.to_open.values()) for pair in self.needs(each)}
         devices = {place.id for place in self.problem.cluster.places if place.kind is PlaceKind.DEVICE}
         stays = set(self.wanted.stays)
         copies: dict[BlobId, int] = {}

@@ -111,7 +111,7 @@ def test_json(directory, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
         "problem", "generation", "parent", "planner", "solvers", "seed", "steps_max", "within_ns", "aim",
-        "blobs", "transfers", "running", "pipelines", "switches", "residents", "certificates",
+        "blobs", "transfers", "running", "pipelines", "switches", "resizes", "residents", "certificates",
     }  # fmt: skip
     assert (found["blobs"], found["transfers"], found["generation"], found["parent"]) == (3, 9, 1, None)
     plan = read_plan(out)

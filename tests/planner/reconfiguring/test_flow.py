@@ -75,14 +75,16 @@ def test_stages_move_by_a_border_where_memory_has_room():
 
 
 def test_where_it_does_not_fit_it_says_what_and_what_stopping_would_cost():
-    outcome = replanned(reached(a_service((1, 2))), a_service((2, 3)))
+    """Each pipeline has a single slot: on the device that both use there is no room for a second workspace."""
+    before, wanted = (a_service(nodes, memory=9 * MEBIBYTE, live=1) for nodes in ((1, 2), (2, 3)))
+    outcome = replanned(reached(before), wanted)
     assert isinstance(outcome, Undecided)
-    assert f"at place {gpu(2)}" in outcome.sentence
+    assert f"even with one slot each where memory lacks: at place {gpu(2)}" in outcome.sentence
     (conflict,) = outcome.conflicts
     (give,) = conflict.gives
     assert (conflict.rule, give.limit) == ("MEM", "pause of llm/serve-0")
     assert "stop llm/serve-0 first (--stop): 2 requests wait" in give.sentence
-    stopped = replanned(reached(a_service((1, 2))), a_service((2, 3)), stopped=frozenset({"llm/serve-0"}))
+    stopped = replanned(reached(before), wanted, stopped=frozenset({"llm/serve-0"}))
     opened = only(verified(stopped).plan, Activate)
     assert opened[0].at_ns < give.needed
 

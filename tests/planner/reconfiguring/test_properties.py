@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.outcome import Infeasible, Planned, Undecided
+from planner.reconfiguring.impossible import never_live
 from planner.solve import solve
 from specs.plan import Activate, Switch
 from specs.problem import Target
@@ -87,6 +88,7 @@ def judged(state, wanted):
     if not isinstance(outcome, Planned):
         return outcome
     problem, plan = outcome.verified.problem, outcome.verified.plan
+    assert not any(never_live(problem))
     switched = [step.old for step in plan.steps if isinstance(step, Switch)]
     assert len(switched) == len(set(switched))
     open_at_end = always_served(problem, plan)
