@@ -264,13 +264,10 @@ class Run:
         facts = Facts(loaded.verified.problem, loaded.verified.plan)
         for gone in sorted(leaders.keys() - facts.pipelines.keys()):
             leaders.pop(gone).close()
-        for pipeline, slots in facts.slots_at_first.items():
-            if pipeline in leaders:
-                leaders[pipeline].settle(slots)
-            elif self._host.leader_of(pipeline) == self.node:
-                leaders[pipeline] = Leader(
-                    facts.pipelines[pipeline], slots, self._host, self._mail, self._tasks.spawn, self._journal.note
-                )
+        for name, slots in facts.slots_at_first.items():
+            if name not in leaders and self._host.leader_of(name) == self.node:
+                pipeline, spawn = facts.pipelines[name], self._tasks.spawn
+                leaders[name] = Leader(pipeline, slots, self._host, self._mail, spawn, self._journal.note)
 
     async def stop(self) -> None:
         """End it: requests go back to their fronts, connections close, memory is freed."""

@@ -61,6 +61,7 @@ class Shell:
         self._told: tuple[frozenset[PipelineId], frozenset[PipelineId]] | None = None  # the front: usable and closed
         self._known_lost: frozenset[NodeId] = frozenset()
         self._known_lacks: frozenset[Copy] = frozenset()
+        self._resized: frozenset[StepId] = frozenset()
 
     @property
     def lost(self) -> frozenset[NodeId]:
@@ -93,6 +94,8 @@ class Shell:
         state, plan = self.machine.state, self.machine.plan
         for handing in state.handing:
             self._equipment.leaders[handing.pipeline].abort_hand_over()
+        for leader in self._equipment.leaders.values():
+            leader.resizing.abort()
         under_way = [plan.passage[step] for step in sorted(state.receiving | state.sending)]
         for passage in under_way:
             self._abandon(passage)
@@ -211,6 +214,10 @@ class Shell:
         part = self.machine.plan.part
         suspects = self._equipment.hearing.suspects
         self._usable = frozenset(each for each in open_pipelines(state) if suspects.isdisjoint(part[each].members))
+        if state.resized != self._resized:
+            self._resized = state.resized
+            done = (each for each in self.machine.plan.sizings if each.step in state.resized)
+            self._equipment.front.resized({each.pipeline: each.slots for each in done})
         if (told := (self._usable, state.closed)) != self._told:  # at first always: the front knows the plan before
             self._told = told
             self._equipment.front.openings(*told)

@@ -46,15 +46,16 @@ class Door:
 def doors_of(problem: Problem, plan: Plan, leader_of: Callable[[PipelineId], NodeId]) -> tuple[Door, ...]:
     """List the doors of all pipelines of a plan, those included that run when it begins."""
     weights = {row.pipeline: row.weight for row in plan.routing}
+    facts = Facts(problem, plan)
     return tuple(
         Door(
             pipeline=pipeline.id,
             llm=pipeline.llm,
             leader=leader_of(pipeline.id),
             weight=weights[pipeline.id],
-            slots=pipeline.slots,
+            slots=facts.slots_at_first[pipeline.id],
         )
-        for pipeline in Facts(problem, plan).pipelines.values()
+        for pipeline in facts.pipelines.values()
     )
 
 
@@ -127,6 +128,11 @@ class Front:
         self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
         for pipeline in gone:
             del self._load[pipeline]
+
+    def resized(self, slots: Mapping[PipelineId, int]) -> None:
+        """Know how many slots these pipelines have now."""
+        self._doors |= {name: attrs.evolve(self._doors[name], slots=count) for name, count in slots.items()}
+        self._dispatch()
 
     @property
     def waiting(self) -> int:

@@ -230,16 +230,6 @@ class Leader:
         """Forget what was copied, and go on; harmless when nothing was, or when the hand-over has ended."""
         self.departure.abort()
 
-    def settle(self, slots: int) -> None:
-        """Have so many slots, as the plan says that is adopted: a change may have ended after that was made.
-
-        A change that the plan before had ordered, and that is under way, is given up.
-        """
-        if slots == self.resizing.slots:
-            self.resizing.abort()
-        else:
-            self.resizing.begin(slots)
-
     def _pump(self) -> None:
         while (iteration := self._batcher.next_iteration()) is not None:
             self._wanted[iteration.id] = tuple(entry.request for entry in iteration.sampled)

@@ -341,6 +341,22 @@ async def test_requests_are_shared_by_weight_and_slots(front, post):
 
 
 @on_a_loop
+async def test_slots_that_come_are_used_and_those_that_go_are_not_taken_again(front, post):
+    front.openings(frozenset({"wide", "narrow"}))
+    clients = await start(front, 10)
+    front.resized({"narrow": 3})
+    assert Counter(each.pipeline for each in submits(post)) == {"wide": 4, "narrow": 3}
+    front.resized({"wide": 5, "narrow": 2})
+    assert Counter(each.pipeline for each in submits(post)) == {"wide": 5, "narrow": 3}
+    drop(post)
+    for client in clients[:7]:
+        client.task.cancel()
+        await asyncio.sleep(0)
+    assert front.loads()["narrow"] <= 2
+    assert (front.running, front.waiting) == (3, 0)
+
+
+@on_a_loop
 async def test_a_request_goes_on_with_its_tokens(front, post):
     front.openings(frozenset({"wide"}))
     (client,) = await start(front, max_tokens=3)

@@ -186,9 +186,7 @@ class Happening:
 HAPPENINGS = st.lists(
     st.builds(
         Happening,
-        kind=st.sampled_from(
-            ["begin", "abort", "settle", "submit", "compute", "order", "lose order", "answer", "full"]
-        ),
+        kind=st.sampled_from(["begin", "abort", "submit", "compute", "order", "lose order", "answer", "full"]),
         slots=st.integers(1, SLOTS),
         pick=st.integers(0, 9),
     ),
@@ -216,9 +214,6 @@ def test_whatever_is_lost_or_late_the_batcher_has_no_more_slots_than_a_stage_has
                 case "abort":
                     wanted = leader.resizing.slots
                     leader.resizing.abort()
-                case "settle":
-                    wanted = each.slots
-                    leader.settle(each.slots)
                 case "submit":
                     leader.submit("n2", submit(f"n2:{number}", max_tokens=1 + each.pick % 3))
                 case "compute":
