@@ -128,8 +128,11 @@ class _Schedule:
         body = document(verified)
         alive = [node for node in self._nodes if node not in self._killed]
         for node in dict.fromkeys((self._chance.choice(alive), *sorted(self._empty))):
+            daemon = self._world.daemons.get(node)
+            if daemon is None:  # killed while another took the plan
+                continue
             try:
-                outcome = await self._world.daemons[node].adopt(body)
+                outcome = await daemon.adopt(body)
             except TransportClosed:  # killed meanwhile
                 continue
             if isinstance(outcome, Refused):
