@@ -254,7 +254,7 @@ class HandedOver:
 class Resized:
     """The pipeline, led here, has as many slots as the step says, no stage more KV; `elapsed_ns` from the order."""
 
-    step: StepId = fields.natural()
+    step: StepId  # negative where the plan says how many one that runs has
     pipeline: PipelineId = fields.name()
     slots_before: int = fields.positive()
     slots: int = fields.positive()
