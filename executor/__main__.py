@@ -63,11 +63,20 @@ def _run(
 
 
 async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, port: int) -> int:
-    """Serve until a signal comes or something breaks; give the exit code."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int] = loop.create_future()
+    """Serve, one life after the other, until a signal comes or something breaks; give the exit code."""
+    while True:
+        code = await _live(daemon_of, host, port)
+        if code is not None:
+            return code
+        _log.warning("%s has given up its plan and begins a new life", daemon_of[0])
 
-    def end(code: int) -> None:
+
+async def _live(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, port: int) -> int | None:
+    """Serve until a signal comes, something breaks, or the plan is given up (None)."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int | None] = loop.create_future()
+
+    def end(code: int | None) -> None:
         if not ended.done():
             ended.set_result(code)
 
@@ -79,7 +88,7 @@ async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, p
     loop.set_exception_handler(on_bug)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, 0)
-    daemon = Daemon(*daemon_of)
+    daemon = Daemon(*daemon_of, on_given_up=lambda: end(None))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(daemon.close)
         address = await stack.enter_async_context(serve(make_app(daemon), host, port))

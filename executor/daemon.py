@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -43,10 +43,20 @@ _NO_PLAN = "this node has no plan yet"
 
 
 class Daemon:
-    """One node.  Implements `executor.api.serving.Serving`; `close` ends everything."""
+    """One life of a node.  Implements `executor.api.serving.Serving`; `close` ends everything.
 
-    def __init__(self, node: NodeId, checkpoints: Mapping[LlmId, Path], state_directory: Path) -> None:
+    `on_given_up` is called when the node is to begin another.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        checkpoints: Mapping[LlmId, Path],
+        state_directory: Path,
+        on_given_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self.node = node
+        self._on_given_up = on_given_up
         self.registry = CollectorRegistry()
         self._journal = Journal(state_directory / "journal", node)
         tasks = Tasks()
@@ -84,6 +94,14 @@ class Daemon:
         generation = 0 if self._run.shell is None else self._run.shell.generation
         self._journal.write(generation, journal.Refused(reason=f"{kind}: {reasons[0]}"))
         return Refused(kind=kind, reasons=reasons)
+
+    def give_up(self) -> Refused | None:
+        """Begin a new life, unless requests run here: what follows is what follows the end of a process."""
+        front, led = self._run.front, sum(leader.live for leader in self._run.leaders.values())
+        if requests := front.running + front.waiting + led:
+            return self._refused(Refusal.BUSY, (f"{requests} requests run here",))
+        self._on_given_up()
+        return None
 
     def document(self) -> bytes | None:
         """Give the document of the plan that is carried out."""

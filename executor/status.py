@@ -52,6 +52,7 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "digest": shell.digest,
             "generation": shell.verified.plan.generation,
             "problem": shell.verified.plan.problem,
+            "cluster": shell.verified.problem.cluster.name,
         },
         "next": agreement.status(),
         "phase": found.phase,
