@@ -1,14 +1,17 @@
-"""Asking the daemons of a running cluster for its state, over HTTP.
+"""Asking the daemons of a running cluster for its state, and giving them plans, over HTTP.
 
 `GET /state` gives a `specs.state.RunningNode`; `GET /plan` the plan that the node has adopted with its problem, the
 document that `PUT /plan` took.
 """
 
 import http.client
+import json
+import queue
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,6 +26,8 @@ from specs.state import RunningCluster, RunningNode
 
 _AT_ONCE = 32
 
+_T = TypeVar("_T")
+
 
 @attrs.frozen(kw_only=True)
 class Answers:
@@ -34,7 +39,7 @@ class Answers:
 
 
 @attrs.frozen(kw_only=True)
-class _Document:
+class Document:
     """A plan with its problem, as daemons take them."""
 
     problem: Problem
@@ -47,8 +52,7 @@ def ask(urls: Sequence[str], within_s: float) -> Answers:
     Raises BadState where nobody answers, or where those who do have adopted different plans: their state is then on its
     way from one to the other.
     """
-    with ThreadPoolExecutor(max_workers=min(_AT_ONCE, max(1, len(urls)))) as pool:
-        said = list(pool.map(lambda url: _node(url, within_s), urls))
+    said = many(urls, lambda url: _node(url, within_s))
     failed = tuple((url, each) for url, each in zip(urls, said, strict=True) if isinstance(each, str))
     nodes = [(url, each) for url, each in zip(urls, said, strict=True) if isinstance(each, RunningNode)]
     if not nodes:
@@ -59,7 +63,7 @@ def ask(urls: Sequence[str], within_s: float) -> Answers:
     if len(plans) > 1:
         who = "; ".join(f"{', '.join(plans[key])}: {key[1][:12]}, generation {key[0]}" for key in sorted(plans))
         raise BadState(f"nodes have adopted different plans; ask again once all have the same one: {who}")
-    document = _document([url for url, _ in nodes], within_s)
+    document = ask_document([url for url, _ in nodes], within_s)
     try:
         state = RunningCluster(problem=document.problem, plan=document.plan, nodes=tuple(node for _, node in nodes))
     except MalformedDocument as error:
@@ -67,9 +71,32 @@ def ask(urls: Sequence[str], within_s: float) -> Answers:
     return Answers(state=state, urls=tuple(url for url, _ in nodes), failed=failed)
 
 
+def many(urls: Sequence[str], one: Callable[[str], _T]) -> list[_T]:
+    """Ask every URL, many at once; nothing waits for the threads when the process ends (Ctrl-C)."""
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(urls)):
+        todo.put(number)
+    found: dict[int, _T] = {}
+
+    def work() -> None:
+        while True:
+            try:
+                number = todo.get_nowait()
+            except queue.Empty:
+                return
+            found[number] = one(urls[number])
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(_AT_ONCE, len(urls)))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return [found[number] for number in range(len(urls))]
+
+
 def _node(url: str, within_s: float) -> RunningNode | str:
     """Give what a node says, or why there is nothing."""
-    body = _get(url, "state", within_s)
+    body = get(url, "state", within_s)
     if isinstance(body, str):
         return body
     try:
@@ -78,32 +105,57 @@ def _node(url: str, within_s: float) -> RunningNode | str:
         return f"its answer is no state: {error}"
 
 
-def _document(urls: Sequence[str], within_s: float) -> _Document:
+def ask_document(urls: Sequence[str], within_s: float) -> Document:
     """Ask one node after another for the plan that all have adopted.  Raises BadState."""
     failed = []
     for url in urls:
-        body = _get(url, "plan", within_s)
+        body = get(url, "plan", within_s)
         if isinstance(body, str):
             failed.append(f"{url}: {body}")
             continue
         try:
-            return codec.decode(_Document, body)
+            return codec.decode(Document, body)
         except (MalformedDocument, InvalidProblem) as error:
             failed.append(f"{url}: {error}")
     raise BadState("no node gave its plan: " + "; ".join(failed))
 
 
-def _get(url: str, what: str, within_s: float) -> bytes | str:
+def get(url: str, what: str, within_s: float) -> bytes | str:
     """Get a document, or say why there is none."""
+    return _request(url, "GET", what, None, within_s)
+
+
+def put(url: str, document: bytes, within_s: float) -> str | None:
+    """Put a plan with its problem at a daemon; say why it does not take it, None when it does."""
+    said = _request(url, "PUT", "plan", document, within_s)
+    return said if isinstance(said, str) else None
+
+
+def give_up(url: str, within_s: float) -> str | None:
+    """Have a daemon give up its plan and begin a new life; say why it does not, None when it does."""
+    said = _request(url, "DELETE", "plan", None, within_s)
+    return said if isinstance(said, str) else None
+
+
+def _request(url: str, method: str, what: str, body: bytes | None, within_s: float) -> bytes | str:
     if urlsplit(url).scheme not in {"http", "https"}:
         return "not a URL that begins with http:// or https://"
+    request = urllib.request.Request(f"{url.rstrip('/')}/{what}", data=body, method=method)  # noqa: S310 - see above
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/{what}", timeout=within_s) as reply:  # noqa: S310 - see above
-            body: bytes = reply.read(DOCUMENT_BYTES_MAX + 1)
-            return body
+        with urllib.request.urlopen(request, timeout=within_s) as reply:  # noqa: S310 - see above
+            answer: bytes = reply.read(DOCUMENT_BYTES_MAX + 1)
+            return answer
     except urllib.error.HTTPError as error:
-        return f"it answers {error.code} to GET /{what}"
+        return f"it answers {error.code} to {method} /{what}{_message(error)}"
     except urllib.error.URLError as error:
         return f"no answer: {error.reason}"
     except (OSError, http.client.HTTPException, ValueError) as error:
         return f"no answer: {error}"
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """Find what a daemon says of a request that it refuses."""
+    try:
+        return f": {json.loads(error.read())['error']['message']}"
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return ""

@@ -44,10 +44,10 @@ def left(
     Raises BadPlan when an LLM is not what it was.
     """
     _same_llms(before.problem, wanted)
-    cluster = _without(wanted.cluster, gone)
+    cluster = without(wanted.cluster, gone)
     places = {place.id for place in cluster.places}
     new = fresh | ({node.id for node in wanted.cluster.nodes} - {node.id for node in before.problem.cluster.nodes})
-    parts = attrs.evolve(_Wishes.of(wanted, places), holdings=tuple(_holdings(wanted, cluster, before, new)))
+    parts = attrs.evolve(Wishes.of(wanted, places), holdings=tuple(_holdings(wanted, cluster, before, new)))
     if conflicts := tuple(_no_copies(wanted, parts, before)):
         return Infeasible(conflicts=conflicts)
     return attrs.evolve(
@@ -61,7 +61,7 @@ def left(
 
 
 @attrs.frozen(kw_only=True)
-class _Wishes:
+class Wishes:
     """What is held and wanted in a part of a cluster."""
 
     targets: tuple[Target, ...]
@@ -70,7 +70,7 @@ class _Wishes:
     holdings: tuple[Holding, ...] = ()
 
     @classmethod
-    def of(cls, problem: Problem, places: AbstractSet[PlaceId]) -> "_Wishes":
+    def of(cls, problem: Problem, places: AbstractSet[PlaceId]) -> "Wishes":
         """Keep what is wanted at these places; a wish that may use none of them goes."""
         services = [
             attrs.evolve(each, places=tuple(filter(places.__contains__, each.places))) for each in problem.services
@@ -98,7 +98,7 @@ def _same_llms(problem: Problem, wanted: Problem) -> None:
             raise BadPlan(f"LLM {llm.id} is not what it was under the plan; what has arrived of it is of no use")
 
 
-def _without(cluster: Cluster, gone: AbstractSet[NodeId]) -> Cluster:
+def without(cluster: Cluster, gone: AbstractSet[NodeId]) -> Cluster:
     """Take nodes out, with their places and the links to these."""
     places = tuple(place for place in cluster.places if place.node not in gone)
     names = {place.id for place in places}
@@ -141,7 +141,7 @@ def runs_of(llm: Llm, place: PlaceId, blobs: Sequence[Blob]) -> Iterator[Holding
         yield Holding(llm=llm.id, place=place, first_tensor=first, end_tensor=None if end == len(llm.tensors) else end)
 
 
-def _no_copies(wanted: Problem, parts: _Wishes, before: Interrupted) -> Iterator[Conflict]:
+def _no_copies(wanted: Problem, parts: Wishes, before: Interrupted) -> Iterator[Conflict]:
     """LAST.  Say of what is wanted which tensors nobody holds any more, and where they were."""
     for llm in wanted.llms:
         if llm.id not in parts.llms:
