@@ -1,7 +1,7 @@
 """Change the layout of a running service again and again, live, and say what each change costs.
 
 Two pipelines of two GPUs become four, a node is drained, all becomes one pipeline, which then has
-to leave a GPU.
+to leave a GPU; at last borders of stages move on GPUs that are full of KV.
 
 python -m examples.reconfiguring OUT
 """
@@ -42,6 +42,7 @@ class Wish:
     places: tuple[str, ...]
     objective: Objective = Objective.GOODPUT
     depth: int = 2
+    live: int = 8  # requests at once that each pipeline is to have slots for
 
 
 WISHES = (
@@ -50,6 +51,8 @@ WISHES = (
     Wish(says="hgx0 is drained, hgx2 comes in its place", places=("hgx1/gpu[0-3]", "hgx2/gpu[0-3]")),
     Wish(says="all becomes one pipeline", places=("hgx2/gpu[4-5]",), objective=Objective.DEVICES),
     Wish(says="two others of three GPUs", places=("hgx2/gpu[5-7]",), depth=3),
+    Wish(says="full devices: three GPUs with as many slots as fit", places=("hgx2/gpu[5-7]",), depth=3, live=128),
+    Wish(says="borders move on full devices: a fourth GPU", places=("hgx2/gpu[4-7]",), depth=4, live=128),
 )
 
 
@@ -57,7 +60,7 @@ def wished(wish: Wish) -> Problem:
     """The problem of a wish: an SSD of each node holds the LLM."""
     base = example("hgx-h100", 4)
     llm = make_llm(LLAMA_70B)
-    workload = attrs.evolve(base.workloads[0], llm=llm.id, requests_per_hour=1200)
+    workload = attrs.evolve(base.workloads[0], llm=llm.id, requests_per_hour=1200, live_requests_max=wish.live)
     slo = Slo(llm=llm.id, percentile=90, ttft_ns_max=Nanos(10**10), tpot_ns_max=Nanos(10**9), pause_ns_max=PAUSE_NS_MAX)
     places = tuple(PlaceId(place) for pattern in wish.places for place in _spelled_out(pattern))
     service = Service(llm=llm.id, places=places, objective=wish.objective, depth_max=wish.depth)

@@ -130,14 +130,16 @@ def _end_ns(facts: Facts, scale: _Scale, pipeline: Pipeline) -> int:
 
 
 def _label(facts: Facts, scale: _Scale, pipeline: Pipeline, stage: Stage, y: int) -> str:
-    """Name a bar: in it, after it or before it, wherever there is room."""
+    """Name a bar: in it or above its lower parts, after it or before it, wherever there is room."""
+    lower = any(slots < pipeline.slots for _, slots in facts.slots_over_time(pipeline.id))
+    y += 9 if lower else 13
     first, end = scale.x(facts.opened_ns[pipeline.id]), scale.x(_end_ns(facts, scale, pipeline))
     label = f"{pipeline.id}  units {stage.first_unit}-{stage.end_unit - 1}"
     if end - first > 7 * len(label):
-        return words(first + 5, y + 13, label, "small")
+        return words(first + 5, y, label, "small")
     if end + 6 * len(label) < _LEFT + _WIDTH + _RIGHT:
-        return words(end + 5, y + 13, label, "small")
-    return words(first - 5, y + 13, label, "small", "end")
+        return words(end + 5, y, label, "small")
+    return words(first - 5, y, label, "small", "end")
 
 
 def _memory(facts: Facts, scale: _Scale, each: Fullest, top: int) -> Iterator[str]:
@@ -172,3 +174,4 @@ def _legend(y: int) -> Iterator[str]:
         yield rectangle(Box(x, y - 9, 14, 10), kind, 2)
         yield words(x + 20, y, said, "small")
         x += 150
+    yield words(x, y, "a lower bar: fewer slots", "small")

@@ -98,6 +98,8 @@ def test_files_that_are_none(cluster, tmp_path, capsys):
     assert "first.json: document" in capsys.readouterr().err
     assert main(["plan", str(cluster / "before.yaml"), "--stop", "x"]) == 2
     assert "that needs --from" in " ".join(capsys.readouterr().err.split())
+    assert main(["plan", str(cluster / "before.yaml"), "--fixed-slots"]) == 2
+    assert "that needs --from" in " ".join(capsys.readouterr().err.replace("│", "").split())
     assert main(["diff", str(cluster / "state.json"), str(cluster / "state.json")]) == 2
     assert "a plan with its problem is wanted" in capsys.readouterr().err
 
