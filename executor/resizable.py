@@ -22,5 +22,6 @@ def check_resizable(problem: Problem, plan: Plan, devices: Mapping[PlaceId, torc
             if fewest < pipeline.slots and device is not None and device.type != "cpu":
                 raise FixedKv(
                     f"{name} is to have {fewest} of its {pipeline.slots} slots for a time, but {stage.place} is "
-                    f"{device} here, where the KV of all takes its memory at once, for as long as the pipeline lives"
+                    f"{device} here, where the KV of all takes its memory at once, for as long as the pipeline lives: "
+                    "holdfast plan --fixed-slots leaves slots alone"
                 )
