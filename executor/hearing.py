@@ -1,4 +1,8 @@
-"""Which peers are heard: the silence that counts as loss, and the broken connections that are only suspicion."""
+"""Which peers are heard: the silence that counts as loss, and the broken connections that are only suspicion.
+
+A peer that dies or hangs counts as lost at most `specs.timing.detection_ns` of the deadline after its last word, and
+never before the deadline.
+"""
 
 from collections.abc import Collection, Sequence
 

@@ -17,6 +17,16 @@ PATIENCE_FACTOR = 2
 PATIENCE_FLOOR_NS = Nanos(3_000_000_000)
 
 
+def detection_ns(deadline_ns: Nanos) -> Nanos:
+    """How long after the last word that was heard of it a node that says no more counts as lost, by this deadline.
+
+    Whoever listens looks again before half a deadline has passed.  The first look at which the silence is longer than
+    the deadline names the node, and the look before it was at most a deadline after the last word.  A listener that
+    finds that it looked later was starved itself: it accuses nobody, and the bound counts from there.
+    """
+    return Nanos(deadline_ns + deadline_ns // 2)
+
+
 def links_by_id(cluster: Cluster) -> dict[LinkId, Link]:
     """Index the links of a cluster."""
     return {link.id: link for link in cluster.links}

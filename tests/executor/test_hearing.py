@@ -1,8 +1,13 @@
 """Silence and suspicion, by a clock of our own."""
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from executor.hearing import JOIN_NS, Hearing
+from specs.timing import detection_ns
 
 DEADLINE = 10**9
 
@@ -74,3 +79,25 @@ def test_one_that_was_lost_and_speaks_again_is_named(hearing):
     assert hearing.again(("n1", "n2"), 2 * DEADLINE) == []
     hearing.heard("n1", 2 * DEADLINE)
     assert hearing.again(("n1", "n2"), 2 * DEADLINE) == ["n1"]
+
+
+@given(
+    deadline=st.integers(2, 1000),
+    words=st.lists(st.integers(0, 3000), min_size=1, max_size=5),
+    gaps=st.lists(st.floats(0, 1), min_size=1, max_size=20),
+)
+def test_silence_is_noticed_within_the_bound_and_never_before_the_deadline(deadline, words, gaps):
+    hearing = Hearing()
+    hearing.adopt(("n1",), deadline, (), 0)
+    now, last = 0, None
+    for gap in itertools.cycle(gaps):
+        if now >= min(words, default=JOIN_NS):
+            words.remove(min(words))
+            hearing.heard("n1", now)
+            last = now
+        named = hearing.silent((), now) == ["n1"]
+        assert named == (last is not None and now - last > deadline)
+        if named:
+            assert now - last <= detection_ns(deadline)
+            return
+        now += max(1, int(gap * (deadline // 2)))
