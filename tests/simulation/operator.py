@@ -16,6 +16,7 @@ from specs.problem import Problem
 from specs.state import RunningCluster, RunningNode
 from specs.workload import Slo
 from tests.processes.cluster import LLM, draw_wish, make_plan, make_problem, weights_bytes, with_service
+from tests.simulation.resizes import with_resizes
 from tests.simulation.world import World
 
 _LOADING_S = 1  # that the slowest transfers together take, about
@@ -94,6 +95,7 @@ class Operator:
             return str(begun)[:200]
         answered = _answered(begun.problem, begun.request)
         if isinstance(answered, VerifiedPlan):
+            answered = with_resizes(answered, self._chance)
             self.plans[codec.digest(answered.plan)] = answered
         return answered
 

@@ -11,13 +11,14 @@ import attrs
 
 from executor.api.serving import Refused
 from executor.errors import TransportClosed
-from specs.journal import Adopted, HandedOver, PeerLost
+from specs.journal import Adopted, HandedOver, PeerLost, Resized
 from specs.plan import Transfer
 from specs.replay import Life, Replayed, replay
 from specs.timing import PATIENCE_FLOOR_NS
 from tests.processes.cluster import document
 from tests.simulation.integer_llm import answer
 from tests.simulation.operator import Operator
+from tests.simulation.resizes import misfits
 from tests.simulation.world import Answer, Network, World, virtual_time
 
 _Act = Callable[[], Awaitable[None]]
@@ -85,6 +86,7 @@ class _Schedule:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        wrong += misfits(self._world.daemons)
         await self._world.close()
         lives = self._world.journals()
         replayed = replay(lives, self._operator.plans)
@@ -108,6 +110,7 @@ class _Schedule:
             "peers counted as lost": sum(isinstance(each, PeerLost) for each in written),
             "plans adopted": sum(isinstance(each, Adopted) for each in written),
             "pipelines handed over": sum(isinstance(each, HandedOver) for each in written),
+            "pipelines resized": sum(isinstance(each, Resized) for each in written),
             "requests whose KV was copied": sum(each.copied for each in written if isinstance(each, HandedOver)),
         }
 
