@@ -3,8 +3,8 @@
 Rule MEM reads the plan the same way.  Room is needed by a transfer, a stage that is built (it stands where its pipeline
 is activated) and a resize to more slots; it is made by a release and a resize to fewer.  A resize to more slots waits
 for closings too, since its pipeline serves meanwhile: a transfer or a stage does not, because what closes may do so
-only for a pipeline that is opened with their help.  Where something waits for the room of a pipeline whose successor never
-opens, that one goes on serving, and what counts on its room waits for another plan.
+only for a pipeline that is opened with their help.  Where something waits for the room of a pipeline whose successor
+never opens, that one goes on serving, and what counts on its room waits for another plan.
 
 All of this is over for good once it is over: a copy is released once, a stage is gone for ever.
 """

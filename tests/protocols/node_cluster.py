@@ -24,7 +24,7 @@ from specs.protocols import events as ev
 from specs.protocols.explore import Move
 from specs.protocols.facts import is_lost
 from specs.protocols.nouns import Carried, LossReason, NodePlan, NodeState, Passage, Report
-from tests.protocols.properties import breaches
+from tests.protocols.properties import breaches, slots_of
 from tests.protocols.world import Faults, Letter, World
 
 
@@ -40,6 +40,7 @@ class Cluster:
         self.plans = plans
         self.faults = faults
         self.carried = {plan.node: _all_carried(plan) for plan in plans} | dict(carried or {})
+        self.carried_slots = [each for carried in self.carried.values() for each in carried.slots]
         self.index = {plan.node: number for number, plan in enumerate(plans)}
         self.passages: dict[StepId, Passage] = {each.step: each for plan in plans for each in plan.passages}
         self.leaders = {part.pipeline: self.index[part.leader] for part in plans[0].parts}
@@ -51,7 +52,8 @@ class Cluster:
     def start(self) -> World:
         begun = [protocol.begin(plan, self.carried[plan.node]) for plan in self.plans]
         running = frozenset(part.pipeline for part in self.plans[0].parts if part.is_running)
-        world = World(nodes=tuple(state for state, _ in begun), faults=self.faults, right=running)
+        sizes = frozenset((each.pipeline, each.slots) for each in self.carried_slots)
+        world = World(nodes=tuple(state for state, _ in begun), faults=self.faults, right=running, sizes=sizes)
         for node, (_, actions) in enumerate(begun):
             world = self._do(world, node, actions)
         return world
@@ -110,6 +112,8 @@ class Cluster:
                 case ev.Close(pipeline, _, continuity, _):
                     if continuity is Continuity.RECOMPUTE or pipeline not in world.nodes[node].draining:
                         world = attrs.evolve(world, ended=world.ended | {pipeline})
+                case ev.Resize(_, pipeline, slots) if slots > slots_of(self, world, pipeline):
+                    world = _resized(world, pipeline, slots)
                 case ev.AbortHandOver(pipeline):
                     world = attrs.evolve(world, aborted=world.aborted | {pipeline})
         return world
@@ -234,6 +238,12 @@ class Cluster:
             over = self.happen(world, node, ev.HandedOver(pipeline), handed=handed)
             yield Move(f"{name} has handed {pipeline} over", over)
 
+        for step in sorted(state.resizing):
+            sizing = self.plans[node].sizing[step]
+            done = self.happen(_resized(world, sizing.pipeline, sizing.slots), node, ev.Resized(step))
+            if sizing.pipeline not in state.closed:
+                yield Move(f"{name} has resized {sizing.pipeline} to {sizing.slots}", done)
+
     def _clock(self, world: World, node: int) -> Iterator[Move[World]]:
         name = self.plans[node].node
         if not world.network:
@@ -269,6 +279,11 @@ class Cluster:
                 faults=less,
             )
             yield Move(f"{plan.node} DIES", after, is_fault=True)
+
+
+def _resized(world: World, pipeline: str, slots: int) -> World:
+    others = {each for each in world.sizes if each[0] != pipeline}
+    return attrs.evolve(world, sizes=frozenset(others | {(pipeline, slots)}))
 
 
 def _all_carried(plan: NodePlan) -> Carried:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from functools import partial
 
 from specs.plan import Continuity, PipelineId
+from specs.plan import Release as ReleaseStep
 from specs.protocols import events as ev
 from specs.protocols.facts import is_lost, is_settled, lacks
-from specs.protocols.nouns import Copy, Ending, NodePlan, NodeState, Part
+from specs.protocols.nouns import RUNNING, Copy, Ending, NodePlan, NodeState, Part
 from tests.protocols.world import World
 
 
@@ -65,8 +66,21 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
                 broken.add("SERVE")
             if continuity is Continuity.COPY and old in world.nodes[node].opened - world.handed:
                 broken.add("HANDED")
+            if continuity is Continuity.COPY and _sizes_change(cluster, world, old, successor):
+                broken.add("SIZE")
+        case ev.Resize(step, pipeline, _):
+            state = world.nodes[node]
+            if pipeline not in state.opened - state.closed or (before is not None and step in before.resizing):
+                broken.add("SIZE")
+            if any(plan.sizing[other].pipeline == pipeline for other in state.resizing if other != step):
+                broken.add("SIZE")
+            handing = [each for other in world.nodes for each in other.handing if each.pipeline not in state.closed]
+            if any(pipeline in (each.pipeline, each.successor) for each in handing):
+                broken.add("SIZE")
         case ev.HandOver(old, successor):
             state = world.nodes[node]
+            if _sizes_change(cluster, world, old, successor):
+                broken.add("SIZE")
             if successor not in world.nodes[cluster.leaders[successor]].opened or _has_no_switch(plan, old):
                 broken.add("SERVE")
             if old in state.closed or old not in state.opened or successor in state.closed:
@@ -78,6 +92,78 @@ def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeSt
     return broken
 
 
+def _sizes_change(cluster, world: World, *pipelines: PipelineId) -> bool:
+    """Whether one of these is being resized, by a leader to which none of them has closed, or counts as lost."""
+    return any(
+        plan.sizing[step].pipeline in pipelines and state.closed.isdisjoint(pipelines)
+        for plan, state in zip(cluster.plans, world.nodes, strict=True)
+        for step in state.resizing
+    )
+
+
+def slots_of(cluster, world: World, pipeline: PipelineId) -> int:
+    return dict(world.sizes).get(pipeline, cluster.plans[0].part[pipeline].slots)
+
+
+def used(cluster, world: World, node: int) -> int:
+    """What is in a node's memory: a blob takes 1, a stage 1 and 1 for each slot of its pipeline."""
+    plan, state = cluster.plans[node], world.nodes[node]
+    copies = state.held | {plan.passage[step].destination for step in state.receiving}
+    return len(copies) + sum(1 + slots_of(cluster, world, each) for each in state.building - state.freed)
+
+
+def rooms(plan: NodePlan) -> dict[int, int]:
+    """What a node needs by the order of the plan's steps, in the same measure, when each step takes its room.
+
+    So rule MEM counts it: what was there and was taken up to the step, less what steps before it have given up; with a
+    stage that is when a copy of it is released, or, for a resize, when its pipeline has closed.
+    """
+    parts = {part.pipeline: part for part in plan.parts if part.needs}
+    takes = [(RUNNING, len(plan.held)), *((each.step, 1) for each in plan.passages if each.receiver == plan.node)]
+    gives = [(each.id, 1) for each in plan.releases]
+    closings = []
+    for part in parts.values():
+        takes.append((part.step, 1 + part.slots))
+        slots = part.slots
+        for each in plan.sizings:
+            if each.pipeline == part.pipeline and each.step > RUNNING:
+                (gives if each.is_shrink else takes).append((each.step, abs(each.slots - slots)))
+                slots = each.slots
+        freed = min((each.id for each in plan.releases if _copy_of(each) in part.needs), default=None)
+        if freed is not None:
+            gives.append((freed, 1 + slots))
+        closed = next((each.id for each in plan.switches if each.old == part.pipeline), None)
+        if closed is not None:
+            closings.append((closed, freed, 1 + slots))
+    found = {
+        step: sum(size for at, size in takes if at <= step) - sum(size for at, size in gives if at < step)
+        for step, _ in takes
+    }
+    for step in (each.step for each in plan.sizings if not each.is_shrink and each.pipeline in parts):
+        found[step] -= sum(size for at, freed, size in closings if at < step and (freed is None or step < freed))
+    return found
+
+
+def _copy_of(release: ReleaseStep) -> Copy:
+    return Copy(blob=release.blob, place=release.place)
+
+
+def _all_fits(cluster, needed: list[dict[int, int]], world: World) -> bool:
+    """In each memory is no more than MEM counts at the last step that has taken room there."""
+    begun = {step for state in world.nodes for step in state.resizing | state.resized}
+    for node, (plan, state) in enumerate(zip(cluster.plans, world.nodes, strict=True)):
+        if node in world.dead:
+            continue
+        taken = begun | state.receiving | state.arrived | {plan.part[pipeline].step for pipeline in state.building}
+        last = max(taken & needed[node].keys(), default=RUNNING)
+        most = needed[node][last]
+        if last == RUNNING:  # the leader may have given out more than the plan says
+            most += sum(each.slots for each in cluster.carried_slots if plan.part[each.pipeline].needs)
+        if used(cluster, world, node) > most:
+            return False
+    return True
+
+
 def _has_no_switch(plan: NodePlan, pipeline: PipelineId) -> bool:
     return all(each.old != pipeline for each in plan.switches)
 
@@ -86,7 +172,7 @@ def always(cluster) -> dict[str, Callable[[World], bool]]:
     """Properties of every state; those named by an id are broken by an action, see `breaches`."""
     ids = (
         "CAUSE", "EARLY", "GRANT", "HANDED", "NEVER-AGAIN", "ONE-RECEIVE", "ONE-SEND", "ORDER", "PROVED", "RELEASE",
-        "ROOM", "RUNS", "SERVE", "TWICE",
+        "ROOM", "RUNS", "SERVE", "SIZE", "TWICE",
     )  # fmt: skip
     rules: dict[str, Callable[[World], bool]] = {
         name: (lambda world, name=name: name not in world.breaches) for name in ids
@@ -94,6 +180,7 @@ def always(cluster) -> dict[str, Callable[[World], bool]]:
     rules["a blob is held only from the start or by a right arrival"] = partial(_held_by_right, cluster)
     rules["what an open pipeline computes with is held"] = partial(_open_is_held, cluster)
     rules["nothing is handed to a successor that has closed"] = _handed_to_what_serves
+    rules["everything fits"] = partial(_all_fits, cluster, [rooms(plan) for plan in cluster.plans])
     rules["nobody is lost without a death, a suspicion or many failures"] = partial(_lost_with_reason, cluster)
     rules["lacks are blamed on a node that is lost"] = partial(_blame_is_due, cluster)
     return rules
@@ -185,6 +272,10 @@ def is_good(cluster, world: World) -> bool:
 
 def _pipeline_is_good(cluster, world: World, node: int, part: Part) -> bool:
     state, leader = world.nodes[node], world.nodes[cluster.leaders[part.pipeline]]
+    if part.pipeline not in state.closed and any(
+        each.pipeline == part.pipeline and each.step not in state.resized for each in cluster.plans[node].sizings
+    ):
+        return False
     is_known = cluster.leaders[part.pipeline] not in world.dead and not is_lost(state, part.leader)
     if is_known and (part.pipeline in leader.closed) != (part.pipeline in state.closed):
         return False

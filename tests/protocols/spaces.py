@@ -2,11 +2,12 @@
 
 import attrs
 
-from specs.plan import Continuity
+from specs.plan import Continuity, StepId
 from specs.protocols.explore import explore
+from specs.protocols.nouns import Sizing
 from tests.protocols.node_cluster import Cluster
 from tests.protocols.properties import always, is_complete, is_good
-from tests.protocols.world import node_plans
+from tests.protocols.world import node_plans, reordered
 
 R, D, C = Continuity.RECOMPUTE, Continuity.DRAIN, Continuity.COPY
 
@@ -33,11 +34,7 @@ def relay(pipelines=None, switches=None):
 def swap():
     """Two nodes with room for one blob each exchange blobs through n1, which has room for two."""
     plans = node_plans({"n0": "a", "n1": "b"}, [("a", "n0", "n1"), ("b", "n1", "n0")], releases=[("a", "n0")])
-    later = {0: 0, 1: 3}  # the release, step 2, comes between the transfers
-    return tuple(
-        attrs.evolve(plan, passages=tuple(attrs.evolve(each, step=later[each.step]) for each in plan.passages))
-        for plan in plans
-    )
+    return reordered(plans, 0, 2, 1)  # the release comes between the transfers
 
 
 def moving(continuity, transfers=TWO[1]):
@@ -65,6 +62,89 @@ def chained(continuity):
         [("old", "next", continuity), ("next", "last", continuity)],
         running={"old": [("n0", "a")]},
     )
+
+
+def squeezed(continuity):
+    """What runs on n0 with two slots gives one up, and its successor opens beside it with one, which n1 leads.
+
+    Once the old one has closed, the new one has two.
+    """
+    plans = node_plans(
+        {"n0": "ab", "n1": ""},
+        [("b", "n0", "n1")],
+        {"new": [("n1", "b"), ("n0", "a")]},
+        [("old", "new", continuity)],
+        [("b", "n0")],
+        running={"old": [("n0", "ab")]},
+        slots={"old": 2},
+        resizes=[("old", 1), ("new", 2)],
+    )
+    return reordered(plans, 0, 4, 1, 2, 3, 5)  # the shrink comes before the activation
+
+
+def joined(continuity):
+    """What runs on both nodes, led by n1, gives a slot up, so that n0 has room for a blob and for a stage of its own.
+
+    That takes over, and then has two slots.
+    """
+    plans = node_plans(
+        {"n0": "a", "n1": "b"},
+        [("b", "n1", "n0")],
+        {"new": [("n0", "ab")]},
+        [("old", "new", continuity)],
+        [("b", "n1")],
+        running={"old": [("n1", "b"), ("n0", "a")]},
+        slots={"old": 2},
+        resizes=[("old", 1), ("new", 2)],
+    )
+    return reordered(plans, 4, 0, 1, 2, 3, 5)  # the shrink comes first
+
+
+def grown():
+    """What is kept on both nodes gets the room of another one, which it takes the requests of, and gives it back."""
+    return node_plans(
+        {"n0": "a", "n1": "b"},
+        [],
+        switches=[("other", "kept", C)],
+        running={"kept": [("n0", "a"), ("n1", "b")], "other": [("n1", "b")]},
+        resizes=[("kept", 2), ("kept", 1)],
+    )
+
+
+def taken_over(*order):
+    """What is kept with two slots takes over from another pipeline (step 1), and gives one up (2) for a blob (0)."""
+    plans = node_plans(
+        {"n0": "ab", "n1": "b"},
+        [("a", "n0", "n1")],
+        switches=[("other", "kept", C)],
+        running={"kept": [("n1", "b")], "other": [("n0", "a")]},
+        slots={"kept": 2},
+        resizes=[("kept", 1)],
+    )
+    return reordered(plans, *order)
+
+
+def grown_beside():
+    """What is kept on n1 gets the room of a pipeline beside it, which another node takes over."""
+    return node_plans(
+        {"n0": "a", "n1": "ab"},
+        [],
+        switches=[("other", "next", D)],
+        running={"kept": [("n1", "a")], "other": [("n1", "b")], "next": [("n0", "a")]},
+        resizes=[("kept", 2)],
+    )
+
+
+def begun_small():
+    """A pipeline opens with one slot and then has two."""
+    return node_plans({"n0": "a", "n1": ""}, [("a", "n0", "n1")], {"new": [("n1", "a")]}, resizes=[("new", 2)])
+
+
+def took_more():
+    """Of what runs on both nodes the plan says that it has one slot; it may have more, until a blob comes to n1."""
+    plans = node_plans({"n0": "ab", "n1": "b"}, [("a", "n0", "n1")], running={"old": [("n0", "a"), ("n1", "b")]})
+    before = Sizing(step=StepId(-2), pipeline="old", slots=1, is_shrink=True)
+    return tuple(attrs.evolve(plan, sizings=(before,)) for plan in plans)
 
 
 def kept():

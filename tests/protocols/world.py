@@ -4,7 +4,7 @@ import attrs
 
 from specs.plan import Continuity, PipelineId, StepId, Switch
 from specs.plan import Release as ReleaseStep
-from specs.protocols.nouns import RUNNING, Copy, NodePlan, NodeState, Part, Passage, Report
+from specs.protocols.nouns import RUNNING, Copy, NodePlan, NodeState, Part, Passage, Report, Sizing
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -40,6 +40,7 @@ class World:
     ended: frozenset[PipelineId] = frozenset()  # pipelines that their leader closed
     handed: frozenset[PipelineId] = frozenset()  # pipelines whose requests' KV is with a successor
     aborted: frozenset[PipelineId] = frozenset()  # pipelines that took back a hand-over
+    sizes: frozenset[tuple[PipelineId, int]] = frozenset()  # slots of pipelines that were resized, or run with others
     breaches: frozenset[str] = frozenset()  # ids of ALWAYS properties that an action broke
 
 
@@ -61,13 +62,17 @@ def node_plans(
     pipelines: dict[str, list[tuple[str, str]]] | None = None,
     switches: list[tuple[str, str, Continuity]] | None = None,
     releases: list[tuple[str, str]] | None = None,
+    *,
     tries_max: int = 5,
     running: dict[str, list[tuple[str, str]]] | None = None,
+    slots: dict[str, int] | None = None,
+    resizes: list[tuple[str, int]] | None = None,
 ) -> tuple[NodePlan, ...]:
     """Plans of all nodes from a few words.
 
     held: node -> its blobs, one letter each; transfers: (blob, sender, receiver) in order; pipelines: id -> stages,
-    each a node with the blobs that it needs; releases: (blob, node); running: like pipelines, open at the start.
+    each a node with the blobs that it needs; releases: (blob, node); running: like pipelines, open at the start;
+    slots: of a pipeline at first, where it is not 1; resizes: (pipeline, slots).
     """
     passages = [a_passage(step, *words) for step, words in enumerate(transfers)]
     parts = []
@@ -85,6 +90,12 @@ def node_plans(
     for blob, node in releases or []:
         gone.append((node, ReleaseStep(id=at, blob=blob, place=node, at_ns=0)))
         at += 1
+    sizings, sizes = [], dict(slots or {})
+    for pipeline, wanted in resizes or []:
+        shrinks = wanted < sizes.get(pipeline, 1)
+        sizings.append(Sizing(step=StepId(at), pipeline=pipeline, slots=wanted, is_shrink=shrinks))
+        sizes[pipeline] = wanted
+        at += 1
     return tuple(
         NodePlan(
             node=node,
@@ -98,12 +109,39 @@ def node_plans(
                     leader=members[0],
                     members=members,
                     needs=tuple(Copy(blob=b, place=node) for home, needed in stages if home == node for b in needed),
+                    slots=(slots or {}).get(pipeline, 1),
                 )
                 for pipeline, step, members, stages in parts
             ),
             switches=tuple(changes),
             releases=tuple(each for home, each in gone if home == node),
+            sizings=tuple(sizings),
             tries_max=tries_max,
         )
         for node, blobs in held.items()
+    )
+
+
+def reordered(plans: tuple[NodePlan, ...], *order: int) -> tuple[NodePlan, ...]:
+    """The same steps in another order: `order` lists their ids as they are to stand."""
+    now = {step: StepId(at) for at, step in enumerate(order)} | {RUNNING: RUNNING}
+
+    def row(steps, name):
+        return tuple(
+            sorted(
+                (attrs.evolve(each, **{name: now[getattr(each, name)]}) for each in steps),
+                key=lambda each: getattr(each, name),
+            )
+        )
+
+    return tuple(
+        attrs.evolve(
+            plan,
+            passages=row(plan.passages, "step"),
+            parts=row(plan.parts, "step"),
+            switches=row(plan.switches, "id"),
+            releases=row(plan.releases, "id"),
+            sizings=row(plan.sizings, "step"),
+        )
+        for plan in plans
     )
