@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.processes.cluster import adopt, daemons
-from tests.processes.kill_draws import Client, Draws, first_plan
-from tests.processes.kill_rounds import NO_HOLDER, Answer, Rounds
+from tests.processes.kill_rounds.clients import NO_HOLDER, Answer, Judge
+from tests.processes.kill_rounds.draws import Asked, Draws, Moment, Role, first_plan
+from tests.processes.kill_rounds.phases import moment_of_all
+from tests.processes.kill_rounds.rounds import Rounds
 
 ROUNDS = 50
 
@@ -24,25 +26,23 @@ def test_a_cluster_lives_through_two_hundred_kills(seed, checkpoint, oracle, tmp
     assert rounds.counts["answers"] > ROUNDS
 
 
-def judged(harmed=(), **said):
+def judged(harmed=(), may_lack=False, **said):
     """What is wrong with an answer at n1 to which the oracle says two tokens."""
-    oracle = SimpleNamespace(greedy=lambda prompt, tokens: [7, 8], text=lambda tokens: "right")
-    rounds = Rounds(0, None, (), oracle)
-    rounds.harmed |= set(harmed)
-    client = Client(front=1, after_s=0, prompt="a", tokens=2)
-    return list(rounds.judge(Answer(client=client, front="n1", **said)))
+    judge = Judge(SimpleNamespace(greedy=lambda prompt, tokens: [7, 8], text=lambda tokens: "right"))
+    answer = Answer(asked=Asked(prompt="a", tokens=2), front="n1", **said)
+    return list(judge.judge(answer, harmed=set(harmed), may_lack=may_lack))
 
 
 @pytest.mark.parametrize(
-    ("harmed", "said"),
+    ("harmed", "may_lack", "said"),
     [
-        ((), {"text": "right", "counted": 2, "endings": ["length"]}),
-        ((), {"text": "ri", "error": f"every pipeline has closed, and {NO_HOLDER}"}),
-        (("n1",), {"text": "ri", "error": "ReadError('')"}),
+        ((), False, {"text": "right", "counted": 2, "endings": ["length"]}),
+        ((), True, {"text": "ri", "error": f"every pipeline has closed, and {NO_HOLDER}"}),
+        (("n1",), False, {"text": "ri", "error": "ReadError('')"}),
     ],
 )
-def test_what_is_right(harmed, said):
-    assert judged(harmed, **said) == []
+def test_what_is_right(harmed, may_lack, said):
+    assert judged(harmed, may_lack, **said) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_right(harmed, said):
         (("n1",), {"text": "wr", "error": "ReadError('')"}),
         (("n1",), {"text": "right", "endings": ["length"], "error": "ReadError('')"}),
         (("n2",), {"text": "ri", "error": "ReadError('')"}),
-        ((), {"text": "rong", "error": f"every pipeline has closed, and {NO_HOLDER}"}),
+        ((), {"text": "ri", "error": f"every pipeline has closed, and {NO_HOLDER}"}),
     ],
 )
 def test_what_is_wrong(harmed, said):
@@ -63,6 +63,39 @@ def test_what_is_wrong(harmed, said):
     assert "n1" in sentence
 
 
+def a_status(plan=None, accepted=None, phase="complete", hand_overs=()):
+    """What a node says that has adopted one plan and accepted another."""
+    return {
+        "plan": plan and {"digest": plan},
+        "next": {"accepted": accepted and {"digest": accepted}},
+        "phase": phase,
+        "hand_overs": [{"phase": each, "requests": 1} for each in hand_overs],
+    }
+
+
+@pytest.mark.parametrize(
+    ("statuses", "moment"),
+    [
+        ([a_status("old"), a_status()], Moment.BEFORE_ACCEPTANCE),
+        ([a_status("old", accepted="new"), a_status("old")], Moment.ACCEPTING),
+        ([a_status("new"), a_status("old", accepted="new")], Moment.ACCEPTING),
+        ([a_status("new", phase="building"), a_status("new")], Moment.LOADING),
+        ([a_status("new", phase="switching", hand_overs=["rounds"]), a_status("new")], Moment.ROUNDS),
+        ([a_status("new", phase="switching", hand_overs=["rest"]), a_status("new")], Moment.STOPPED),
+        ([a_status("new"), a_status("new", phase="incomplete")], Moment.AFTER),
+    ],
+)
+def test_which_moment_it_is(statuses, moment):
+    assert moment_of_all(statuses, "new") is moment
+
+
 def test_a_round_is_drawn_from_its_seed_and_number(checkpoint):
     problem = first_plan(checkpoint).problem
     assert Draws.of(3, 7, problem) == Draws.of(3, 7, problem) != Draws.of(3, 8, problem)
+
+
+def test_rounds_differ_in_all_that_they_may(checkpoint):
+    problem = first_plan(checkpoint).problem
+    drawn = [Draws.of(0, number, problem) for number in range(100)]
+    assert {each.moment for each in drawn} == set(Moment)
+    assert {each.role for each in drawn} == set(Role)
