@@ -29,6 +29,7 @@ RULES: dict[type[What], str] = {
     journal.Opened: "a pipeline opens once, after a right proof, if it has not closed",
     journal.Closed: "a pipeline closes when it cannot go on, has handed over, or its successor is open",
     journal.HandedOver: "a pipeline hands over once, to its successor, while that is open",
+    journal.Resized: "a resize is done once, after it began, and the pipeline then has as many slots as it says",
     journal.Released: "a copy is given up when no transfer and no stage before its release needs it",
     journal.PeerLost: "a node counts as lost who was lost, and for that reason",
     journal.Lacks: "a copy is lacking when nothing can bring it any more",
@@ -73,6 +74,13 @@ def _hands_over(_plan: NodePlan, state: NodeState, what: journal.HandedOver) -> 
     return handing in state.handing and what.pipeline not in state.handed | state.closed
 
 
+def _is_resizing(plan: NodePlan, state: NodeState, what: journal.Resized) -> bool:
+    sizing = plan.sizing.get(what.step)
+    if sizing is None or what.step not in state.resizing or sizing.pipeline in state.closed:
+        return False
+    return (what.pipeline, what.slots) == (sizing.pipeline, sizing.slots)
+
+
 def _is_lacking(plan: NodePlan, state: NodeState, what: journal.Lacks) -> bool:
     found = ((each.copy.blob, each.copy.place, each.because) for each in lacks(plan, state))
     return (what.blob, what.place, what.because) in found
@@ -87,12 +95,13 @@ AWAITED: dict[type[What], Callable[[NodePlan, NodeState, Any], bool]] = {
     journal.StageFailed: lambda _, state, what: what.pipeline in state.building - state.built,
     journal.Proved: lambda _, state, what: what.pipeline in state.proving - state.proved,
     journal.HandedOver: _hands_over,
+    journal.Resized: _is_resizing,
     journal.PeerLost: lambda _, state, what: Loss(node=what.node, reason=what.reason) in state.lost,
     journal.Lacks: _is_lacking,
 }
 
 # Of those, what happens once under a plan.
-ONCE = (journal.TransferEnded, journal.StageBuilt, journal.Proved, journal.HandedOver)
+ONCE = (journal.TransferEnded, journal.StageBuilt, journal.Proved, journal.HandedOver, journal.Resized)
 
 
 def is_written(event: core.Event, written: Collection[What]) -> bool:
@@ -106,4 +115,6 @@ def is_written(event: core.Event, written: Collection[What]) -> bool:
             return journal.Proved(pipeline=pipeline, right=right) in written
         case core.HandedOver(pipeline=pipeline):
             return any(isinstance(each, journal.HandedOver) and each.pipeline == pipeline for each in written)
+        case core.Resized(step=step):
+            return any(isinstance(each, journal.Resized) and each.step == step for each in written)
     return True
