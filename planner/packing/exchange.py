@@ -9,7 +9,8 @@ are islands too: then this is a swarm that knows nothing of racks, but is quick,
 import contextlib
 import heapq
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -98,10 +99,30 @@ class Archipelago:
         self.capacity = {link.id: int(link.bytes_per_second) for link in movement.links}
         self._routes = routes
         self._lanes: dict[tuple[PlaceId, PlaceId], Lane] = {}
+        self._lanes_between: dict[tuple[int, int], list[Lane]] = {}
+        out = Counter(link.source for link in movement.links)
+        into = Counter(link.destination for link in movement.links)
         islands = range(len(self.members))
-        self.lanes = {(a, b): self._between(a, b) for a in islands for b in islands if a != b}
-        self.sending = [len({each.first for b in islands if a != b for each in self.lanes[a, b]}) for a in islands]
-        self.receiving = [len({each.last for a in islands if a != b for each in self.lanes[a, b]}) for b in islands]
+        self.sending = [
+            self._count(self._links_of(a, out), ([each.first for each in self.lanes(a, b)] for b in islands if a != b))
+            for a in islands
+        ]
+        self.receiving = [
+            self._count(self._links_of(b, into), ([each.last for each in self.lanes(a, b)] for a in islands if a != b))
+            for b in islands
+        ]
+
+    def _links_of(self, island: int, links: Mapping[PlaceId, int]) -> int:
+        return sum(links[place] for place in self.members[island])
+
+    def _count(self, most: int, used: Iterable[Sequence[LinkId]]) -> int:
+        """Count different links, of which there are at most so many; once they are all there, no lane more is found."""
+        seen: set[LinkId] = set()
+        for some in used:
+            seen.update(some)
+            if len(seen) == most:
+                break
+        return len(seen)
 
     def _by_island(self, places: Sequence[PlaceId]) -> dict[int, list[PlaceId]]:
         found: dict[int, list[PlaceId]] = {}
@@ -127,8 +148,13 @@ class Archipelago:
             )
         return self._lanes[pair]
 
-    def _between(self, here: int, there: int) -> list[Lane]:
+    def lanes(self, here: int, there: int) -> list[Lane]:
         """Give each memory of an island one lane to another island, the quickest, ends as different as can be."""
+        if (here, there) not in self._lanes_between:
+            self._lanes_between[here, there] = self._between(here, there)
+        return self._lanes_between[here, there]
+
+    def _between(self, here: int, there: int) -> list[Lane]:
         used: dict[PlaceId, int] = {}
         found: list[Lane] = []
         for source in self.members[here]:
@@ -289,7 +315,7 @@ class _Acting:
     def _open(self, held: _Held, here: int, there: int) -> Lane | None:
         """Give a lane that is free, from where the item landed if there is one."""
         second, closed = None, True
-        for lane in self._islands.lanes[here, there]:
+        for lane in self._islands.lanes(here, there):
             if lane.first in self._busy or lane.last in self._busy:
                 continue
             if any(self._room[link] < lane.rate for link in lane.inner):
