@@ -35,27 +35,16 @@ class Card:
 
 
 @attrs.frozen(kw_only=True)
-class Tail:
-    """The tokens of a guest that its card does not have."""
-
-    request: str = fields.name()
-    tokens: tuple[int, ...] = tokens_field(0)
-
-
-@attrs.frozen(kw_only=True)
 class Invited:
-    """Source leader to target leader: who comes; a card for each who is fresh, a tail for each of the rest."""
+    """Source leader to target leader: who comes; a card for each who is fresh."""
 
     invitation: Invitation
     cards: tuple[Card, ...] = ()
-    tails: tuple[Tail, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         fresh = [(each.request, each.tokens) for each in self.invitation.fresh]
         if fresh != [(card.request, len(card.tokens)) for card in self.cards]:
             raise MalformedDocument("Invited.cards must be those of the fresh guests, in their order")
-        if [each.request for each in self.invitation.rest or ()] != [tail.request for tail in self.tails]:
-            raise MalformedDocument("Invited.tails must be those of the rest, in its order")
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +64,10 @@ class KvRow:
 
 @attrs.frozen(kw_only=True)
 class CopyKv:
-    """Source leader to an old stage: copy these rows along this path, in this order, and nothing told before."""
+    """Source leader to an old stage: copy these rows along this path, in this order, and nothing told before.
+
+    Tokens that are not computed yet will be.
+    """
 
     id: HandOverId
     path: Path
@@ -100,20 +92,38 @@ class Kv:
 
 
 @attrs.frozen(kw_only=True)
+class Handed:
+    """A request that was handed over."""
+
+    request: str = fields.name()
+    known: int = fields.positive()  # so many of its first tokens are on its card
+
+
+@attrs.frozen(kw_only=True)
 class HandedOver:
     """Source leader to front: these requests of yours are in the new pipeline; the old one serves none any more."""
 
     id: HandOverId
-    requests: tuple[str, ...]
+    guests: tuple[Handed, ...]
 
 
 @attrs.frozen(kw_only=True)
 class Guest:
-    """A request that was handed over, under its new name."""
+    """A request that was handed over, under its new name, with its tokens that are not on its card."""
 
     request: str = fields.name()
     attempt: str = fields.name()
-    tokens: int = fields.positive()
+    tokens: int = fields.positive()  # all of them
+    packed: str
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.tail) > self.tokens:
+            raise MalformedDocument(f"Guest.packed of {self.request} has more than all of its {self.tokens} tokens")
+
+    @cached_property
+    def tail(self) -> tuple[int, ...]:
+        """What is packed."""
+        return unpack_tokens(self.packed)
 
 
 @attrs.frozen(kw_only=True)

@@ -83,6 +83,11 @@ class Batcher:
         return self._room.fits
 
     @property
+    def is_paused(self) -> bool:
+        """Whether no iteration is formed."""
+        return self._paused
+
+    @property
     def boundary(self) -> bool:
         """Whether the batcher is paused and every iteration has been completed: nothing changes but by our calls."""
         return self._paused and not self._in_flight
@@ -117,8 +122,16 @@ class Batcher:
 
     def live(self) -> tuple[Live, ...]:
         """List the requests that have a slot, with counts of tokens only, as `running_requests` does."""
+        rows = {entry.request: entry.row for each in self._in_flight.values() for entry in each.entries}
         return tuple(
-            Live(request=name, slot=running.slot, computed=running.computed, tokens=len(running.tokens))
+            Live(
+                request=name,
+                slot=running.slot,
+                computed=running.computed,
+                tokens=len(running.tokens),
+                under_way=rows[name].tokens if name in rows else 0,
+                samples=name in rows and rows[name].wants_logits,
+            )
             for name, running in self._running.items()
             if not running.cancelled
         )

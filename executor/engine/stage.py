@@ -41,6 +41,7 @@ class Stage:
             dtype=skeleton.dtype,
             device=skeleton.device,
         )
+        self.ends = [0] * slots  # of each slot: the position after the last that was written, or is being written
         self._llm, self._base = _cut(skeleton, layers, has_embedding=self.has_embedding, has_head=self.has_head)
 
     def missing(self) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ class Stage:
             return torch.empty(0, width, dtype=self.skeleton.dtype, device=self.skeleton.device)
         for row in batch.rows:
             self.cache.commit(row.slot, row.end)
+            self.ends[row.slot] = row.end
         inputs = inputs.to(self.skeleton.device).unsqueeze(0)
         packed = Packed(batch, self.cache, self.skeleton.dtype, None if self.has_embedding else inputs)
         arguments = {

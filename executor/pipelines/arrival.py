@@ -6,7 +6,7 @@ from executor.choices import tokens_digest
 from executor.engine.errors import RequestRefused
 from executor.engine.request import Request, RequestId
 from executor.errors import MalformedFrame
-from executor.kv_traffic import Card, Invited, Resume
+from executor.kv_traffic import Card, Guest, Invited, Resume
 from executor.notes import AtTarget, Later
 from executor.pipelines.led import Led
 from executor.traffic import Returned
@@ -18,8 +18,9 @@ from specs.protocols.kv_hand_over_nouns import HandOverId, Held, Hosting, Target
 from specs.protocols.kv_hand_over_terms import successor_of
 
 TICK_SECONDS = 0.2
+_GATHER_SECONDS = 0.005  # from the word of the first front to that of the last
 
-_Guest = tuple[HandOverId, str]
+_Key = tuple[HandOverId, str]
 
 
 class Arrival:
@@ -29,30 +30,31 @@ class Arrival:
         self._led = led
         self._successor = successor_of(led.pipeline)
         self._state = TargetState()
-        self._cards: dict[_Guest, Card] = {}
-        self._tails: dict[_Guest, tuple[int, ...]] = {}
+        self._cards: dict[_Key, Card] = {}
+        self._coming: dict[HandOverId, dict[RequestId, Guest]] = {}  # by attempt: they wait for each other
+        self._tails: dict[_Key, tuple[int, ...]] = {}  # of those that go on now
         self._sources: dict[HandOverId, NodeId] = {}
         self._is_ticking = False
         self._is_closed = False
 
     def close(self) -> None:
-        """Have no guests any more."""
+        """Have no guests any more; those that wait to go on are returned."""
         self._is_closed = True
         self._state = TargetState()
+        for guests in self._coming.values():
+            for attempt in guests:
+                if (front := self._led.fronts.pop(attempt, None)) is not None:
+                    self._led.post.send(front, Returned(request=attempt, shut=True))
+        self._coming.clear()
 
     def invited(self, peer: NodeId, message: Invited) -> None:
-        """Hear who comes.  Raises MalformedFrame for tokens that are not those that were counted."""
+        """Hear who comes."""
         id_ = message.invitation.id
         if self._is_closed:
             self._led.post.send(peer, Hosting(id=id_, is_over=True))
             return
         self._sources[id_] = peer
         self._cards |= {(id_, card.request): card for card in message.cards}
-        for final, tail in zip(message.invitation.rest or (), message.tails, strict=True):
-            card = self._cards.get((id_, tail.request))
-            if card is None or len(card.tokens) + len(tail.tokens) != final.tokens:
-                raise MalformedFrame(f"{tail.request} comes to {id_.new} with other tokens than are counted")
-            self._tails[id_, tail.request] = tail.tokens
         self._take(ev.Invited(message.invitation))
         if not self._is_ticking:
             self._is_ticking = True
@@ -63,18 +65,39 @@ class Arrival:
         self._take(ev.HeldIs(held))
 
     def resume(self, front: NodeId, resume: Resume) -> None:
-        """Go on with a front's requests, or return them.  Raises MalformedFrame for names that are not its own."""
+        """Go on with a front's requests, or return them.
+
+        Raises MalformedFrame for names that are not its own, and for tokens that are not as many as it says.
+        """
         for guest in resume.guests:
             if not (guest.request.startswith(f"{front}:") and guest.attempt.startswith(f"{front}:")):
                 raise MalformedFrame(f"request {guest.attempt}, once {guest.request}, is not of {front}")
+            card = self._cards.get((resume.id, guest.request))
+            if card is not None and len(card.tokens) + len(guest.tail) != guest.tokens:
+                raise MalformedFrame(f"request {guest.attempt} comes with other tokens than are counted")
         if self._is_closed:
             for guest in resume.guests:
                 self._led.post.send(front, Returned(request=guest.attempt, shut=True))
             return
-        new = [guest for guest in resume.guests if guest.attempt not in self._led.fronts]
-        self._led.fronts.update({RequestId(guest.attempt): front for guest in new})
-        claims = tuple(ev.Claim(guest.request, guest.attempt, guest.tokens) for guest in new)
-        self._take(ev.Resumed(resume.id, claims))
+        new = {RequestId(guest.attempt): guest for guest in resume.guests if guest.attempt not in self._led.fronts}
+        self._led.fronts.update(dict.fromkeys(new, front))
+        if resume.id not in self._coming:
+            self._coming[resume.id] = {}
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._go_on, resume.id)
+        self._coming[resume.id] |= new
+        if len(self._coming[resume.id]) >= self._expected(resume.id):
+            self._go_on(resume.id)
+
+    def _expected(self, id_: HandOverId) -> int:
+        return sum(len(stay.guests) for stay in self._state.stays if stay.id == id_)
+
+    def _go_on(self, id_: HandOverId) -> None:
+        """Begin with all who have come: an iteration of a few would keep the others waiting."""
+        guests = {each: guest for each, guest in self._coming.pop(id_, {}).items() if each in self._led.fronts}
+        if not guests:
+            return  # all at once before, or they were given up
+        self._tails = {(id_, guest.request): guest.tail for guest in guests.values()}
+        self._take(ev.Resumed(id_, tuple(ev.Claim(e.request, e.attempt, e.tokens) for e in guests.values())))
         self._led.pump()
 
     async def _tick(self) -> None:
@@ -94,7 +117,6 @@ class Arrival:
         stays = {stay.id for stay in self._state.stays}
         if not stays.issuperset(self._sources):
             self._cards = {key: card for key, card in self._cards.items() if key[0] in stays}
-            self._tails = {key: tail for key, tail in self._tails.items() if key[0] in stays}
             self._sources = {id_: node for id_, node in self._sources.items() if id_ in stays}
 
     def _do(self, action: ev.TargetAction) -> None:

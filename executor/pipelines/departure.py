@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from executor.choices import Choice, pack_tokens
 from executor.engine.request import RequestId
-from executor.kv_traffic import Card, CopyKv, HandedOver, Invited, KvRow, Tail
+from executor.kv_traffic import Card, CopyKv, Handed, HandedOver, Invited, KvRow
 from executor.notes import AtSource
 from executor.pipelines.host import Host
 from executor.pipelines.led import Led
@@ -35,12 +35,14 @@ class Departure:
         self._rounds = 0
         self._copied_bytes = 0
         self._halted_at = 0
+        self._known: dict[str, int] = {}  # tokens on the card of each guest
 
     def begin(self, successor: PipelineId, how: HandOver, on_handed_over: OnHandedOver) -> None:
         """Begin to hand over, once more whenever it fails, until it is done or `abort` is called."""
         self.abort()
         self._plan = _Wish(self._led.pipeline, successor, how, self._led.host, on_handed_over)
         self._copied_bytes = 0
+        self._known.clear()
         self._led.spawn(self._tick(self._plan))
 
     @property
@@ -70,7 +72,8 @@ class Departure:
     def boundary(self) -> None:
         """Learn that an iteration or a request has ended."""
         if self._state.current is not None:
-            self._take(ev.Boundary(self._live(), self._led.batcher.boundary))
+            batcher = self._led.batcher
+            self._take(ev.Boundary(self._live(), is_heeded=batcher.is_paused, is_quiet=batcher.boundary))
 
     def _live(self) -> tuple[Live, ...]:
         return tuple(each for each in self._led.batcher.live() if each.request in self._led.fronts)
@@ -113,9 +116,10 @@ class Departure:
                 pass  # the next tick begins another
 
     def _invited(self, invitation: Invitation) -> Invited:
-        cards, tails = [], []
+        cards = []
         for fresh in invitation.fresh:
             request = self._led.batcher.as_it_stands(RequestId(fresh.request))
+            self._known[fresh.request] = fresh.tokens
             cards.append(
                 Card(
                     request=fresh.request,
@@ -126,12 +130,7 @@ class Departure:
                     choice=Choice.of(request.sampling),
                 )
             )
-        current = self._state.current
-        known = {} if current is None else {guest.request: guest.known for guest in current.guests}
-        for final in invitation.rest or ():
-            request = self._led.batcher.as_it_stands(RequestId(final.request))
-            tails.append(Tail(request=final.request, tokens=request.tokens[known[final.request] : final.tokens]))
-        return Invited(invitation=invitation, cards=tuple(cards), tails=tuple(tails))
+        return Invited(invitation=invitation, cards=tuple(cards))
 
     def _copy(self, plan: "_Wish", copy: ev.Copy) -> None:
         rows = tuple(
@@ -146,12 +145,12 @@ class Departure:
     def _hand_out(self, plan: "_Wish", action: ev.HandOut) -> None:
         """Tell each front once, and forget what was handed over; what is left goes back when the pipeline closes."""
         copied = [RequestId(request) for request in action.requests]
-        of_front: dict[NodeId, list[str]] = {front: [] for front in self._led.fronts.values()}
+        of_front: dict[NodeId, list[Handed]] = {front: [] for front in self._led.fronts.values()}
         for request in copied:
-            of_front[self._led.fronts[request]].append(request)
+            of_front[self._led.fronts[request]].append(Handed(request=request, known=self._known[request]))
         recomputed = len(self._led.fronts) - len(copied)
-        for front, requests in of_front.items():
-            self._led.post.send(front, HandedOver(id=action.id, requests=tuple(requests)))
+        for front, guests in of_front.items():
+            self._led.post.send(front, HandedOver(id=action.id, guests=tuple(guests)))
         self._led.batcher.take_out(copied)
         for request in copied:
             del self._led.fronts[request]

@@ -15,7 +15,7 @@ from functools import partial
 
 import attrs
 
-from executor.choices import tokens_digest
+from executor.choices import pack_tokens, tokens_digest
 from executor.engine.request import Request, RequestId, SamplingParams
 from executor.engine.sampler import Sampled
 from executor.kv_traffic import Guest, HandedOver, Resume
@@ -244,8 +244,9 @@ class Front:
 
         Where that pipeline is not open here, all of them do.
         """
-        self._note(Later(lambda: journal.LearntAsFront(id=handed.id, requests=handed.requests)))
         door = self._doors.get(handed.id.new)
+        known = {guest.request: guest.known for guest in handed.guests}
+        self._note(Later(lambda: journal.LearntAsFront(id=handed.id, requests=tuple(known))))
         guests = []
         self._shut |= {handed.id.old} & self._doors.keys()
         for live in reversed([each for each in self._attempts.values() if each.door]):
@@ -254,12 +255,14 @@ class Front:
                 continue
             live.was_handed_over = True
             before = live.attempt
-            if door is None or door.pipeline not in self._open - self._shut or before not in handed.requests:
+            is_there = door is not None and door.pipeline in self._open - self._shut and before in known
+            if door is None or not is_there or known[before] > len(live.tokens):
                 self._again(live)
                 continue
             self._leave(live)
             self._enter(live, door, handed.id)
-            guests.append(Guest(request=before, attempt=live.attempt, tokens=len(live.tokens)))
+            tail = pack_tokens(live.tokens[known[before] :])
+            guests.append(Guest(request=before, attempt=live.attempt, tokens=len(live.tokens), packed=tail))
         if door is not None and guests:
             self._post.send(door.leader, Resume(id=handed.id, guests=tuple(reversed(guests))))
         self._dispatch()

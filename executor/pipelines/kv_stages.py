@@ -6,7 +6,7 @@ is right and `specs.protocols.kv_hand_over_target` takes it.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import attrs
 from blake3 import blake3
@@ -28,6 +28,9 @@ from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Path, Seats, S
 _MESSAGE_BYTES_MAX = 256 * 2**10
 _MESSAGES_PER_SECOND_MIN = 50  # at the rate of a slow path
 
+_LOOK_SECONDS = 0.0005  # at what the last iteration computes
+_PATIENCE_SECONDS = 1.0
+
 
 def shared_layers(llm: Llm, old: Pipeline, new: Pipeline, path: Path) -> range:
     """List the layers that an old and a new stage share, as the LLM numbers them."""
@@ -44,6 +47,7 @@ class _Part:
 
     slot: int
     first: int
+    end: int
     data: memoryview
 
 
@@ -100,6 +104,7 @@ class KvStages:
         def write(stage: Stage) -> bool:
             for _, part in writes:
                 stage.cache.write(layers, part.slot, part.first, part.data)
+                stage.ends[part.slot] = part.end
             return True
 
         if await self._host.in_turn(*key, write):
@@ -130,17 +135,38 @@ class KvStages:
         rate = order.bytes_per_second
         bytes_max = _MESSAGE_BYTES_MAX if rate is None else min(_MESSAGE_BYTES_MAX, rate // _MESSAGES_PER_SECOND_MIN)
         due = time.monotonic()
-        for rows in _messages(order.rows, max(1, bytes_max // token_bytes)):
+        async for rows in self._computed(order, stage, max(1, bytes_max // token_bytes)):
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             data = await self._read(key, layers, rows)
-            if data is None or self._orders.get((order.id.old, order.path)) is not order:
+            if data is None or not self._is_latest(order):
                 break
             self._send(order, rows, data)
             if rate is not None:
                 due = max(due, time.monotonic() - 1 / _MESSAGES_PER_SECOND_MIN) + len(data) / rate
-        if self._orders.get((order.id.old, order.path)) is order:
+        if self._is_latest(order):
             del self._orders[order.id.old, order.path]
+
+    async def _computed(self, order: CopyKv, stage: Stage, tokens_max: int) -> AsyncIterator[list[KvRow]]:
+        """Cut an order into messages, each as soon as it is computed, or being computed: reading comes after that.
+
+        An iteration that is lost never comes.  What is not computed for long is left to the source leader, which orders
+        again what is late.
+        """
+        left = order.rows
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while left and self._is_latest(order) and time.monotonic() < until:
+            ends = [min(row.end, stage.ends[row.slot]) for row in left]
+            pairs = list(zip(left, ends, strict=True))
+            for rows in _messages([attrs.evolve(row, end=end) for row, end in pairs if row.start < end], tokens_max):
+                yield rows
+                until = time.monotonic() + _PATIENCE_SECONDS
+            left = tuple(attrs.evolve(row, start=max(row.start, end)) for row, end in pairs if end < row.end)
+            if left:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _is_latest(self, order: CopyKv) -> bool:
+        return self._orders.get((order.id.old, order.path)) is order
 
     async def _read(self, key: tuple[PipelineId, int], layers: range, rows: Sequence[KvRow]) -> bytes | None:
         def read(stage: Stage) -> bytes:
@@ -176,7 +202,7 @@ def _cut(chunks: Sequence[Chunk], body: memoryview, stage: Stage, layers: range)
         if chunk.seat >= cache.slots or not chunk.start < chunk.end <= cache.context_tokens:
             raise MalformedFrame(f"a chunk [{chunk.start}, {chunk.end}) of seat {chunk.seat} is not of its stage")
         end = at + (chunk.end - chunk.start) * token_bytes
-        found.append((chunk, _Part(chunk.seat, chunk.start, body[at:end])))
+        found.append((chunk, _Part(chunk.seat, chunk.start, chunk.end, body[at:end])))
         at = end
     return found
 

@@ -35,7 +35,8 @@ What is assumed of others: a digest tells what is in a chunk.  The paths of a ha
 attempt has a slot once and keeps it until it ends, and the source leader sees that at once (Boundary).  Halt is heeded
 before the next Boundary.  An iteration writes to the slots of its own requests, from where they are computed;
 `Reserved` gives free slots to which none can write.  A front gets tokens in their order.  The new pipeline serves the
-LLM of the old one.  Ids never repeat.  Nothing is assumed of the order of messages.
+LLM of the old one.  Iterations under way compute and sample what they were formed for, or their requests end; an old
+stage reads what it has computed.  Ids never repeat.  Nothing is assumed of the order of messages.
 
 `had`, `joined`, `seat of`, `holder`, `current` and `resumed` are history: no condition of a step looks at them, but
 `seat of`, which is the seat of those who are seated.

@@ -1,6 +1,7 @@
 """The invariant of KV hand-over, what holds at the start, and what is shown.  See `specs.proofs.kv_hand_over`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from z3 import And, Implies, Not, Or
 
@@ -109,13 +110,7 @@ def _guests(w: State) -> Sentences:
         "a pipeline that is done has no requests": every(
             (r,), Implies(w.there(r), And(w.was_there(r), Not(w.ended(home(r)))))
         ),
-        "no iteration is under way during the rest": every(
-            (i,),
-            And(
-                Implies(Or(w.halting(i), w.rest(i)), w.halted(old(i))),
-                Implies(w.rest(i), Not(w.flying(old(i)))),
-            ),
-        ),
+        "no iteration is formed during the rest": every((i,), Implies(Or(w.halting(i), w.rest(i)), w.halted(old(i)))),
         "who has halted hands over": every(
             (q,),
             Implies(
@@ -126,9 +121,13 @@ def _guests(w: State) -> Sentences:
         "what was told last is so": every(
             (i, r),
             Implies(
-                And(w.guest(i, r), Or(w.rest(i), w.out(i))),
+                And(w.guest(i, r), Or(And(w.rest(i), Not(w.flying(old(i)))), w.out(i))),
                 And(w.final_computed(i, r) == w.computed(r), w.final_tokens(i, r) == w.tokens(r)),
             ),
+        ),
+        "what was told is to come": every(
+            (i, r),
+            Implies(And(w.guest(i, r), w.rest(i)), w.final_computed(i, r) >= w.computed(r)),
         ),
         "in the end every guest has a seat": every(
             (i, r), Implies(And(w.guest(i, r), is_late), And(w.known(i, r), w.has_seat(i, r)))
@@ -136,8 +135,8 @@ def _guests(w: State) -> Sentences:
         "a seat is what was said": every(
             (i, r), Implies(And(w.guest(i, r), w.has_seat(i, r)), w.says_seat(i, r, w.seat(i, r)))
         ),
-        "goals are computed": every(
-            (i, r), And(w.computed(r) >= 0, Implies(w.guest(i, r), w.goal(i, r) <= w.computed(r)))
+        "goals are computed, or told": every(
+            (i, r), And(w.computed(r) >= 0, Implies(w.guest(i, r), _is_due(w, w.goal(i, r))))
         ),
     }
 
@@ -315,19 +314,28 @@ def _stages(w: State) -> Sentences:
     }
 
 
+def _is_due(w: State, tokens: Any) -> Truth:
+    """Say that no more tokens are copied of a guest than are computed, or will be with the last iteration."""
+    return Or(tokens <= w.computed(r), And(Or(w.rest(i), w.out(i)), tokens <= w.final_computed(i, r)))
+
+
+def _is_for_its_guest(w: State) -> Truth:
+    return And(w.had(i, r), s == w.seat_of(i, r), w.was_there(r), Implies(w.guest(i, r), _is_due(w, k)))
+
+
 def _content(w: State) -> Sentences:
     path = via(i, m)
     at, count = w.at(leads(path)), w.count(path, i, r)
     return {
-        "orders are for what is computed": every(
+        "orders are for what is computed, or told": every(
             (i, r, s, n, k),
-            Implies(w.order(i, r, s, n, k), And(w.had(i, r), s == w.seat_of(i, r), w.was_there(r), k <= w.computed(r))),
+            Implies(w.order(i, r, s, n, k), _is_for_its_guest(w)),
         ),
-        "chunks are for what is computed": every(
+        "chunks are for what is computed, or told": every(
             (i, m, r, s, n, k),
             Implies(
                 Or(w.chunk(i, m, r, s, n, k), w.foul(i, m, r, s, n, k)),
-                And(w.had(i, r), s == w.seat_of(i, r), w.was_there(r), k <= w.computed(r)),
+                _is_for_its_guest(w),
             ),
         ),
         "foul chunks come when a request has ended": every(

@@ -16,6 +16,7 @@ from specs.proofs.kv_hand_over_state import (
     State,
     every,
     home,
+    i,
     j,
     number,
     old,
@@ -57,14 +58,29 @@ def iteration_begins(w: State, c: Chosen) -> Step:
 
 
 def iteration_ends(w: State, c: Chosen) -> Step:
-    """Any of its requests have any number of tokens more, computed and sampled; another iteration may be under way."""
+    """Any of its requests have any number of tokens more, computed and sampled; another iteration may be under way.
+
+    Once none is formed any more, guests get what the target leader was told.
+    """
 
     def moves(r: Any) -> Truth:
         return And(w.there(r), home(r) == c.q)
 
+    told = And(w.rest(i), old(i) == c.q, w.guest(i, r))
     guards = {
         "one is under way": w.flying(c.q),
         "no token is taken back": every((r,), And(c.computed(r) >= w.computed(r), c.tokens(r) >= w.tokens(r))),
+        "no more comes than was told": every(
+            (i, r),
+            Implies(told, And(c.computed(r) <= w.final_computed(i, r), c.tokens(r) <= w.final_tokens(i, r))),
+        ),
+        "in the end all that was told has come": every(
+            (i, r),
+            Implies(
+                And(told, Not(c.goes_on)),
+                And(c.computed(r) == w.final_computed(i, r), c.tokens(r) == w.final_tokens(i, r)),
+            ),
+        ),
     }
     return guards, w.but(
         flying=put(w.flying, c.q, value=c.goes_on),
@@ -103,7 +119,10 @@ def front_is_handed(w: State, c: Chosen) -> Step:
 
 
 def old_stage_reads(w: State, c: Chosen) -> Step:
-    """An old stage obeys an order, however old, in any part: it reads the request's KV, or that of another."""
+    """An old stage obeys an order, however old, in any part: it reads the request's KV, or that of another.
+
+    It reads a token once it has computed it, which may be before its iteration has ended.
+    """
     guards = {
         "it was ordered": w.order(c.i, c.r, c.s, c.start, c.end),
         "it is a part": And(c.start <= c.first, c.first < c.last, c.last <= c.end),
@@ -235,14 +254,21 @@ def halt(w: State, c: Chosen) -> Step:
 
 
 def tell_rest(w: State, c: Chosen) -> Step:
-    """No iteration is under way: the rest is told, and to be copied."""
-    guards = {"the source has halted": w.halting(c.i), "no iteration is under way": Not(w.flying(old(c.i)))}
+    """No iteration is formed any more: what those under way come to is told, and to be copied."""
+    guards = {
+        "the source has halted": w.halting(c.i),
+        "no token is taken back": every((r,), And(c.computed(r) >= w.computed(r), c.tokens(r) >= w.tokens(r))),
+        "nothing comes of no iteration": every(
+            (r,),
+            Implies(Not(w.flying(old(c.i))), And(c.computed(r) == w.computed(r), c.tokens(r) == w.tokens(r))),
+        ),
+    }
     after = w.but(
         halting=put(w.halting, c.i, value=False),
         rest=put(w.rest, c.i),
-        goal=lambda i, r: If(i == c.i, w.computed(r), w.goal(i, r)),
-        final_computed=lambda i, r: If(i == c.i, w.computed(r), w.final_computed(i, r)),
-        final_tokens=lambda i, r: If(i == c.i, w.tokens(r), w.final_tokens(i, r)),
+        goal=lambda i, r: If(i == c.i, c.computed(r), w.goal(i, r)),
+        final_computed=lambda i, r: If(i == c.i, c.computed(r), w.final_computed(i, r)),
+        final_tokens=lambda i, r: If(i == c.i, c.tokens(r), w.final_tokens(i, r)),
     )
     return guards, _tell(after, lambda i: i == c.i)
 
@@ -251,6 +277,7 @@ def hand_out(w: State, c: Chosen) -> Step:
     """All is there, or nobody is to come: the requests are the fronts' again, and forgotten here."""
     guards = {
         "the rest was told": w.rest(c.i),
+        "no iteration is under way": Not(w.flying(old(c.i))),
         "all is there": Or(w.whole(c.i), every((r,), Not(w.guest(c.i, r)))),
     }
     return guards, _forget(c, w.but(rest=put(w.rest, c.i, value=False)))

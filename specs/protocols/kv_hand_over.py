@@ -23,15 +23,18 @@ leads the old pipeline, the *target leader* the new one, and a *target stage* is
    the new pipeline goes on with the rest of it.
 2. *Rest.* When a round is whole, every guest is answered and at most `rest_tokens_max` tokens are left, or
    `rounds_max` rounds are over, guests with most left are given up until no more than that are left.  The source
-   leader forms no more iterations and waits for those under way.  It copies the rest, and tells the target leader with
-   how many tokens each guest comes.  Once it hears that all is there it tells each front, in one message, which of
-   its requests were handed over, and forgets them all.  Until that instant it can go back to decoding, and nothing is
-   lost.
-3. *Resume.* A front submits those requests under new names, in one message, with the number of its tokens.  The
-   target leader decodes a guest whose KV is whole and whose tokens are as many as the front's; any other it returns.
+   leader forms no more iterations.  Those under way end: what they compute is known from how they were formed.  So the
+   target leader is told at once with how many tokens each guest will come, and the rest is copied at once, each row as
+   soon as its old stage has computed it: what the last iteration computes leaves each stage while it goes on to the
+   next.  Once no iteration is under way and the source leader hears that all is there, it tells each front, in one
+   message, which of its requests were handed over, and forgets them all.  Until that instant it can go back to
+   decoding, and nothing is lost.
+3. *Resume.* A front submits those requests under new names, in one message, with the number of its tokens, and those
+   that the target leader does not know.  The target leader decodes a guest whose KV is whole and whose tokens are as
+   many as the front's; any other it returns.
 
-So between the last token of the old pipeline and the first iteration of the new one there are: the copy of the rest,
-Held, Hosting, HandOut and Resumed.
+So between the last token of the old pipeline and the first iteration of the new one there are HandOut and Resumed, and
+what is left of the last copy, Held and Hosting, which began one stage before the last token came.
 
 Why lost, late, repeated and reordered messages do no harm.  Invitation, Hosting, Seats and Held say how things are.
 Invitations and Seats can be taken back (a guest leaves), so they carry an edition, and an older one teaches nothing.
@@ -51,7 +54,8 @@ back under this name, and is never resumed: what gets into its seat matters to n
 Why one pipeline at most decodes a request.  Fronts take tokens of the latest submission alone.  The target leader
 begins with a guest only when its front says so, and the front only when the source leader has forgotten the request.
 
-Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped.  A guest without
+Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped; also one that ends
+with the last iteration, whatever the target leader was told to expect.  A guest without
 seat, or whose chunks do not arrive for `tries_max` ticks, is dropped and not invited again.  When the rest makes no
 progress for so long, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets
 all requests be computed again.  It also gives up when the successor closes (a stage or the target leader is lost), or
@@ -103,7 +107,7 @@ def step(terms: Terms, state: SourceState, event: SourceEvent) -> Outcome:
         case Begin():
             return _begin(terms, state, event)
         case Boundary():
-            learnt = attrs.evolve(state, live=event.live, is_quiet=event.is_quiet)
+            learnt = attrs.evolve(state, live=event.live, is_heeded=event.is_heeded, is_quiet=event.is_quiet)
         case HostingIs(hosting) if state.current is not None and hosting.id == state.current.id:
             if hosting.is_over:
                 return _fail(state, state.current)
@@ -127,7 +131,7 @@ def _begin(terms: Terms, state: SourceState, event: Begin) -> Outcome:
     if state.current is not None:
         return state, ()
     id_ = HandOverId(old=terms.pipeline, new=event.new, number=state.number + 1)
-    begun = attrs.evolve(state, number=id_.number, live=event.live, is_quiet=False)
+    begun = attrs.evolve(state, number=id_.number, live=event.live, is_heeded=False, is_quiet=False)
     if id_.number > terms.hand_overs_max:
         return begun, (HandOut(id_, ()),)
     after, actions = _act(terms, attrs.evolve(begun, current=Current(id=id_)))
@@ -160,8 +164,10 @@ def _hear(current: Current, hosting: Hosting) -> Current:
 def _tick(terms: Terms, state: SourceState, current: Current) -> Outcome:
     """Copy again what has not arrived; after too many ticks without progress, give up whom it concerns."""
     late = tuple(guest.request for guest in current.guests if guest.held < guest.goal)
-    if not late and current.phase is not Phase.REST:
+    if current.phase is Phase.ROUNDS and not late:
         return state, ()
+    if current.phase is not Phase.ROUNDS and not state.is_quiet:
+        return state, ()  # iterations take as long as they take
     if current.stalls <= terms.tries_max:
         again = attrs.evolve(current, stalls=current.stalls + 1)
         return attrs.evolve(state, current=again), _copy(state, again) if current.stalls else ()
@@ -223,21 +229,21 @@ def _next_round(terms: Terms, state: SourceState, current: Current) -> Outcome:
         return state, ()
     if current.round == terms.rounds_max or sum(_left(state, current).values()) <= terms.rest_tokens_max:
         fitting = _fit(state, current, terms.rest_tokens_max)
-        return attrs.evolve(state, current=attrs.evolve(fitting, phase=Phase.HALTING), is_quiet=False), (Halt(),)
+        return attrs.evolve(state, current=attrs.evolve(fitting, phase=Phase.HALTING)), (Halt(),)
     return _set_goals(state, attrs.evolve(current, round=current.round + 1))
 
 
 def _rest(terms: Terms, state: SourceState, current: Current) -> Outcome:
-    """Once no iteration is under way: what is left is copied, with a token more of each guest from the last of them."""
-    if current.phase is not Phase.HALTING or not state.is_quiet:
+    """Once no iteration is formed any more: what is left is copied, and what those under way compute, as they end."""
+    if current.phase is not Phase.HALTING or not state.is_heeded:
         return state, ()
     fitting = _fit(state, current, terms.rest_tokens_max + len(current.guests))
     return _set_goals(state, attrs.evolve(fitting, phase=Phase.REST))
 
 
 def _hand_out(_terms: Terms, state: SourceState, current: Current) -> Outcome:
-    """Once all is there, or nobody is to come, the requests are the fronts' again."""
-    if current.phase is not Phase.REST or not (current.is_whole or not current.guests):
+    """Once no iteration is under way, and all is there or nobody is to come, the requests are the fronts' again."""
+    if current.phase is not Phase.REST or not state.is_quiet or not (current.is_whole or not current.guests):
         return state, ()
     requests = tuple(guest.request for guest in current.guests)
     return attrs.evolve(state, current=None), (HandOut(current.id, requests),)
@@ -253,7 +259,8 @@ def _left(state: SourceState, current: Current) -> dict[str, int]:
 
 
 def _computed(state: SourceState) -> Mapping[str, int]:
-    return {each.request: each.computed for each in state.live}
+    """Count computed tokens: in the end those too that the iterations under way compute."""
+    return {each.request: each.final.computed if state.is_heeded else each.computed for each in state.live}
 
 
 def _set_goals(state: SourceState, current: Current) -> Outcome:
@@ -322,5 +329,4 @@ def _substance(state: SourceState, current: Current) -> tuple[tuple[str, ...], t
     if current.phase is not Phase.REST:
         return names, None
     live = {each.request: each for each in state.live}
-    rest = (live[name] for name in names)
-    return names, tuple(Final(request=e.request, computed=e.computed, tokens=e.tokens) for e in rest)
+    return names, tuple(live[name].final for name in names)

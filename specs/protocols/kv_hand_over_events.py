@@ -27,7 +27,8 @@ class Boundary:
     """An iteration or a request has ended, or Halt was heeded; all requests with a slot that live."""
 
     live: tuple[Live, ...]
-    is_quiet: bool  # no iteration is under way
+    is_heeded: bool = False  # since Halt: no iteration is formed any more
+    is_quiet: bool = False  # and none is under way
 
 
 @attrs.frozen
@@ -65,7 +66,10 @@ class CopyRow:
 
 @attrs.frozen
 class Copy:
-    """Have every path copy these rows, in this order, and nothing that it was told before."""
+    """Have every path copy these rows, in this order, and nothing that it was told before.
+
+    An old stage reads a token once it has computed it.
+    """
 
     id: HandOverId
     rows: tuple[CopyRow, ...]
@@ -73,7 +77,7 @@ class Copy:
 
 @attrs.frozen
 class Halt:
-    """Form no more iterations; ends in a Boundary that is quiet."""
+    """Form no more iterations; ends in a Boundary at once, and in one that is quiet."""
 
 
 @attrs.frozen

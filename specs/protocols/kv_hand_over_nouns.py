@@ -45,7 +45,7 @@ class Fresh:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Final:
-    """A guest at the last iteration boundary.  Its tokens beyond those told before travel with this."""
+    """A guest at its last iteration boundary in the old pipeline."""
 
     request: str = fields.name()
     computed: int = fields.natural()  # tokens whose KV is to be there
@@ -157,12 +157,19 @@ class Terms:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Live:
-    """A request with a slot in the old pipeline, between two of its iterations."""
+    """A request with a slot in the old pipeline, at the end of its latest iteration."""
 
     request: str
     slot: int
     computed: int  # tokens whose KV is in every stage
     tokens: int
+    under_way: int = 0  # tokens that an iteration computes now
+    samples: bool = False  # and it ends with another token
+
+    @property
+    def final(self) -> "Final":
+        """What it comes to once that iteration has ended, unless it ends with it."""
+        return Final(request=self.request, computed=self.computed + self.under_way, tokens=self.tokens + self.samples)
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -181,8 +188,8 @@ class Phase(Enum):
     """How far a hand-over is."""
 
     ROUNDS = "rounds"  # the old pipeline decodes
-    HALTING = "halting"  # iterations under way end
-    REST = "rest"  # the last round is under way
+    HALTING = "halting"  # no more iterations are to be formed
+    REST = "rest"  # none is formed any more; the last round is under way
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -205,7 +212,8 @@ class SourceState:
 
     number: int = 0  # of the latest
     live: tuple[Live, ...] = ()  # at the latest boundary
-    is_quiet: bool = False  # no iteration is under way; known only while halting
+    is_heeded: bool = False  # no iteration is formed any more
+    is_quiet: bool = False  # and none is under way
     current: Current | None = None
 
 

@@ -12,7 +12,7 @@ from executor import traffic
 from executor.choices import Choice, pack_tokens, unpack_tokens
 from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame
-from executor.kv_traffic import Card, CopyKv, Guest, HandedOver, Invited, Kv, KvRow, Resume, Tail
+from executor.kv_traffic import Card, CopyKv, Guest, Handed, HandedOver, Invited, Kv, KvRow, Resume
 from specs.errors import MalformedDocument
 from specs.protocols.kv_hand_over_nouns import (
     Chunk,
@@ -50,7 +50,7 @@ INVITATION = Invitation(
 )
 CHUNK = Chunk(id=ID, path=PATH, request="n2:1", seat=0, start=2, end=5)
 MESSAGES = (
-    Invited(invitation=INVITATION, cards=(CARD,), tails=(Tail(request="n2:2", tokens=()),)),
+    Invited(invitation=INVITATION, cards=(CARD,)),
     Invited(invitation=Invitation(id=ID, edition=1, is_over=True)),
     Hosting(id=ID, rows=(Row(request="n2:1", seat=0, held=4), Row(request="n2:2", is_refused=True)), is_whole=True),
     Seats(pipeline="new", stage=0, edition=5, seats=(OpenSeat(id=ID, request="n2:1", seat=0),)),
@@ -58,8 +58,8 @@ MESSAGES = (
     CopyKv(id=ID, path=PATH, bytes_per_second=5, rows=(KvRow(request="n2:1", slot=1, seat=0, start=0, end=1),)),
     CopyKv(id=ID, path=PATH, rows=()),
     Kv(chunks=(CHUNK, attrs.evolve(CHUNK, request="n2:2", seat=1)), digest=a_digest("kv")),
-    HandedOver(id=ID, requests=("n2:1",)),
-    Resume(id=ID, guests=(Guest(request="n2:1", attempt="n2:9", tokens=4),)),
+    HandedOver(id=ID, guests=(Handed(request="n2:1", known=3),)),
+    Resume(id=ID, guests=(Guest(request="n2:1", attempt="n2:9", tokens=4, packed=pack_tokens((8,))),)),
 )
 
 
@@ -94,7 +94,6 @@ def changed(message, change):
     [
         (0, lambda said: said["cards"].clear()),
         (0, lambda said: said["cards"][0].update(packed=pack_tokens((1, 2, 3, 4)))),
-        (0, lambda said: said["tails"].clear()),
         (0, lambda said: said["invitation"].update(edition=0)),
         (0, lambda said: said["invitation"]["id"].update(number=0)),
         (0, lambda said: said["cards"][0].update(packed="AQ==")),
@@ -107,7 +106,10 @@ def changed(message, change):
         (7, lambda said: said["chunks"][0]["id"].update(number=3)),
         (7, lambda said: said["chunks"][0]["path"].update(new_stage=1)),
         (7, lambda said: said.update(digest="00")),
+        (8, lambda said: said["guests"][0].update(known=0)),
         (9, lambda said: said["guests"][0].update(tokens=0)),
+        (9, lambda said: said["guests"][0].update(packed="AQ==")),
+        (9, lambda said: said["guests"][0].update(packed=pack_tokens(range(5)))),
     ],
 )
 def test_what_contradicts_itself_is_not_read(number, change):

@@ -1,5 +1,7 @@
 """What each role of a KV hand-over did, as steps of the model of the proof: see `tests.proofs.hand_over_mirror`."""
 
+import z3
+
 from specs.protocols import kv_hand_over_events as ev
 from specs.protocols.kv_hand_over_nouns import Phase
 from tests.protocols.hand_over_world import OLD
@@ -25,9 +27,9 @@ class Readings:
         if any(isinstance(action, ev.Failed) for action in actions):
             self.take("fail", i=i)
         elif now is not None:
-            self._act(i, was, now)
+            self._act(i, was, now, after.live)
         else:
-            self._act_at_last(i, was, actions)
+            self._act_at_last(i, was, after.live, actions)
         self._source_says(i, now, actions)
 
     def _is_invited(self, actions):
@@ -49,7 +51,7 @@ class Readings:
         if hosting.is_whole and was.phase is Phase.REST:
             self.take("hear_whole", i=i)
 
-    def _act(self, i, was, now):
+    def _act(self, i, was, now, live):
         before = {guest.request for guest in was.guests} if was else set()
         names = {guest.request for guest in now.guests}
         for name in names - before:
@@ -63,9 +65,23 @@ class Readings:
         if phase is Phase.ROUNDS and now.phase is not Phase.ROUNDS:
             self.take("halt", i=i)
         if phase is not Phase.REST and now.phase is Phase.REST:
-            self.take("tell_rest", i=i)
+            self._tell_rest(i, live)
 
-    def _act_at_last(self, i, was, actions):
+    def _tell_rest(self, i, live):
+        finals = [(self.request(each.request), each.final) for each in live]
+
+        def table(count):
+            def read(r):
+                value = getattr(self.state, count)(r)
+                for request, final in finals:
+                    value = z3.If(r == request, getattr(final, count), value)
+                return value
+
+            return read
+
+        self.take("tell_rest", i=i, computed=table("computed"), tokens=table("tokens"))
+
+    def _act_at_last(self, i, was, live, actions):
         """It was handed out: perhaps nobody, once all were given up for the rest."""
         (handed,) = (action for action in actions if isinstance(action, ev.HandOut))
         for guest in was.guests:
@@ -73,7 +89,7 @@ class Readings:
             if guest.request not in handed.requests and self.holds(self.state.guest(i, r)):
                 self.take("give_up", i=i, r=r)
         if was.phase is Phase.HALTING:
-            self.take("tell_rest", i=i)
+            self._tell_rest(i, live)
 
     def _source_says(self, i, now, actions):
         for action in actions:

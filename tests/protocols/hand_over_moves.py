@@ -112,7 +112,7 @@ class Moves(Roles):
     def _boundary(self, world: World) -> World:
         if world.source is None or world.source.current is None:
             return world
-        return self.tell_source(world, ev.Boundary(world.live, not world.flying))
+        return self.tell_source(world, world.boundary)
 
     def _new_pipeline(self, world: World) -> Iterator[Move[World]]:
         if world.target is None:

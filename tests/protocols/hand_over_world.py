@@ -76,10 +76,21 @@ class World:
     @property
     def live(self) -> tuple[Live, ...]:
         return tuple(
-            Live(request=name, slot=asked.slot, computed=asked.computed, tokens=asked.tokens)
+            Live(
+                request=name,
+                slot=asked.slot,
+                computed=asked.computed,
+                tokens=asked.tokens,
+                under_way=int(self.flying),
+                samples=self.flying and asked.computed + 1 == asked.tokens,
+            )
             for name, asked in self.requests
             if asked.is_there and asked.slot is not None
         )
+
+    @property
+    def boundary(self) -> ev.Boundary:
+        return ev.Boundary(self.live, is_heeded=self.halted, is_quiet=self.halted and not self.flying)
 
 
 class Roles:
@@ -136,7 +147,7 @@ class Roles:
                 return attrs.evolve(world, orders=orders if world.target is not None else ())
             case ev.Halt():
                 world = attrs.evolve(world, halted=True)
-                return world if world.flying else self.tell_source(world, ev.Boundary(world.live, True))
+                return self.tell_source(world, world.boundary)
             case ev.GoOn():
                 return attrs.evolve(world, halted=False)
             case ev.HandOut():

@@ -6,7 +6,7 @@ import pytest
 from specs.protocols import kv_hand_over, kv_hand_over_target
 from specs.protocols import kv_hand_over_events as ev
 from specs.protocols.kv_hand_over_nouns import Phase, Seats
-from tests.protocols.hand_over_moves import SPLIT, aborted_and_served, all_ended_in_the_new, run, terms
+from tests.protocols.hand_over_moves import SPLIT, aborted_and_served, all_ended_in_the_new, listed_again, run, terms
 from tests.protocols.hand_over_world import Faults, Roles
 
 
@@ -90,11 +90,21 @@ def what_is_lost_is_not_copied_again(monkeypatch):
 
 def the_source_does_not_wait_for_the_copy_of_the_rest(monkeypatch):
     def hand_out(_terms, state, current):
-        if current.phase is not Phase.REST:
+        if current.phase is not Phase.REST or not state.is_quiet:
             return state, ()
         requests = tuple(guest.request for guest in current.guests)
         return attrs.evolve(state, current=None), (ev.HandOut(current.id, requests),)
 
+    replace_rule(monkeypatch, "_hand_out", hand_out)
+
+
+def the_source_does_not_wait_for_the_last_iterations(monkeypatch):
+    def hand_out(terms, state, current):
+        after, actions = real(terms, attrs.evolve(state, is_quiet=True), current)
+        return (after, actions) if actions else (state, ())
+
+    real = kv_hand_over._hand_out
+    hand_out.__name__ = "_hand_out"
     replace_rule(monkeypatch, "_hand_out", hand_out)
 
 
@@ -132,7 +142,6 @@ LARGE = {stages_go_by_older_seats: (terms(), Faults(lates=1, impatience=1), STRA
 # Bugs by which something good can never happen.
 SPOILERS = {
     seats_are_open_before_all_stages_know: (Faults(), all_ended_in_the_new),
-    the_source_does_not_wait_for_the_copy_of_the_rest: (Faults(), all_ended_in_the_new),
     an_aborted_source_stays_halted: (Faults(aborts=1), aborted_and_served),
 }
 
@@ -164,3 +173,14 @@ def test_a_bug_that_spoils_everything_is_found(bug, monkeypatch):
     bug(monkeypatch)
     found = run(terms(), faults, (wanted,))
     assert found.unwitnessed == (wanted.__name__,)
+
+
+HASTY = (the_source_does_not_wait_for_the_copy_of_the_rest, the_source_does_not_wait_for_the_last_iterations)
+
+
+@pytest.mark.parametrize("bug", HASTY, ids=lambda bug: bug.__name__)
+def test_a_source_that_does_not_wait_is_found(bug, monkeypatch):
+    """Its guests are turned away, and computed again although nothing has gone wrong."""
+    assert run(terms(), Faults(), (listed_again,)).unwitnessed == ("listed_again",)
+    bug(monkeypatch)
+    assert run(terms(), Faults(), (listed_again,)).unwitnessed == ()

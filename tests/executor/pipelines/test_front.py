@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from executor.engine.request import SamplingParams
-from executor.kv_traffic import HandedOver, Resume
+from executor.kv_traffic import Handed, HandedOver, Resume
 from executor.pipelines.front import Door, Front, GaveUp
 from executor.traffic import Cancel, Chosen, Returned, Submit, Token
 from specs.protocols.kv_hand_over_nouns import HandOverId
@@ -77,7 +77,7 @@ class Client:
 
 def names_of(message):
     """The requests that a message to the front is about."""
-    return message.requests if isinstance(message, HandedOver) else (message.request,)
+    return tuple(each.request for each in message.guests) if isinstance(message, HandedOver) else (message.request,)
 
 
 class FrontMachine(RuleBasedStateMachine):
@@ -123,6 +123,7 @@ class FrontMachine(RuleBasedStateMachine):
             if job is None or len(job.tokens) != guest.tokens:
                 self.mail.append(Returned(request=guest.attempt, shut=False))
             else:
+                assert guest.tail == tuple(job.tokens[guest.tokens - len(guest.tail) :])
                 self.jobs[guest.attempt] = attrs.evolve(job, request=guest.attempt, pipeline=message.id.new)
 
     def deliver(self, message):
@@ -241,7 +242,9 @@ class FrontMachine(RuleBasedStateMachine):
         id_ = HandOverId(old=old, new=new, number=self.hand_overs)
         left = {name: self.jobs.pop(name) for name in names}
         self.guests |= {(id_, name): left[name] for name in copied}
-        self.mail.append(HandedOver(id=id_, requests=tuple(copied)))
+        known = data.draw(st.integers(1, min(len(left[name].tokens) for name in copied)))
+        guests = tuple(Handed(request=name, known=known) for name in copied)
+        self.mail.append(HandedOver(id=id_, guests=guests))
 
     @rule(data=st.data())
     @precondition(lambda self: self.mail)
