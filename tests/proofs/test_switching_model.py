@@ -10,15 +10,14 @@ from specs.protocols import block_multicast
 from specs.protocols import events as ev
 from specs.protocols.explore import explore
 from specs.protocols.facts import is_lost
-from specs.protocols.learn import LEARN
 from specs.protocols.nouns import Carried, Ending
-from tests.protocols.node_cluster import Cluster
+from tests.proofs.watched import Watched
 from tests.protocols.spaces import EARLY_AND_LOCAL, C, D, R, chained, kept, moving, relay, shrinking, two
-from tests.protocols.world import Faults, World
+from tests.protocols.world import Faults
 
 
-class Watched(Cluster):
-    """A cluster that checks every application of a rule against the model, in the world in which it happens."""
+class Switching(Watched):
+    """Every application of a rule against the model of switches."""
 
     def __init__(self, plans, faults, carried=None):
         super().__init__(plans, faults, carried)
@@ -42,7 +41,6 @@ class Watched(Cluster):
             needs=lambda p, m, c: c in plans[m].part[p].needs,
             unable=lambda p, m: parts[p].is_running and p not in self.carried[plans[m].node].built,
         )
-        self.checked = set()
 
     def state(self, nodes):
         """What the guards ask of; the rest of a state of the model is not to be read off."""
@@ -64,35 +62,6 @@ class Watched(Cluster):
                 "handed": lambda p: p in leader(p).handed,
             }
         )
-
-    def start(self):
-        first = [block_multicast._first(plan, self.carried[plan.node]) for plan in self.plans]
-        world = World(nodes=tuple(first), faults=self.faults)
-        for node, state in enumerate(first):
-            self.act(world, node, state)
-        return super().start()
-
-    def happen(self, world, node, event, **changes):
-        if not isinstance(event, ev.Tick):
-            self.follow(world, node, event)
-        return super().happen(world, node, event, **changes)
-
-    def follow(self, world, node, event):
-        """Take the event apart into what it teaches and what each rule does."""
-        plan, before = self.plans[node], world.nodes[node]
-        after = LEARN[type(event)](plan, before, event)
-        if after == before:
-            return
-        self.judge(world, node, before, after, ())
-        self.act(world, node, after)
-
-    def act(self, world, node, after):
-        plan, last = self.plans[node], None
-        while last is not after:
-            last = after
-            for rule in block_multicast._RULES:
-                before, (after, actions) = after, rule(plan, after)
-                self.judge(world, node, before, after, actions)
 
     def judge(self, world, node, before, after, actions):
         nodes = (*world.nodes[:node], before, *world.nodes[node + 1 :])
@@ -145,7 +114,7 @@ LARGE = {"early", "draining", "two successors"}
 )
 def test_what_the_rules_do_the_model_may_do(space):
     plans, faults, carried, expected = SPACES[space]
-    cluster = Watched(plans, faults, carried)
+    cluster = Switching(plans, faults, carried)
     assert all(model.axioms(cluster.logic, cluster.plan))
     explore([cluster.start()], cluster.moves, always={}, sometimes={}, good=lambda _: True)
     assert cluster.checked == expected
@@ -153,6 +122,6 @@ def test_what_the_rules_do_the_model_may_do(space):
 
 def test_a_release_that_does_not_wait_is_no_step_of_the_model(monkeypatch):
     monkeypatch.setattr(block_multicast, "_is_needed", lambda _plan, state, *_: not state.building)
-    cluster = Watched(two(R), Faults())
+    cluster = Switching(two(R), Faults())
     with pytest.raises(AssertionError, match="no stage uses it"):
         explore([cluster.start()], cluster.moves, always={}, sometimes={}, good=lambda _: True)
