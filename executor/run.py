@@ -288,6 +288,7 @@ class Run:
             self.on_tick()
             if self.shell is not None:
                 now = time.monotonic_ns()
+                self.front.tick(now)
                 silent = self._hearing.silent(self.shell.lost, now)
                 self.shell.take(core.Tick())
                 self.shell.files.ask(self.shell.lost, now)

@@ -1,9 +1,9 @@
 """Requests that entered at this node, from the first token of the prompt to the last of the answer.
 
 The front keeps every request's tokens.  A pipeline that closes or dies, a leader that is lost, a connection that
-breaks: the request is submitted again, with the tokens it has, to a pipeline that is open.  Each submission is an
-*attempt* with an id of its own, which no earlier life of this node has used either, so that nothing late of another
-attempt is ever taken for an answer.
+breaks: the request is submitted again, with the tokens it has, to a pipeline that is open, under the next plan if there
+is none under this one.  Each submission is an *attempt* with an id of its own, which no earlier life of this node has
+used either, so that nothing late of another attempt is ever taken for an answer.
 """
 
 import asyncio
@@ -30,6 +30,11 @@ from specs.llm import LlmId
 from specs.plan import PipelineId, Plan
 from specs.problem import Problem
 from specs.protocols.kv_hand_over_nouns import HandOverId
+from specs.units import NANOS_PER_SECOND, Nanos
+
+# Where a plan has no pipeline left that could open, requests wait this long for another plan: somebody has to notice,
+# to plan, and to move what is needed.
+PATIENCE_NS = Nanos(60 * NANOS_PER_SECOND)
 
 
 @attrs.frozen(kw_only=True)
@@ -114,6 +119,7 @@ class Front:
         self._waiting: dict[LlmId, deque[_Live]] = defaultdict(deque)
         self._attempts: dict[str, _Live] = {}
         self._load: dict[PipelineId, int] = {}
+        self._hopeless: dict[LlmId, int] = {}  # since when, by the ticks
         self._count = 0
         self.pauses = Pauses()  # of requests that were handed over
 
@@ -128,6 +134,15 @@ class Front:
         self._move(live for live in self._attempts.values() if live.door and live.door.pipeline in gone)
         for pipeline in gone:
             del self._load[pipeline]
+
+    def tick(self, now_ns: int) -> None:
+        """Let time pass: requests for which no pipeline will open under this plan wait for another one only so long."""
+        for llm, queue in self._waiting.items():
+            # A leader that has returned requests may know the next plan, under which others will take them.
+            if any(door.llm == llm and door.pipeline not in self._over for door in self._doors.values()):
+                self._hopeless.pop(llm, None)
+            elif now_ns - self._hopeless.setdefault(llm, now_ns) >= PATIENCE_NS:
+                _give_up(queue, f"every pipeline of {llm} has closed, and under this plan none will open again")
 
     def resized(self, slots: Mapping[PipelineId, int]) -> None:
         """Know how many slots these pipelines have now."""
@@ -315,9 +330,6 @@ class Front:
         """Submit what waits to the open pipelines that have least to do for their weight."""
         for llm, queue in self._waiting.items():
             known = [door for door in self._doors.values() if door.llm == llm]
-            # A leader that has returned requests may know the next plan, under which others will take them.
-            if all(door.pipeline in self._over for door in known):
-                _give_up(queue, f"every pipeline of {llm} has closed, and under this plan none will open again")
             doors = [door for door in known if door.pipeline in self._open - self._shut]
             while queue:
                 free = [door for door in doors if self._load[door.pipeline] < door.slots]

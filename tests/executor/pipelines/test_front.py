@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from executor.engine.request import SamplingParams
 from executor.kv_traffic import Handed, HandedOver, Resume
-from executor.pipelines.front import Door, Front, GaveUp
+from executor.pipelines.front import PATIENCE_NS, Door, Front, GaveUp
 from executor.traffic import Cancel, Chosen, Returned, Submit, Token
 from specs.protocols.kv_hand_over_nouns import HandOverId
 
@@ -153,6 +153,7 @@ class FrontMachine(RuleBasedStateMachine):
         else:
             self.open |= {"wide"}
         self.front.openings(self.open, self.shut)
+        self.front.tick(0)
         self.settle()
         for _ in range(3000):
             if self.mail:
@@ -161,6 +162,8 @@ class FrontMachine(RuleBasedStateMachine):
                 self.progress(min(self.jobs))
             else:
                 break
+        self.front.tick(PATIENCE_NS)
+        self.settle()
         for client in self.clients:
             if client in self.cancelled:
                 continue
@@ -404,11 +407,30 @@ async def test_those_that_move_keep_their_order(front, post):
 
 
 @on_a_loop
-async def test_without_hope_requests_end(front, post):
+async def test_without_hope_requests_wait_for_another_plan(front, post):
+    (client,) = await start(front)
+    front.openings(frozenset(), frozenset({"wide", "narrow", "twin"}))
+    front.tick(0)
+    front.tick(PATIENCE_NS - 1)
+    await asyncio.sleep(0)
+    assert not client.task.done()
+    front.adopt(DOORS)
+    front.tick(PATIENCE_NS)
+    front.openings(frozenset({"wide"}))
+    assert [each.pipeline for each in submits(post)] == ["wide"]
+    client.task.cancel()
+
+
+@on_a_loop
+async def test_without_hope_requests_end_when_no_plan_comes(front, post):
     waiting = await start(front, 2)
     other = await start(front, llm=OTHER)
     front.openings(frozenset(), frozenset({"wide", "narrow", "twin"}))
-    for client in waiting + await start(front):
+    front.tick(5)
+    front.tick(5 + PATIENCE_NS)
+    waiting += await start(front)
+    front.tick(6 + PATIENCE_NS)
+    for client in waiting:
         await client.task
         assert client.items == [
             GaveUp("every pipeline of llm has closed, and under this plan none will open again", retryable=True)
