@@ -17,7 +17,7 @@ from specs.protocols.facts import (
     is_unable,
     lacks,
 )
-from specs.protocols.nouns import Copy, NodePlan, NodeState, Part, Passage
+from specs.protocols.nouns import Copy, NodePlan, NodeState, Part, Passage, Sizing
 
 PHASE_OF = {
     "transfers": "transferring",
@@ -25,6 +25,7 @@ PHASE_OF = {
     "pipelines": "opening",
     "switches": "switching",
     "releases": "releasing",
+    "resizes": "resizing",
 }
 
 
@@ -51,6 +52,7 @@ class Progress:
     pipelines: Count  # led here: proved and opened, or superseded before
     switches: Count  # away from pipelines that are led here
     releases: Count
+    resizes: Count  # of pipelines that are led here
     lacking: int  # copies that it was promised and will never get
 
     @property
@@ -62,6 +64,7 @@ class Progress:
             ("pipelines", self.pipelines),
             ("switches", self.switches),
             ("releases", self.releases),
+            ("resizes", self.resizes),
         )
 
     @property
@@ -73,7 +76,7 @@ class Progress:
         pending = next((name for name, count in self.kinds if count.pending), None)
         if pending is not None:
             return PHASE_OF[pending]
-        own = (self.stages, self.pipelines, self.switches, self.releases)
+        own = (self.stages, self.pipelines, self.switches, self.releases, self.resizes)
         return "incomplete" if self.lacking or any(count.given_up for count in own) else "complete"
 
 
@@ -93,6 +96,7 @@ def progress(plan: NodePlan, state: NodeState) -> Progress:
             )
             for each in plan.releases
         ),
+        resizes=_count(_resize(plan, state, each) for each in plan.sizings if plan.part[each.pipeline] in led),
         lacking=len(lacks(plan, state)),
     )
 
@@ -124,6 +128,12 @@ def _pipeline(plan: NodePlan, state: NodeState, part: Part) -> tuple[bool, bool]
     closed = part.pipeline in state.closed
     superseded = closed and _is_superseded(plan, state, part.pipeline)
     return part.pipeline in state.opened or superseded, closed
+
+
+def _resize(plan: NodePlan, state: NodeState, sizing: Sizing) -> tuple[bool, bool]:
+    closed = sizing.pipeline in state.closed
+    # Of what was superseded before it opened nothing is to be resized.
+    return sizing.step in state.resized or (closed and _is_superseded(plan, state, sizing.pipeline)), closed
 
 
 def _is_superseded(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> bool:

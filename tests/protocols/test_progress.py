@@ -9,11 +9,25 @@ from specs.plan import Continuity
 from specs.protocols.progress import Count, progress
 from tests.protocols.node_cluster import Cluster
 from tests.protocols.properties import is_complete
-from tests.protocols.spaces import chained, kept, moving, shrinking
+from tests.protocols.spaces import (
+    C,
+    D,
+    chained,
+    grown,
+    grown_beside,
+    joined,
+    kept,
+    moving,
+    shrinking,
+    squeezed,
+    taken_over,
+)
 from tests.protocols.test_random_schedules import SHAPES, a_cluster, run
 from tests.protocols.world import Faults
 
-PLANS = [plans(how) for plans in (moving, shrinking, chained) for how in Continuity] + [kept()]
+PLANS = [plans(how) for plans in (moving, shrinking, chained) for how in Continuity]
+PLANS += [kept(), squeezed(C), squeezed(D), joined(C), grown(), grown_beside()]
+PLANS += [taken_over(1, 2, 0), taken_over(2, 1, 0)]
 
 
 def phases(cluster, world):
@@ -43,7 +57,7 @@ def test_at_rest_nothing_is_pending(shape, seed, deaths, suspicions):
     assert set(phases(cluster, world).values()) <= {"complete", "incomplete"}, (phases(cluster, world), labels)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     plans=st.sampled_from(PLANS),
     seed=st.integers(0, 2**32),
