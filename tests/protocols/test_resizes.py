@@ -183,6 +183,21 @@ def test_a_seeded_bug_is_found_with_a_short_trace(bug, monkeypatch):
     assert len(trace.labels) <= 25, str(trace)
 
 
+# --- a whole plan -----------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_the_checker_verified_is_carried_out_in_every_order():
+    problem, plan = a_squeeze()
+
+    def all_is_done(world):
+        return ("pair", 4) in world.sizes and {1, 5} <= world.nodes[0].resized and 4 in world.nodes[0].released
+
+    plans = tuple(node_plan(problem, plan, node) for node in ("n0", "n1"))
+    found = run(plans, Faults(losses=1), [all_is_done])
+    assert (found.broken, found.stuck, found.endless, found.unwitnessed) == (None, None, None, ())
+    assert found.states == 209
+
+
 # --- one node ---------------------------------------------------------------------------------------------------------
 
 
