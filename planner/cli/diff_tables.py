@@ -62,11 +62,14 @@ def _opened(found: Difference) -> Table:
 
 
 def _fewer(found: Difference) -> Table:
-    table = _table("KV that makes room", ("pipeline", "slots", "of", "its KV", "instead of", "from", "to"))
+    table = _table(
+        "KV that makes room", ("pipeline", "slots", "of", "its KV", "instead of", "requests to end first", "from", "to")
+    )
     for each in found.fewer[:_ROWS_MAX]:
         sizes = (say_size(each.kv_bytes), say_size(each.kv_bytes_max))
         until = "the next plan" if each.until_ns is None else seconds(each.until_ns)
-        table.add_row(each.pipeline, f"{each.slots:,}", f"{each.slots_max:,}", *sizes, seconds(each.from_ns), until)
+        counts = (f"{each.slots:,}", f"{each.slots_max:,}", *sizes, f"{each.ending:,}")
+        table.add_row(each.pipeline, *counts, seconds(each.from_ns), until)
     return _and_more(table, len(found.fewer))
 
 

@@ -71,6 +71,7 @@ class Fewer:
     slots_max: int
     kv_bytes: Bytes  # of all its stages, meanwhile
     kv_bytes_max: Bytes  # with all slots
+    ending: int  # live requests that are more than these slots: new ones wait until so many have ended
     from_ns: Nanos
     until_ns: Nanos | None  # absent: to the end of the plan and beyond
 
@@ -104,7 +105,11 @@ def difference(verified: VerifiedPlan, before: Sequence[Running] | None = None) 
         fullest=tuple(_fullest(facts)),
         seen=tuple(_seen(facts, each) for each in running),
         opened=verified.plan.pipelines,
-        fewer=tuple(fewer for each in facts.pipelines.values() for fewer in _fewer(facts, each)),
+        fewer=tuple(
+            fewer
+            for each in facts.pipelines.values()
+            for fewer in _fewer(facts, each, loads[each.id].live_requests if each.id in loads else 0)
+        ),
         lasts_ns=max(ends, default=Nanos(0)),
     )
 
@@ -203,7 +208,7 @@ def _seen(facts: Facts, each: Running) -> Seen:
     )
 
 
-def _fewer(facts: Facts, pipeline: Pipeline) -> Iterator[Fewer]:
+def _fewer(facts: Facts, pipeline: Pipeline, live_requests: int) -> Iterator[Fewer]:
     spans = facts.slots_over_time(pipeline.id)
     closed_by = facts.closed_by.get(pipeline.id)
     closes_ns = None if closed_by is None else closed_by.at_ns
@@ -216,6 +221,7 @@ def _fewer(facts: Facts, pipeline: Pipeline) -> Iterator[Fewer]:
                 slots_max=pipeline.slots,
                 kv_bytes=Bytes(sum(stage_kv_bytes(llm, pipeline, each, slots) for each in pipeline.stages)),
                 kv_bytes_max=Bytes(sum(each.kv_bytes for each in pipeline.stages)),
+                ending=max(0, live_requests - slots),
                 from_ns=from_ns,
                 until_ns=until_ns,
             )

@@ -3,7 +3,7 @@
 Each layer takes a MiB, a slot's KV in half of the layers half a MiB, a stage's workspace two.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import attrs
 import pytest
@@ -15,12 +15,14 @@ from planner.reconfiguring.beginning import begin
 from planner.reconfiguring.differences import difference
 from planner.reconfiguring.impossible import most_elsewhere, never_live
 from planner.reconfiguring.picture import draw
+from planner.reconfiguring.settled import layout
+from planner.search import Search
 from planner.solve import solve
 from specs.cluster import PlaceKind
 from specs.invariants.facts import Facts
 from specs.plan import Activate, Continuity, Resize, Switch, Transfer
 from specs.problem import Holding, Running
-from specs.timing import decode_ns, kv_bytes
+from specs.timing import decode_ns, kv_bytes, unit_bytes
 from tests.builders import a_cluster, a_problem
 from tests.planner.reconfiguring.cases import MEBIBYTE, a_service, heavy, places
 from tests.plans import a_pipeline, gpu
@@ -45,6 +47,53 @@ def moved(requests, **options):
     """From devices 1 and 2 to 2 and 3: beside both pipelines' workspace, device 2 has room for five slots in all."""
     begun = begin(after(full((1, 2)), planned(full((1, 2))).plan, requests=requests), full((2, 3)))
     return solve(begun.problem, attrs.evolve(begun.request, **options))
+
+
+def fitting(problem, old, new):
+    """Every pair of numbers of slots with which both fit beside the weights of both, device by device."""
+    (llm,) = problem.llms
+    memory = {place.id: place.memory_bytes for place in problem.cluster.places}
+    for pair in product(range(1, old.slots + 1), range(1, new.slots + 1)):
+        used = {}
+        for pipeline, slots in zip((old, new), pair, strict=True):
+            for stage in pipeline.stages:
+                kv = kv_bytes(llm, stage.first_unit, stage.end_unit, slots * pipeline.request_tokens_max)
+                units = set(range(stage.first_unit, stage.end_unit))
+                size, held = used.get(stage.place, (0, set()))
+                used[stage.place] = size + kv + stage.workspace_bytes, held | units
+        sizes = {
+            place: size + sum(unit_bytes(llm, unit, unit + 1) for unit in held) for place, (size, held) in used.items()
+        }
+        if all(size + 1024 <= memory[place] for place, size in sizes.items()):  # of padding in blobs
+            yield pair
+
+
+@pytest.mark.slow
+@given(
+    memory=st.integers(8 * MEBIBYTE, 12 * MEBIBYTE), requests=st.integers(0, 8), kv=st.sampled_from([1024, 2048, 4096])
+)
+@settings(max_examples=20, deadline=None)
+def test_slots_are_found_wherever_some_fit(memory, requests, kv):
+    before, wanted = (
+        attrs.evolve(a_service(nodes, memory=memory, live=8), llms=(heavy(kv=kv),)) for nodes in ((1, 2), (2, 3))
+    )
+    first = solve(before)
+    if not isinstance(first, Planned):
+        return
+    begun = begin(after(before, first.verified.plan, requests=requests), wanted)
+    best = layout(begun.problem, begun.request, Search())
+    if len(begun.problem.running) != 1 or len(best.pipelines) != 1:
+        return
+    (running,), (new,) = begun.problem.running, best.pipelines
+    pairs = list(fitting(begun.problem, running.pipeline, new))
+    outcome = solve(begun.problem, begun.request)
+    if not isinstance(outcome, Planned) or [each.stages for each in outcome.verified.plan.pipelines] != [new.stages]:
+        assert pairs == []
+        return
+    resized = [step for step in only(outcome.verified.plan, Resize) if step.pipeline == running.pipeline.id]
+    if resized:
+        waiting = max(0, running.live_requests - resized[0].slots)
+        assert waiting <= min(max(0, running.live_requests - slots) for slots, _ in pairs)
 
 
 def sizes(plan, pipeline):
@@ -195,4 +244,6 @@ def test_what_it_says_of_slots():
     )  # fmt: skip
     assert (new.slots, new.from_ns, new.until_ns) == (3, facts.opened_ns[new.pipeline], found.lasts_ns)
     assert (old.kv_bytes, old.kv_bytes_max) == (2 * MEBIBYTE, 8 * MEBIBYTE)
+    assert [each.ending for each in found.fewer] == [0, 0]
+    assert [each.ending for each in difference(verified(moved(6))).fewer] == [2, 0]
     assert "llm/serve-0:g2" in draw(result, found)
