@@ -185,11 +185,6 @@ def _latest_at_source(step: Callable[[SourceState, ev.SourceEvent], Any], notes:
 
 
 def _is_passing_at_target(note: AtTarget) -> bool:
-    """Tell whether the event told how far things are, and nothing came of it.
-
-    That a stage has opened seats is more: their guests' KV may be sent from then on, and chunks come before the next
-    event.
-    """
     before, after = note.before, note.after
     if _deeds(note.actions) or _settled(before) != _settled(after):
         return False
@@ -199,7 +194,7 @@ def _is_passing_at_target(note: AtTarget) -> bool:
 
 
 def _settled(state: TargetState) -> tuple[object, ...]:
-    return state.edition, state.over, state.closing, tuple((held.stage, held.edition) for held in state.stages)
+    return state.edition, state.over, state.closing
 
 
 def _latest_at_target(step: Callable[[TargetState, ev.TargetEvent], Any], notes: Sequence[AtTarget]) -> list[Any]:

@@ -93,8 +93,9 @@ class Moved:
     before: str = fields.name()
     pipeline: PipelineId = fields.name()
     tokens: int = fields.positive()
+    digest: str = fields.digest()  # of the tokens
+    was_left: bool  # nothing is taken of the attempt before any more
     resumes: HandOverId | None = None  # which brought its KV there
-    digest: str | None = None  # of the tokens, where it resumes
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import attrs
 
@@ -345,8 +344,19 @@ class Front:
         self._count += 1
         before, live.attempt = live.attempt, f"{self._node}:{self._life}:{self._count}"
         if before:
+            attempt, count, was_left = live.attempt, len(live.tokens), before not in self._attempts
             self._note(
-                Later(partial(_moved, before, live.attempt, door.pipeline, live.tokens, len(live.tokens), resumes))
+                Later(
+                    lambda: journal.Moved(
+                        attempt=attempt,
+                        before=before,
+                        pipeline=door.pipeline,
+                        tokens=count,
+                        digest=tokens_digest(live.tokens[:count]),
+                        was_left=was_left,
+                        resumes=resumes,
+                    )
+                )
             )
         live.door = door
         self._attempts[live.attempt] = live
@@ -368,13 +378,3 @@ class Front:
 def _give_up(queue: deque[_Live], sentence: str) -> None:
     while queue:
         queue.popleft().answer.put_nowait(GaveUp(sentence, retryable=True))
-
-
-def _moved(
-    before: str, attempt: str, pipeline: PipelineId, tokens: Sequence[int], count: int, resumes: HandOverId | None
-) -> journal.Moved:
-    """Say so; of a request's tokens, which may be more by now, the first `count` were there."""
-    digest = None if resumes is None else tokens_digest(tokens[:count])
-    return journal.Moved(
-        attempt=attempt, before=before, pipeline=pipeline, tokens=count, resumes=resumes, digest=digest
-    )

@@ -49,7 +49,7 @@ _DEEDS: dict[type, str] = {
 _ORDERED = "what is copied is what the source leader says"
 _HANDED = "a front hears what was handed out, with its KV there"
 _CLAIMED = "a front goes on with a request that was handed over to it under a new name, with all its tokens"
-_NO_OTHER = "what a role hears was told"
+_SEATED = "a stage goes by the seats that its leader says"
 
 
 class Breach(Exception):
@@ -105,9 +105,9 @@ class HandOverReplay:
         told = self._told
         match what:
             case journal.LearntAsSource(event=ev.HostingIs(hosting)) if not told.was_hosted(hosting):
-                return self._awaits(hosting.id.new, 0, _NO_OTHER)
+                return self._awaits(hosting.id.new, 0, "a source leader hears what its target leader has")
             case journal.LearntAsTarget(event=ev.Invited(invitation)) if not told.was_invited(invitation):
-                return self._awaits(invitation.id.old, 0, _NO_OTHER)
+                return self._awaits(invitation.id.old, 0, "a target leader hears whom its source leader invites")
             case journal.LearntAsTarget(event=ev.HeldIs(held)) if not told.was_held(held):
                 return self._awaits(held.pipeline, held.stage, "a stage holds what was written to it")
             case journal.LearntAsTarget(event=ev.Resumed(id_, claims)):
@@ -115,7 +115,7 @@ class HandOverReplay:
                 return next((Awaited(_front_of(attempt), _CLAIMED) for attempt in unsaid), None)
             case journal.LearntAsStage(events=events):
                 untold = (e.seats for e in events if isinstance(e, ev.SeatsAre) and not told.was_seated(e.seats))
-                return next((self._awaits(seats.pipeline, 0, _NO_OTHER) for seats in untold), None)
+                return next((self._awaits(seats.pipeline, 0, _SEATED) for seats in untold), None)
             case journal.CopyOrdered(id=id_) if not told.was_ordered(what):
                 return self._awaits(id_.old, 0, _ORDERED)
             case journal.LearntAsFront(id=id_, requests=requests) if not told.were_handed_out(id_, requests):
@@ -209,13 +209,10 @@ class HandOverReplay:
         _compare(actions, what.done)
         self._targets[what.pipeline] = after
         for stay in after.stays:
-            self._told.host(kv_hand_over_target.hosting(successor, after, stay))
-        for action in actions:
-            match action:
-                case ev.TellSeats(seats):
-                    self._told.seat(seats)
-                case ev.TakeOver(attempt=attempt):
-                    self._taken.add(attempt)
+            self._told.host(stay, successor.stages)
+        for stage in range(successor.stages):
+            self._told.seat(kv_hand_over_target.seats(successor, after, stage))
+        self._taken |= {action.attempt for action in actions if isinstance(action, ev.TakeOver)}
 
     def _take_at_stage(self, event: ev.StageEvent) -> None:
         match event:
@@ -235,8 +232,8 @@ class HandOverReplay:
 
     def _move(self, move: journal.Moved) -> None:
         """A front goes on with a request: attempts of one request follow one another, and none forks."""
-        if move.before in self._moved or move.attempt in self._told.moves:
-            raise Breach(f"{move.before} goes on elsewhere already; two pipelines never have one request")
+        if move.before in self._moved or move.attempt in self._told.moves or not move.was_left:
+            raise Breach(f"{move.before} is not over; two pipelines never have attempts of one request")
         if move.tokens < self._tokens.get(move.before, 0):
             raise Breach("a front submits a request with all the tokens that it has")
         if move.resumes is not None and (
@@ -272,12 +269,14 @@ def _front_of(attempt: str) -> NodeId:
 
 
 def _check_still(before: SourceState, event: ev.SourceEvent) -> None:
-    """Once the rest is copied, nothing is computed any more, or what is copied is not all."""
+    """When no more iterations are formed, requests come to what those under way compute; then nothing is computed."""
     if before.current is None or before.current.phase is not Phase.REST or not isinstance(event, ev.Boundary):
         return
     was = {live.request: live for live in before.live}
-    if any(live != was.get(live.request, live) for live in event.live):
-        raise Breach("no iteration ends after the last boundary, on which the rest is copied")
+    if before.is_quiet and any(live != was.get(live.request, live) for live in event.live):
+        raise Breach("no iteration ends after the last boundary, at which no iteration is under way")
+    if any(live.final != was.get(live.request, live).final for live in event.live):
+        raise Breach("a request comes to what is under way when no more iterations are formed, or ends")
 
 
 def _check_free(before: TargetState, event: ev.Reserved) -> None:

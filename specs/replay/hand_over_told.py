@@ -4,7 +4,6 @@ Names of attempts, pipelines and hand-overs never come again, so what was told s
 a journal: of words that say how far things are, a later one says no less.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 import attrs
@@ -12,7 +11,19 @@ import attrs
 from specs.journal import CopyOrdered, Moved
 from specs.plan import PipelineId
 from specs.protocols.kv_hand_over_events import Claim, Copy, CopyRow
-from specs.protocols.kv_hand_over_nouns import Chunk, HandOverId, Held, Hosting, Invitation, OpenSeat, Row, Seats
+from specs.protocols.kv_hand_over_nouns import (
+    Chunk,
+    Final,
+    HandOverId,
+    Held,
+    Hosting,
+    Invitation,
+    OpenSeat,
+    Row,
+    Seated,
+    Seats,
+    Stay,
+)
 
 _Guest = tuple[HandOverId, str]
 _Stage = tuple[PipelineId, int]
@@ -27,8 +38,9 @@ class HandOverTold:
     _invitations: set[Invitation] = attrs.field(factory=set)
     _copies: set[tuple[HandOverId, tuple[CopyRow, ...]]] = attrs.field(factory=set)
     _ordered: dict[OpenSeat, int] = attrs.field(factory=dict)  # up to which token
-    _rows: dict[_Guest, list[Row]] = attrs.field(factory=lambda: defaultdict(list))
-    _whole: set[HandOverId] = attrs.field(factory=set)
+    _guests: dict[_Guest, tuple[Seated, int, Stay]] = attrs.field(factory=dict)  # with the new pipeline's stages
+    _refused: set[_Guest] = attrs.field(factory=set)
+    _rests: set[tuple[HandOverId, tuple[Final, ...]]] = attrs.field(factory=set)
     _seats: set[Seats] = attrs.field(factory=set)
     _editions: dict[_Stage, int] = attrs.field(factory=dict)
     _written: dict[tuple[_Stage, _Guest, int], int] = attrs.field(factory=dict)  # by old stage: tokens
@@ -64,27 +76,49 @@ class HandOverTold:
 
     # --- what target leaders tell --------------------------------------------------------------------------------
 
-    def host(self, hosting: Hosting) -> None:
-        """Take what a target leader tells a source leader."""
-        for row in hosting.rows:
-            known = self._rows[hosting.id, row.request]
-            if row not in known:
-                known.append(row)
-        if hosting.is_whole:
-            self._whole.add(hosting.id)
+    def host(self, stay: Stay, stages: int) -> None:
+        """Take what a target leader knows of a hand-over to a pipeline of so many stages."""
+        for guest in stay.guests:
+            self._guests[stay.id, guest.request] = guest, stages, stay
+        self._refused |= {(stay.id, request) for request in stay.refused}
+        finals = tuple(guest.final for guest in stay.guests if guest.final is not None)
+        if stay.is_rest and len(finals) == len(stay.guests):
+            self._rests.add((stay.id, finals))
 
     def was_hosted(self, hosting: Hosting) -> bool:
-        """Tell whether a target leader has told this or more; that it is over is believed, and does no harm."""
+        """Tell whether a target leader could say this, by whom it has seated and what its stages hold.
+
+        Not by what it has heard of them, of which a journal has the latest only.  That a hand-over is over is believed:
+        it does no harm.
+        """
         if hosting.is_over:
             return True
-        return (not hosting.is_whole or hosting.id in self._whole) and all(
-            any(
-                (known.seat == row.seat or row.seat is None)
-                and known.held >= row.held
-                and known.is_refused == row.is_refused
-                for known in self._rows[hosting.id, row.request]
-            )
-            for row in hosting.rows
+        is_whole = not hosting.is_whole or any(
+            all(self._is_there((id_, final.request), final.computed) for final in finals)
+            for id_, finals in self._rests
+            if id_ == hosting.id
+        )
+        return is_whole and all(self._is_so(hosting.id, row) for row in hosting.rows)
+
+    def _is_so(self, id_: HandOverId, row: Row) -> bool:
+        guest = id_, row.request
+        if row.is_refused:
+            return guest in self._refused
+        if guest not in self._guests:
+            return False
+        seated, stages, _ = self._guests[guest]
+        is_open = row.seat == seated.seat and all(
+            self._editions.get((id_.new, stage), 0) >= seated.since for stage in range(stages)
+        )
+        return (row.seat is None or is_open) and self._is_there(guest, row.held)
+
+    def _is_there(self, guest: _Guest, tokens: int) -> bool:
+        if guest not in self._guests:
+            return False
+        _, _, stay = self._guests[guest]
+        return all(
+            self._written.get(((stay.id.new, path.new_stage), guest, path.old_stage), 0) >= tokens
+            for path in stay.paths
         )
 
     def seat(self, seats: Seats) -> None:

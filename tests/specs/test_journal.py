@@ -32,7 +32,9 @@ RECORDS = (
     journal.LearntAsStage(events=(hand_over.ChunkCame(Chunk(id=ID, path=PATH, request="a", seat=1, start=2, end=3)),)),
     journal.CopyOrdered(id=ID, path=PATH, rows=(hand_over.CopyRow("a", 0, 1, 2, 3),)),
     journal.LearntAsFront(id=ID, requests=("a",)),
-    journal.Moved(attempt="b", before="a", pipeline="llm@n1", tokens=4, resumes=ID, digest=a_digest("tokens")),
+    journal.Moved(
+        attempt="b", before="a", pipeline="llm@n1", tokens=4, was_left=True, resumes=ID, digest=a_digest("tokens")
+    ),
     journal.TookOver(attempt="b", digest=a_digest("tokens")),
     journal.Adopted(plan=a_digest("plan"), problem=a_digest("problem")),
     journal.Refused(reason="its generation is 3; this node carries out 4"),
