@@ -1,6 +1,6 @@
 """What requests see when their pipeline moves to other nodes: the pause, and the tokens before and after it.
 
-    python -m benchmarks.reconfiguration [--live 1 8 64] [--contexts 128 1024] [--switches 3] [--rate 125000000]
+    python -m benchmarks.reconfiguration [--live 1 8 64] [--contexts 128 1024 4096] [--switches 3] [--rate 125000000]
 
 Four real daemons on loopback, a pipeline of two stages on two of them, and live requests that stream, each with a
 prompt of so many tokens.  A plan that begins from what runs moves the pipeline to the other two nodes, and the next one
@@ -13,7 +13,8 @@ back, in four ways:
   again, each with as many tokens more as it has.  The processes are forked from one that has imported everything.
 
 Clients note the instant of each token.  Of each request, the gap over the stop less its median gap in the calm before
-is what the move added.  The largest gap of that calm, less the same, says what the machine adds when nothing is moved.
+is what the move added.  Gaps over instants of that calm, by the same clock, say what the machine adds when nothing is
+moved.
 """
 
 import argparse
@@ -23,7 +24,6 @@ import itertools
 import json
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -34,12 +34,12 @@ import attrs
 
 from benchmarks.busy import Reading
 from benchmarks.moves import PAIRS, REQUEST_TOKENS_MAX, Way, a_problem, first_plan, next_plan, on, slots_for, switch_of
-from benchmarks.streams import Added, Clients, Interval, gaps_within, percentile
-from specs import journal
+from benchmarks.reconfiguration_rows import Moved, limit_ns, row_of, table
+from benchmarks.streams import Added, Clients, Interval, gaps_within
+from specs import codec, journal
 from specs.checker import VerifiedPlan
-from specs.handing_over import shared_kv
 from specs.problem import Problem
-from specs.units import NANOS_PER_SECOND, duration_ns
+from specs.units import NANOS_PER_SECOND
 from tests.checkpoints import make_checkpoint
 from tests.processes.cluster import LLM, Daemon, adopt, daemons, document
 
@@ -47,6 +47,7 @@ CALM_GAPS = 20  # of each request, before anything is moved
 CALM_S = 1.0  # and at least so long
 AFTER_GAPS = 3  # of each request, after the switch
 PROBE_EVERY_S = 0.1
+OFTEN_TOKENS_MAX = 65536  # of all prompts; what is larger is moved in our way once
 TIMEOUT_S = 240
 POLL_S = 0.01
 SHAPE = {
@@ -60,37 +61,26 @@ SHAPE = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class Moved:
-    """One move of all live requests."""
-
-    way: Way
-    added: tuple[Added, ...]  # of each request
-    context_tokens: float  # of a request at the stop, in the mean
-    calm: Interval
-    stop: Interval
-    change: Interval  # from the order to the last instant that counts
-    calm_gaps_ns: tuple[int, ...]
-    change_gaps_ns: tuple[int, ...]  # from the order to the stop
-    calm_ttft_ns: tuple[int, ...]
-    change_ttft_ns: tuple[int, ...]
-    cores_calm: dict[str, float]
-    cores_change: dict[str, float]
-    handed: journal.HandedOver | None
-    limit_ns: int  # in which links can carry what is left to copy; 0: nothing is
-    old: tuple[str, ...]  # nodes
-    new: tuple[str, ...]
-
-
 class _Journal:
-    """The records that a daemon adds to its journal from now on."""
+    """What a daemon's journal says from now on of pipelines that close, read as it grows and nothing twice.
+
+    A reader of the whole journal would take the processor from what is measured.
+    """
 
     def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-        self._known = len(daemon.records())
+        self._path = max((daemon.state / "journal").glob("*.jsonl"))
+        self._at = self._path.stat().st_size
+        self._rest = ""
+        self._found: list[journal.Record] = []
 
-    def new(self) -> tuple[journal.Record, ...]:
-        return self._daemon.records()[self._known :]
+    def found(self) -> Sequence[journal.Record]:
+        with self._path.open(encoding="utf-8") as file:
+            file.seek(self._at)
+            *lines, self._rest = (self._rest + file.read()).split("\n")
+            self._at = file.tell()
+        told = [line for line in lines if any(f'"kind":"{kind}"' in line for kind in ("closed", "handedover"))]
+        self._found += [codec.decode(journal.Record, line.encode()) for line in told]
+        return self._found
 
 
 @attrs.define(eq=False)
@@ -219,7 +209,7 @@ async def _switch(bench: Bench, planned: VerifiedPlan, leader: str) -> tuple[Int
     old = switch_of(planned).old
     while True:
         await asyncio.sleep(POLL_S)
-        new = await asyncio.to_thread(records.new)
+        new = records.found()
         closed = next((r for r in new if isinstance(r.what, journal.Closed) and r.what.pipeline == old), None)
         if closed is None:
             continue
@@ -230,82 +220,26 @@ async def _switch(bench: Bench, planned: VerifiedPlan, leader: str) -> tuple[Int
         return (handed.at_unix_ns - handed.what.halted_ns, handed.at_unix_ns), handed.what
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def limit_ns(problem: Problem, planned: VerifiedPlan, tokens: int) -> int:
-    """Give the time in which the links of a hand-over can carry the KV of so many tokens, whatever computes."""
-    switch = switch_of(planned)
-    if switch.hand_over is None:
-        return 0
-    (old,) = (each.pipeline for each in planned.problem.running if each.pipeline.id == switch.old)
-    (new,) = (each for each in planned.plan.pipelines if each.id == switch.new)
-    sizes = shared_kv(problem.llms[0], old, new)
-    left = min(tokens, switch.hand_over.rest_tokens_max + old.slots)
-    return max(
-        duration_ns(left * sizes[path.old_stage, path.new_stage], path.bytes_per_second)
-        for path in switch.hand_over.paths
-    )
-
-
-def _ms(values: Sequence[float], percent: int) -> float | None:
-    return round(percentile(values, percent) / 1e6, 1) if values else None
-
-
-def _ratio(values: Sequence[int], base: Sequence[int]) -> float | None:
-    """Compare means; None where either has none."""
-    return round(statistics.fmean(values) / statistics.fmean(base), 2) if values and base else None
-
-
-def row_of(moves: Sequence[Moved]) -> dict[str, object]:
-    """Put moves of one kind together: all requests for the percentiles."""
-    added = [each for moved in moves for each in moved.added]
-    handed = [moved.handed for moved in moves if moved.handed is not None]
-    row: dict[str, object] = {
-        "way": moves[0].way.value,
-        "pauses": len(added),
-        "context": round(statistics.fmean(moved.context_tokens for moved in moves)),
-        "iteration_ms": _ms([each.median_ns for each in added], 50),
-        "added_ms_p50": _ms([each.stop_ns for each in added], 50),
-        "added_ms_p99": _ms([each.stop_ns for each in added], 99),
-        "worst_ms_p99": _ms([each.worst_ns for each in added], 99),
-        "calm_ms_p50": _ms([each.calm_ns for each in added], 50),
-        "calm_ms_p99": _ms([each.calm_ns for each in added], 99),
-        "limit_ms": _ms([moved.limit_ns for moved in moves], 50),
-        "tpot_ratio": _ratio(*(_all(moves, name) for name in ("change_gaps_ns", "calm_gaps_ns"))),
-        "ttft_ratio": _ratio(*(_all(moves, name) for name in ("change_ttft_ns", "calm_ttft_ns"))),
-        "others_cores": round(statistics.fmean(moved.cores_calm["others"] for moved in moves), 2),
-    }
-    if moves[0].cores_change:
-        row["new_cores"] = round(statistics.fmean(sum(moved.cores_change[n] for n in moved.new) for moved in moves), 2)
-        row["old_cores"] = round(statistics.fmean(sum(moved.cores_change[n] for n in moved.old) for moved in moves), 2)
-    if handed:
-        row |= {
-            "rounds": max(each.rounds for each in handed),
-            "copied": sum(each.copied for each in handed),
-            "recomputed": sum(each.recomputed for each in handed),
-            "copied_mb": round(statistics.fmean(each.bytes for each in handed) / 1e6, 2),
-            "halted_ms": _ms([each.halted_ns for each in handed], 50),
-        }
-    return row
-
-
-def _all(moves: Sequence[Moved], name: str) -> list[int]:
-    return [value for moved in moves for value in getattr(moved, name)]
-
-
-async def measure(bench: Bench, live: int, contexts: Sequence[int], switches: int) -> list[dict[str, object]]:
-    """Move so many requests, of each length and in every way, on one cluster."""
+async def measure(bench: Bench, live: int, options: argparse.Namespace, until: float) -> list[dict[str, object]]:
+    """Move so many requests, of each length and in every way, on one cluster, while there is time."""
     rows = []
     seeds = itertools.count()
-    for context in contexts:
+    for context in options.contexts:
         moves: dict[Way, list[Moved]] = {way: [] for way in Way}
-        for way in order(switches):
-            moves[way].append(await move(bench, way, live, context, next(seeds)))
-        for found in moves.values():
-            row = {"live": live, "prompt": context, **row_of(found)}
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
+        switches = options.switches if live * context <= OFTEN_TOKENS_MAX else 1
+        try:
+            for way in order(switches):
+                async with asyncio.timeout(until - time.monotonic()):
+                    moves[way].append(await move(bench, way, live, context, next(seeds)))
+        except TimeoutError:
+            print(f"there was no time for all of {live} x {context}", file=sys.stderr)
+        rows += [{"live": live, "prompt": context, **row_of(found)} for found in moves.values() if found]
+        print(*rows[-len(moves) :], sep="\n", file=sys.stderr, flush=True)
+        if time.monotonic() > until:
+            break
     return rows
 
 
@@ -318,13 +252,15 @@ def main(argv: list[str]) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--live", type=int, nargs="+", default=[1, 8, 64], help="requests that stream")
-    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 1024], help="tokens of each prompt")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 1024, 4096], help="tokens of each prompt")
     parser.add_argument("--switches", type=int, default=3, help="moves of ours, for each of the baselines' one")
     parser.add_argument("--rate", type=int, default=125_000_000, help="bytes per second of each link")
+    parser.add_argument("--within", type=int, default=420, help="seconds; what there is no time for is left out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemons are stopped
     os.environ["OMP_NUM_THREADS"] = "1"  # of the process that daemons are forked from
+    until = time.monotonic() + options.within
     rows = []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         checkpoint = make_checkpoint(Path(name) / "llm", "llama", **SHAPE)
@@ -334,7 +270,7 @@ def main(argv: list[str]) -> int:
             problem = a_problem(checkpoint, PAIRS[0], slots_for(live), options.rate)
             bench = Bench(problem=problem, checkpoint=checkpoint, directory=directory, stack=stack)
             bench.start()
-            rows += asyncio.run(measure(bench, live, options.contexts, options.switches))
+            rows += asyncio.run(measure(bench, live, options, until))
             bench.kill()
         (llm,) = bench.problem.llms
     size = sum(tensor.bytes for tensor in llm.tensors)
@@ -342,13 +278,12 @@ def main(argv: list[str]) -> int:
     load = os.getloadavg()
     if options.json:
         print(json.dumps({"load_average": load, "weights_bytes": size, "kv_bytes": kv, "rows": rows}, indent=1))
-    else:
-        print(
-            f"{size / 1e6:.1f} MB of weights, {kv} bytes of KV per token, links of {options.rate / 1e6:.0f} MB/s, "
-            f"load average {load[0]:.1f}"
-        )
-        for row in rows:
-            print("  ".join(f"{key}={value}" for key, value in row.items()))
+        return 0
+    print(
+        f"{size / 1e6:.1f} MB of weights, {kv} bytes of KV per token, links of {options.rate / 1e6:.0f} MB/s, "
+        f"load average {load[0]:.1f}, {os.cpu_count()} cores\n"
+    )
+    print(table(rows))
     return 0
 
 

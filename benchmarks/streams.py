@@ -19,6 +19,7 @@ import attrs
 from specs.units import ceil_div
 
 Interval = tuple[int, int]  # first and last instant
+CONTROLS = 3  # of each request
 
 
 # --- arithmetic ------------------------------------------------------------------------------------------------------
@@ -39,12 +40,23 @@ def largest_gap_touching(instants: Sequence[int], touched: Interval) -> int:
     return max((b - a for a, b in pairwise(instants) if a <= touched[1] and b >= touched[0]), default=0)
 
 
+def controls(calm: Interval, stop: Interval) -> list[Interval]:
+    """Give times of the calm, spread over it, each as long as the stop: in them the machine is looked at alone.
+
+    A stop that is longer than an eighth of the calm is compared with times of that length.
+    """
+    length = min(stop[1] - stop[0], (calm[1] - calm[0]) // 8)
+    step = (calm[1] - calm[0]) // (CONTROLS + 1)
+    return [(calm[0] + step * n - length // 2, calm[0] + step * n + length // 2) for n in range(1, CONTROLS + 1)]
+
+
 @attrs.frozen(kw_only=True)
 class Added:
     """What one request saw, in ns beyond its median gap in the calm before."""
 
     median_ns: int  # that gap
     calm_ns: int  # the largest gap of the calm: what the machine adds by itself
+    control_ns: tuple[int, ...]  # the gap over each of some instants of the calm, at which nothing stopped
     stop_ns: int  # the gap over the instant at which the pipeline stopped
     worst_ns: int  # the largest gap from the order to the end
 
@@ -59,6 +71,7 @@ class Added:
         return cls(
             median_ns=median,
             calm_ns=max(before) - median,
+            control_ns=tuple(largest_gap_touching(instants, each) - median for each in controls(calm, stop)),
             stop_ns=over - median,
             worst_ns=max(over, largest_gap_touching(instants, change)) - median,
         )

@@ -36,7 +36,7 @@ def test_what_a_move_adds_is_told_from_what_the_machine_does():
     #           calm: gaps 10, 10, 14, 10      the stop: 35         12   20
     instants = [0, 10, 20, 34, 44, 54, 89, 101, 121]
     added = Added.of(instants, calm=(0, 44), stop=(60, 70), change=(50, 121))
-    assert added == Added(median_ns=10, calm_ns=4, stop_ns=25, worst_ns=25)
+    assert added == Added(median_ns=10, calm_ns=4, control_ns=(0, 4, 4), stop_ns=25, worst_ns=25)
     late = Added.of(instants, calm=(0, 44), stop=(90, 95), change=(85, 121))
     assert late.stop_ns == 2
     assert late.worst_ns == 25, "a gap that began before the order counts, for it ended after"
