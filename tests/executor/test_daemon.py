@@ -14,8 +14,11 @@ from executor.store import Store
 from specs import codec, journal
 from specs.decisions.speculation.lengths import Load, geometric
 from specs.drafting import Drafting
+from specs.plan import Resize
 from specs.profile import Profile
-from tests.processes.cluster import document, make_plan, make_problem
+from specs.timing import stage_kv_bytes
+from tests.plans import certified
+from tests.processes.cluster import document, make_plan, make_problem, with_service
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +129,32 @@ def test_a_node_without_a_plan_waits_for_those_that_have_one(tmp_path, verified)
     assert journal.Accepted in kinds
     assert journal.Adopted not in kinds
     assert (tmp_path / "generation").read_text() == "3"
+
+
+def test_slots_come_and_go_as_the_plan_says(tmp_path, checkpoint):
+    """A pipeline opens with one of its four slots, and has two at the end."""
+    problem = with_service(make_problem(checkpoint, 1, rate=10**9), ("n0/cpu0",))
+    plan = make_plan(problem, blocks=2).plan
+    (own,), (opening,) = plan.pipelines, plan.steps
+    resizes = (Resize(id=id_, pipeline=own.id, slots=slots, at_ns=opening.at_ns) for id_, slots in ((1, 3), (2, 2)))
+    plan = certified(problem, attrs.evolve(plan, steps=(attrs.evolve(opening, slots=1), *resizes)))
+    body = b'{"plan":' + codec.encode(plan) + b',"problem":' + codec.encode(problem) + b"}"
+
+    async def test(daemon):
+        assert isinstance(await daemon.adopt(body), Adopted)
+        store = daemon._run.shell.store
+        while daemon.status()["steps"]["resizes"]["done"] < 2:  # noqa: ASYNC110 - the node's own tasks run meanwhile
+            await asyncio.sleep(0.01)
+        assert [load.slots for load in daemon.state().leads if load.pipeline == own.id] == [2]
+        assert daemon.status()["pipelines"]["slots"][own.id] == 2
+        assert daemon.registry.get_sample_value("holdfast_pipeline_slots", {"pipeline": own.id}) == 2
+        assert len([event async for event in daemon.generate(a_request())]) == 5
+        (llm,), (stage,) = problem.llms, own.stages
+        weights = sum(blob.bytes for blob in plan.blobs)
+        assert store.used_bytes("n0/cpu0") == weights + stage_kv_bytes(llm, own, stage, 2) + stage.workspace_bytes
+
+    receipts = [each for each in with_daemon(tmp_path, test, {"tiny": checkpoint}) if isinstance(each, journal.Resized)]
+    assert [(each.slots_before, each.slots) for each in receipts] == [(1, 3), (3, 2)]
 
 
 def test_a_single_node_serves_what_it_holds(tmp_path, checkpoint, verified):
