@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -65,6 +65,8 @@ class Agreement:
         self._loaded: dict[PlanName, Loaded] = {}  # of those that are accepted
         self._asked: dict[PlanName, float] = {}  # when, in seconds of a monotonic clock
         self._judging = asyncio.Lock()
+        self._has_left = False
+        self.on_left: Callable[[], None] = lambda: None  # the node is to begin a new life
         run.on_word, run.on_tick = self.hear, self.tick
 
     @property
@@ -156,6 +158,8 @@ class Agreement:
 
     def _step(self, event: switch.Event) -> str | None:
         """Let the protocol take an event, and do what is due; give the reason when the plan offered is refused."""
+        if self._has_left:
+            return f"{self._run.node} has given up its plan and begins a new life"
         before, (self.state, actions) = self.state, plan_switch.step(self.state, event)
         if self.state != before:
             self._note_learnt(before, event)
@@ -168,6 +172,10 @@ class Agreement:
                     self._run.adopt(self._loaded.pop(plan))
                     for other in self._documents.keys() - {plan, *(each.name for each in self.state.accepted)}:
                         del self._documents[other]
+                case switch.Leave(plan=plan):
+                    _log.warning("generation %d, which others carry out, leaves this node out", plan.generation)
+                    self._has_left = True
+                    self.on_left()
                 case switch.Forget(plan=plan, reason=why):
                     if isinstance(event, switch.Offered) and event.offer.name == plan:
                         reason = why

@@ -63,6 +63,7 @@ class Daemon:
         setting = Setting(node=node, checkpoints=checkpoints, state_directory=state_directory)
         self._run = Run(setting, self._journal, tasks)
         self._agreement = Agreement(self._run, self._journal, tasks, state_directory)
+        self._agreement.on_left = on_given_up
         self._end_tokens: dict[tuple[str, LlmId], frozenset[int]] = {}
         self._metrics = NodeMetrics(self.registry, self._run)
 

@@ -41,7 +41,13 @@ outlives it: the highest generation that it accepted, adopted or declined (`Reco
 `settled` at the start).  Plans up to it are neither accepted nor declined by the new life, because it cannot know what
 the old one said of them: without the record a node could accept two rivals, and both be adopted.  The new life accepts
 plans above it whatever their parent is, if it can carry them out with empty hands.
-A node that a plan left out keeps the plan that it had; it comes back when it is started again.
+
+Return.  A node that was thought dead may live, under a plan that the others have left behind.  It goes on telling them
+where it stands; who carries out a later plan without it answers.  So it hears of a plan that a peer has adopted, asks
+for it, and declines it because it is not in it.  Unless it stands for a plan that is higher still it then *leaves*: it
+is as if it had been started again, with what its disk says of it, and waits for a plan that names it.  What a peer
+adopted and this node declined leaves this node out: had the plan named it, nobody could have counted its acceptance.
+Leaving therefore asks no more of the proof than that a node may be started again at any moment.
 """
 
 from collections.abc import Callable
@@ -59,6 +65,7 @@ from specs.protocols.plan_switch_nouns import (
     Event,
     Forget,
     Heard,
+    Leave,
     Offer,
     Offered,
     PlanName,
@@ -110,6 +117,15 @@ def awaited(state: SwitchState) -> tuple[NodeId, ...]:
     return tuple(each for each in offer.nodes if each != state.node and each not in heard)
 
 
+def left_out(state: SwitchState) -> PlanName | None:
+    """Find a plan that a peer has adopted without this node; None where this node stands for a higher one."""
+    offer = foremost(state)
+    least = 0 if offer is None else offer.name.generation
+    declined = {each.plan for each in state.declined if each.plan.generation > least}
+    gone = (each.plan for each in state.said if each.word is Word.ADOPTED and each.plan in declined)
+    return None if state.adopted is None else max(gone, key=_order, default=None)
+
+
 def standing(state: SwitchState) -> Standing:
     """Say where this node stands."""
     offer = foremost(state)
@@ -152,6 +168,8 @@ def step(state: SwitchState, event: Event) -> Outcome:
         actions.append(Record(recorded(after)))
     if after.adopted is not None and after.adopted != state.adopted:
         actions.append(Adopt(after.adopted.name))
+    if (gone := left_out(learnt)) is not None:
+        actions.append(Leave(gone))
     actions += (Forget(each.name, reason) for each, reason in _forgotten(state, after))
     actions += (each for each in due if not isinstance(each, AskPlan) or _is_wanted(after, each.plan))
     told, now = (peers(state), standing(state)), standing(after)
@@ -159,8 +177,8 @@ def step(state: SwitchState, event: Event) -> Outcome:
     return after, tuple(actions)
 
 
-def _generation(declined: Declined) -> tuple[int, str]:
-    return declined.plan.generation, declined.plan.digest
+def _order(plan: PlanName) -> tuple[int, str]:
+    return plan.generation, plan.digest
 
 
 class _Answer(Enum):
@@ -211,7 +229,7 @@ def _offered(state: SwitchState, event: Offered) -> Outcome:
         return attrs.evolve(state, accepted=(*state.accepted, offer)), ()
     if answer is _Answer.DECLINE and any(each.plan == offer.name for each in state.said):
         refusals = (*state.declined, Declined(plan=offer.name, reason=reason))
-        state = attrs.evolve(state, declined=tuple(sorted(refusals, key=_generation)))
+        state = attrs.evolve(state, declined=tuple(sorted(refusals, key=lambda each: _order(each.plan))))
     return state, (Forget(offer.name, reason),)
 
 
@@ -225,8 +243,16 @@ def _heard(state: SwitchState, event: Heard) -> Outcome:
         if plan is not None:
             facts.append(Said(peer=peer, word=word, plan=plan))
             asks.append(AskPlan(peer, plan))
+    if _is_behind(state, peer, told):
+        asks.append(Tell(peer, standing(state)))
     new = (each for each in facts if _is_news(state, each))
     return attrs.evolve(state, said=state.said | frozenset(new)), tuple(asks)
+
+
+def _is_behind(state: SwitchState, peer: NodeId, told: Standing) -> bool:
+    """Tell whether a peer carries out an older plan than this node, whose plan leaves it out."""
+    ours, its = state.adopted, told.adopted
+    return ours is not None and its is not None and peer not in ours.nodes and _order(its) < _order(ours.name)
 
 
 def _is_news(state: SwitchState, said: Said) -> bool:
@@ -247,7 +273,9 @@ _LEARN: dict[type[Event], Callable[[SwitchState, Any], Outcome]] = {Offered: _of
 
 
 def _act(state: SwitchState) -> SwitchState:
-    """Adopt the foremost plan if all have accepted it or one has adopted it."""
+    """Adopt the foremost plan if all have accepted it or one has adopted it; leave where others go on without."""
+    if left_out(state) is not None:
+        return begin(state.node, recorded(state))
     offer = foremost(state)
     if offer is None or (awaited(state) and not _is_adopted_by_a_peer(state, offer)):
         return state

@@ -129,6 +129,13 @@ class Forget:
 
 
 @attrs.frozen
+class Leave:
+    """Give up the plan that is carried out, and all that serves under it, as if started again: others go on without."""
+
+    plan: PlanName  # which leaves this node out
+
+
+@attrs.frozen
 class AskPlan:
     """Get the document from the peer, unless it is here, verify it and take Offered.  May fail: it is asked again."""
 
@@ -144,4 +151,4 @@ class Tell:
     standing: Standing
 
 
-Action = Record | Adopt | Forget | AskPlan | Tell
+Action = Record | Adopt | Leave | Forget | AskPlan | Tell

@@ -16,6 +16,7 @@ from specs import codec, journal
 from specs.protocols.nouns import NodeState
 from specs.protocols.plan_switch_nouns import PlanName
 from tests.executor.test_admission import CHILD, PLAN, PROBLEM, document, following, with_step
+from tests.plans import a_chain
 
 NODES = ("n0", "n1", "n2")
 FIRST = PlanName(generation=1, digest=codec.digest(PLAN))
@@ -248,3 +249,27 @@ async def test_what_was_loaded_before_another_plan_was_adopted_is_loaded_anew(cl
     assert isinstance(await offering, Taken)
     _, stale, fresh = run.loaded
     assert (stale.store.cleared, fresh.store.cleared) == (True, False)
+
+
+@on_a_loop
+async def test_who_was_left_out_hears_of_it_and_begins_a_new_life(cluster):
+    left = []
+    for node in NODES:
+        cluster.nodes[node].on_left = lambda node=node: left.append(node)
+    cluster.deaf.add("n2")
+    problem, plan = a_chain(2)
+    without = document(problem, following(plan, PLAN))
+    assert isinstance(await cluster.nodes["n0"].offer(without), Taken)
+    await cluster.settle()
+    assert cluster.adopted() == [2, 2, 1]
+    assert not left
+    cluster.deaf.clear()
+    await cluster.settle()
+    assert left == ["n2"]
+    assert isinstance(await cluster.nodes["n2"].offer(document(plan=CHILD)), Stale), "that life is over"
+    cluster.start("n2")
+    assert cluster.nodes["n2"].generation_max == 2
+    third = document(plan=following(PLAN, following(plan, PLAN)))
+    assert isinstance(await cluster.nodes["n2"].offer(third), Taken)
+    await cluster.settle()
+    assert cluster.adopted() == [3, 3, 3]

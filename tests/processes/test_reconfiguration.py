@@ -317,3 +317,34 @@ def test_one_that_dies_after_it_accepted_is_lost_under_the_new_plan(checkpoint, 
             wait_for(lambda: dying.name in source.status()["lost"], "the dead one is lost", seconds=60)
             (loss,) = (each for each in records_of([source], journal.PeerLost) if each.what.node == dying.name)
             assert loss.generation == 2
+
+
+def test_one_that_was_left_out_while_it_hung_comes_back_by_itself(checkpoint, oracle, tmp_path):
+    whole = make_problem(checkpoint, 3, rate=FAST, context=256)
+    first = make_plan(on_nodes(whole, 3, 1, 2))
+    with daemons(whole, checkpoint, tmp_path) as running:
+        adopt(running, first)
+        wait_until_complete(running)
+        living, sleeping = running[:2], running[2]
+        sleeping.signal(signal.SIGSTOP)
+        with asking(living):
+            second = next_plan(living, on_nodes(whole, 2, 1))
+            assert living[0].put(document(second)).status_code == 200
+            wait_until_adopted(living, second)
+            sleeping.signal(signal.SIGCONT)
+            wait_for(lambda: has_no_plan(sleeping), "the one that was left out gives up its plan", seconds=60)
+            third = next_plan(living, on_nodes(whole, 3, 1, 2), back=["n2"])
+            for daemon in (living[0], sleeping):
+                assert daemon.put(document(third)).status_code == 200
+            wait_until_adopted(running, third)
+            wait_until_complete(running)
+        assert text_of(completion(sleeping, "again", 12)) == oracle.answer("again", 12)
+        lives = records_of([sleeping], journal.Started)
+        assert [each.what.settled for each in lives] == [0, second.plan.generation]
+
+
+def has_no_plan(daemon):
+    """A daemon that is as new; between two lives none answers."""
+    with contextlib.suppress(httpx.TransportError):
+        return daemon.status()["plan"] is None
+    return False

@@ -8,7 +8,16 @@ from specs.proofs.logic import Finite
 from tests.protocols.switch_cluster import run
 from tests.protocols.test_plan_switch import SLOW, SPACES
 
-WAYS = (["accept"], ["decline"], ["adopt"], ["begin"], ["record"], ["restart"], ["accept", "adopt"])
+WAYS = (
+    ["accept"],
+    ["decline"],
+    ["adopt"],
+    ["begin"],
+    ["record"],
+    ["restart"],
+    ["accept", "adopt"],
+    ["record", "restart"],
+)
 LARGE = (
     "rivals of one generation",
     "a plan that follows the next",

@@ -130,14 +130,16 @@ class SwitchCluster:
         return world
 
     def _matters(self, world: World, letter: tuple[int, int, sw.Standing]) -> bool:
-        """A standing that teaches nothing now, and makes the hearer ask for nothing, never will do either."""
+        """A standing that teaches nothing now, and has the hearer ask and answer nothing, never will do either."""
         teller, hearer, standing = letter
         if hearer in world.dead:
             return False
         state = world.nodes[hearer]
         after, actions = self._step(state, sw.Heard(self.names[teller], standing))
-        asks = [self._do(world, hearer, each, is_tick=False) for each in actions if isinstance(each, sw.AskPlan)]
-        return after != state or any(each != world for each in asks)
+        if after != state:
+            return True
+        answers = (each for each in actions if isinstance(each, sw.AskPlan | sw.Tell))
+        return any(self._do(world, hearer, each, is_tick=False) != world for each in answers)
 
     def _judge(self, world: World, node: int, before: sw.SwitchState, after: sw.SwitchState) -> World:
         """Remember what was accepted, declined and adopted, and which properties that breaks."""
@@ -145,6 +147,8 @@ class SwitchCluster:
         accepted = world.accepted | {(node, each) for each in after.accepted}
         declined = world.declined | {(node, each.plan) for each in after.declined}
         adopted, highest = world.adopted, world.highest
+        if after.adopted is None:  # as if it had been started again
+            adopted = frozenset(each for each in adopted if each[0] != node)
         if after.adopted != before.adopted and after.adopted is not None:
             offer = after.adopted
             generation = offer.name.generation
@@ -273,6 +277,8 @@ class SwitchCluster:
                 if not any(self._blocks(world, each, offer) for each in offer.nodes):
                     return False
                 continue
+            if state.adopted is not None and any(self._leaves_out(world, each, node) for each in alive):
+                return False
             ahead = (world.nodes[each].adopted for each in alive)
             if any(
                 each is not None
@@ -283,6 +289,13 @@ class SwitchCluster:
             ):
                 return False
         return True
+
+    def _leaves_out(self, world: World, node: int, other: int) -> bool:
+        """Tell whether a node carries out a later plan without another, from which it is still heard."""
+        ours, its = world.nodes[node].adopted, world.nodes[other].adopted
+        assert its is not None
+        is_later = ours is not None and ours.name.generation > its.name.generation
+        return is_later and self.names[other] not in ours.nodes and self.names[node] in its.nodes
 
     def _blocks(self, world: World, name: str, offer: sw.Offer) -> bool:
         node = self.names.index(name)

@@ -11,6 +11,7 @@ P1, P2, P3 = a_plan(1, "x"), a_plan(1, "xy"), a_plan(1, "xyz")
 A2, B2 = a_plan(2, "xy", P2), a_plan(3, "xy", P2)
 A3, B3 = a_plan(2, "xyz", P3), a_plan(3, "xyz", P3)
 B_WITHOUT_Z = a_plan(3, "xy", P3)
+BACK = a_plan(4, "xyz", B_WITHOUT_Z)
 NEXT = a_plan(3, "xy", A2)
 TWIN = a_plan(2, "xy", P2, tag=1)
 RIVALS = [("x", A2), ("y", B2)]
@@ -51,6 +52,16 @@ def apart(world):
     return world.highest == (3, 3, 2)
 
 
+def gave_up(world):
+    """The node that the newer plan leaves out, and that carried out an older one, is as new."""
+    return world.highest[:2] == (3, 3) and world.nodes[2].adopted is None
+
+
+def taken_in_again(world):
+    """The node that was left out has adopted the plan that names it again."""
+    return world.highest == (4, 4, 4)
+
+
 def blocked(world):
     """A node died before it accepted: the other waits, and carries out the plan before."""
     return bool(world.dead) and any(
@@ -86,8 +97,13 @@ SPACES = {
     "rivals, three nodes": (SwitchCluster("xyz", P3, [("x", A3), ("y", B3)], Faults()), [superseded, fell_back], 6227),
     "a rival that leaves a node out": (
         SwitchCluster("xyz", P3, [("x", A3), ("y", B_WITHOUT_Z)], Faults()),
-        [left_out, apart],
-        2156,
+        [left_out, apart, gave_up],
+        3131,
+    ),
+    "a node that was left out comes back": (
+        SwitchCluster("xyz", P3, [("x", B_WITHOUT_Z), ("x", BACK)], Faults()),
+        [left_out, gave_up, taken_in_again],
+        1383,
     ),
     "a plan that follows the next": (
         SwitchCluster("xy", P2, [("x", A2), ("y", NEXT)], BAD_NETWORK),
@@ -110,7 +126,7 @@ SLOW = {
     "a rival that leaves a node out, a death": (
         SwitchCluster("xyz", P3, [("x", A3), ("y", B_WITHOUT_Z)], Faults(deaths=1)),
         [apart],
-        9045,
+        12257,
     ),
     "rivals, three nodes, a death": (
         SwitchCluster("xyz", P3, RIVALS3, Faults(deaths=1)),
@@ -135,7 +151,7 @@ SLOW = {
     "a rival that leaves a node out, a restart": (
         SwitchCluster("xyz", P3, [("x", A3), ("y", B_WITHOUT_Z)], Faults(restarts=1)),
         [apart, left_out],
-        37837,
+        52608,
     ),
 }
 
@@ -253,6 +269,46 @@ def test_a_node_that_was_started_again_says_nothing_of_what_it_may_have_accepted
     state, _ = protocol.step(state, stands(A2))
     state, actions = protocol.step(state, sw.Offered(A2))
     assert actions[0] == sw.Adopt(A2.name), "what a peer adopted, with no need for a record"
+
+
+LEFT_OUT = a_plan(3, "yz", P2)
+GONE = sw.Declined(plan=LEFT_OUT.name, reason="x is not in the plan's cluster")
+
+
+def test_who_hears_of_a_plan_that_was_adopted_without_it_is_as_new():
+    state, actions = after("x", stands(LEFT_OUT))
+    assert actions == (sw.AskPlan("y", LEFT_OUT.name),)
+    state, actions = protocol.step(state, sw.Offered(LEFT_OUT))
+    assert actions == (sw.Record(3), sw.Leave(LEFT_OUT.name), sw.Forget(LEFT_OUT.name, GONE.reason))
+    assert state == protocol.begin("x", 3)
+
+
+def test_a_plan_without_this_node_that_is_only_accepted_is_no_reason_to_leave():
+    state, actions = after("x", stands(P2, LEFT_OUT), sw.Offered(LEFT_OUT))
+    assert actions[0] == sw.Record(3)
+    assert (state.adopted, state.declined) == (P2, (GONE,))
+    state, actions = protocol.step(state, stands(LEFT_OUT))
+    assert (state, actions) == (protocol.begin("x", 3), (sw.Leave(LEFT_OUT.name),))
+
+
+def test_who_stands_for_a_higher_plan_does_not_leave():
+    higher = a_plan(4, "xy", P2)
+    state, actions = after("x", stands(LEFT_OUT), sw.Offered(higher), sw.Offered(LEFT_OUT))
+    assert state.adopted == P2
+    assert sw.Leave(LEFT_OUT.name) not in actions
+    why = sw.Declined(plan=higher.name, reason="no room")
+    state, actions = protocol.step(state, stands(P2, declined=(why,)))
+    assert state == protocol.begin("x", 4)
+    assert sw.Leave(LEFT_OUT.name) in actions
+
+
+def test_only_who_is_behind_and_left_out_is_answered():
+    ours, _ = after("y", sw.Offered(LEFT_OUT), sw.Heard("z", sw.Standing(adopted=LEFT_OUT.name)))
+    assert ours.adopted == LEFT_OUT
+    told = sw.Tell("x", sw.Standing(adopted=LEFT_OUT.name))
+    assert protocol.step(ours, sw.Heard("x", sw.Standing(adopted=P2.name)))[1] == (told,)
+    assert protocol.step(ours, sw.Heard("x", sw.Standing()))[1] == ()
+    assert protocol.step(ours, sw.Heard("z", sw.Standing(adopted=P2.name)))[1] == ()
 
 
 def test_a_tick_tells_everybody_in_the_plans_and_whoever_spoke():

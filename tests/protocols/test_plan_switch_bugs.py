@@ -5,7 +5,7 @@ import pytest
 
 from specs.protocols import plan_switch as protocol
 from specs.protocols import plan_switch_nouns as sw
-from tests.protocols.switch_cluster import Faults, SwitchCluster, run
+from tests.protocols.switch_cluster import Faults, SwitchCluster, a_plan, run
 from tests.protocols.test_plan_switch import A2, A3, B2, B_WITHOUT_Z, NEXT, P2, P3, RIVALS3, TWIN
 
 
@@ -112,12 +112,28 @@ def declines_are_not_told(monkeypatch):
     monkeypatch.setattr(protocol, "standing", lambda state: attrs.evolve(real(state), declined=()))
 
 
+def nobody_tells_whom_the_plan_leaves_out(monkeypatch):
+    monkeypatch.setattr(protocol, "_is_behind", lambda *_: False)
+
+
+def who_leaves_forgets_what_it_accepted(monkeypatch):
+    real = protocol.left_out
+    monkeypatch.setattr(protocol, "left_out", lambda state: real(attrs.evolve(state, accepted=())))
+    monkeypatch.setattr(protocol, "recorded", lambda state: state.settled)
+
+
 def rivals(faults, offers=(("x", A2), ("y", B2)), unable=None):
     return lambda: SwitchCluster("xy", P2, list(offers), faults, unable)
 
 
 def rivals_without_z():
     return SwitchCluster("xyz", P3, [("x", A3), ("y", B_WITHOUT_Z)], Faults())
+
+
+def rivals_that_leave_out():
+    """Two plans of one generation for z, one of which it has accepted when it hears of a third without it."""
+    plans = [a_plan(2, "xy", P3), a_plan(3, "yz", P3), a_plan(3, "xz", P3, tag=1)]
+    return SwitchCluster("xyz", P3, [("x", plans[0]), ("z", plans[1]), ("z", plans[2])], Faults())
 
 
 TWINS = (("x", A2), ("y", TWIN))
@@ -134,6 +150,8 @@ BUGS = {
     an_acceptance_is_not_recorded: (rivals(Faults(restarts=1), TWINS), "ONCE"),
     a_decline_is_not_recorded: (rivals(Faults(restarts=1, lates=1), unable={("y", A2): "no room"}), "DEAD"),
     ticks_tell_nothing: (rivals(Faults(losses=1)), "no good state"),
+    nobody_tells_whom_the_plan_leaves_out: (rivals_without_z, "no good state"),
+    who_leaves_forgets_what_it_accepted: (rivals_that_leave_out, "ONCE"),
     declines_are_not_told: (rivals(Faults(), unable={("y", A2): "no room"}), "no good state"),
 }
 
