@@ -8,8 +8,10 @@ Two daemons that read the same plan agree on every action.  Run-time freedom app
 Order is law, times are predictions.  On every port (the first and the last link of a route) transfers run in the order
 in which they stand in `steps`; a transfer also waits until its source holds the blob.  An activation waits until
 every stage's blobs are resident.  A switch waits until its new pipeline is open; its old pipeline is one of this plan
-or one that runs at the start (`Problem.running`), and serves until the switch is done.  The predicted instants serve
-SLOs, progress deadlines and the audit afterwards; no daemon waits for a clock.
+or one that runs at the start (`Problem.running`), and serves until the switch is done.  What needs room at a place
+(transfers, stages that are activated, resizes to more slots) waits for what makes room there and stands before it
+(releases, resizes to fewer slots); `specs.protocols.room` says it exactly.  The predicted instants serve SLOs, progress
+deadlines and the audit afterwards; no daemon waits for a clock.
 """
 
 from enum import StrEnum

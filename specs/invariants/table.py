@@ -31,8 +31,8 @@ INVARIANTS = (
     ),
     Invariant(
         "MEM",
-        "At every instant, and at every step of the order, blobs resident or reserved, KV and workspace fit in each "
-        "memory; no stage declares less than it needs.",
+        "At every instant, and at every step of the order, blobs resident or reserved, KV of the slots in force and "
+        "workspace fit in each memory; no stage declares less than it needs.",
         memories_suffice,
     ),
     Invariant(
