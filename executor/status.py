@@ -53,6 +53,7 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "generation": shell.verified.plan.generation,
             "problem": shell.verified.plan.problem,
             "cluster": shell.verified.problem.cluster.name,
+            "nodes": [each.id for each in shell.verified.problem.cluster.nodes],
         },
         "next": agreement.status(),
         "phase": found.phase,
@@ -69,6 +70,8 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
         "transfers": {
             "receiving": sorted(state.receiving),
             "sending": sorted(state.sending),
+            "arrived": len(state.arrived),
+            "arrive": sum(each.receiver == node for each in plan.passages),
             "done": len(state.arrived | state.sent),
             "all": len(plan.passages),
         },

@@ -12,6 +12,7 @@ COMMANDS = {
     "plan": "Find a plan, have the checker pass it, say how far from the optimum it can be, and write it.",
     "state": "Collect what each node of a running cluster holds and serves; say which nodes did not answer.",
     "diff": "Say what a plan changes in what runs: what moves and how long, how full memories get, what requests see.",
+    "status": "Say how far a running cluster is with its plan: each phase, who is lost, who declined what, and why.",
     "reconcile": "Keep a running cluster as the description wants it: plan anew when nodes are lost or come back.",
     "check": "Judge a plan by every invariant; say each violation: the rule, the place, the numbers.",
     "show": (

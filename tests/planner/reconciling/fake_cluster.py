@@ -118,13 +118,20 @@ class FakeCluster:
         _, problem = self._read(state.adopted.name)
         return {
             "node": node,
-            "plan": {**_named(state.adopted.name), "cluster": problem.cluster.name},
+            "plan": {
+                **_named(state.adopted.name),
+                "cluster": problem.cluster.name,
+                "nodes": [each.id for each in problem.cluster.nodes],
+            },
             "next": coming,
             "phase": self.phase[node],
             "steps": {},
             "lost": self.lost[node],
             "heard_again": self.heard_again[node],
-            "pipelines": {"draining": []},
+            "blobs": {"lacking": []},
+            "transfers": {"arrived": 0, "arrive": 0, "receiving": []},
+            "pipelines": {"draining": [], "proving": []},
+            "hand_overs": [],
             "requests": {"running": self.requests.get(node, 0), "waiting": 0},
         }
 
