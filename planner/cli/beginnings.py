@@ -10,7 +10,7 @@ from planner.cli.documents import read_begun, read_plan, read_state
 from planner.decided import Request
 from planner.outcome import Infeasible
 from specs.cluster import NodeId
-from specs.plan import PipelineId
+from specs.plan import PipelineId, Plan
 from specs.problem import Problem, Running
 
 
@@ -56,7 +56,7 @@ def beginning(wanted: Problem, request: Request, options: Options) -> Beginning:
         return Beginning(problem=wanted, request=request)
     if options.journal or options.lost or options.back:
         return _interrupted(wanted, request, options, options.after)
-    return Beginning(problem=wanted, request=attrs.evolve(request, parent=read_plan(options.after)))
+    return Beginning(problem=wanted, request=_following(request, read_plan(options.after)))
 
 
 def _running(wanted: Problem, request: Request, options: Options, path: Path) -> Beginning:
@@ -67,6 +67,8 @@ def _running(wanted: Problem, request: Request, options: Options, path: Path) ->
         raise typer.BadParameter("a state says by itself which plan runs, and how far it is", param_hint="'--from'")
     if request.blocks is not None:
         raise typer.BadParameter("pipelines that run compute with the blobs that there are", param_hint="'--blocks'")
+    if request.generation is not None:
+        raise typer.BadParameter("a state says by itself which generation is next", param_hint="'--from'")
     state = read_state(path)
     gone, returned = _nodes(options, state.problem, wanted)
     known = state.pipelines
@@ -103,7 +105,14 @@ def _interrupted(wanted: Problem, request: Request, options: Options, after: Pat
         if node not in gone | returned:
             typer.echo(f"{node} counts as lost: {', '.join(by)} lost it", err=True)
     left = repair(before.problem, before.plan, records, gone, back=returned, wanted=wanted)
-    return Beginning(problem=left, request=attrs.evolve(request, parent=before.plan))
+    return Beginning(problem=left, request=_following(request, before.plan))
+
+
+def _following(request: Request, parent: Plan) -> Request:
+    if request.generation is not None and request.generation <= parent.generation:
+        least = parent.generation + 1
+        raise typer.BadParameter(f"what follows that plan has generation {least} or more", param_hint="'--generation'")
+    return attrs.evolve(request, parent=parent)
 
 
 def _nodes(options: Options, before: Problem, wanted: Problem) -> tuple[frozenset[NodeId], frozenset[NodeId]]:

@@ -41,6 +41,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
     back: options.Back = None,
     stop: options.Stop = None,
     fixed_slots: options.FixedSlots = False,
+    generation: options.Generation = None,
     within: options.Within = None,
     reproducible: options.Reproducible = False,
     steps: options.Steps = None,
@@ -68,7 +69,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option
             keep(read=read, written=written)
     search = make_search(within=within, reproducible=reproducible, steps=steps, seed=seed)
     problem = read_with_progress(description)
-    begun = beginning(problem, Request(blocks=blocks, aim=aim), asked)
+    begun = beginning(problem, Request(blocks=blocks, aim=aim, generation=generation), asked)
     began = time.monotonic()
     with shown(search, f"planning for {problem.name}"):
         left = begun.problem

@@ -60,6 +60,10 @@ Within = Annotated[str | None, Option(metavar="DURATION", help="Give the best pl
 Reproducible = Annotated[
     bool, Option("--reproducible", help="Count limits in steps, never by the clock: the same plan every time.")
 ]
+Generation = Annotated[
+    int | None,
+    Option(min=1, help="The plan's generation: above those of all plans before, as nodes say that refuse a lower one."),
+]
 Steps = Annotated[int | None, Option(min=1, help="The limit in steps of searches; implies --reproducible.")]
 Seed = Annotated[int, Option(min=0, max=2**31 - 1, help="Another seed tries other plans.")]
 Explain = Annotated[

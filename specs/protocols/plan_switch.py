@@ -199,10 +199,8 @@ def _answer(state: SwitchState, offer: Offer, unable: str | None) -> tuple[_Answ
     if is_first and is_newest and state.adopted is None:
         return (_Answer.ADOPT, "") if unable is None else (_Answer.NEITHER, unable)
     if generation <= state.settled:
-        return (
-            _Answer.NEITHER,
-            f"its generation {generation} is not above {state.settled}, as far as {state.node} got",
-        )
+        got = f"is not above {state.settled}, as far as {state.node} got; the next can be {state.settled + 1}"
+        return _Answer.NEITHER, f"its generation {generation} {got}"
     if parent in {each.digest for each in live}:
         return _Answer.NEITHER, "the plan that it follows is accepted, but not adopted yet"
     if state.adopted is not None and parent != state.adopted.name.digest:

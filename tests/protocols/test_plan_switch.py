@@ -234,7 +234,7 @@ def test_who_is_not_in_a_plan_has_no_say_in_it():
     [
         (A2, "no room", "no room"),
         (a_plan(2, "yz", P2), None, "x is not in the plan's cluster"),
-        (a_plan(1, "xy", P2, tag=1), None, "its generation 1 is not above 1, as far as x got"),
+        (a_plan(1, "xy", P2, tag=1), None, "its generation 1 is not above 1, as far as x got; the next can be 2"),
         (NEXT, None, f"it does not follow {P2.name.digest}, which x carries out"),
         (a_plan(2, "xy"), None, f"it does not follow {P2.name.digest}, which x carries out"),
     ],

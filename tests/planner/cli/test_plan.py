@@ -129,6 +129,17 @@ def test_a_plan_that_follows_another(directory, tmp_path, capsys):
     assert read_plan(second).parent == codec.digest(read_plan(first))
 
 
+def test_a_plan_for_nodes_that_know_of_others(directory, tmp_path, capsys):
+    description, first, second = str(directory / "small.yaml"), tmp_path / "first.json", tmp_path / "second.json"
+    assert main(["plan", description, "--generation", "7", "--out", str(first)]) == 0
+    assert (read_plan(first).generation, read_plan(first).parent) == (7, None)
+    assert main(["plan", description, "--after", str(first), "--generation", "9", "--out", str(second)]) == 0
+    assert read_plan(second).generation == 9
+    capsys.readouterr()
+    assert main(["plan", description, "--after", str(second), "--generation", "9"]) == 2
+    assert "what follows that plan has generation 10 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--out", "--document"])
 def test_the_description_is_not_written_over(directory, tmp_path, capsys, option):
     (tmp_path / "link.yaml").symlink_to(directory / "small.yaml")
@@ -186,6 +197,7 @@ def test_undecided(directory, capsys):
         (["{}/small.yaml", "--after", "{}/absent.json"], "absent.json: cannot be read: No such file or directory"),
         (["{}/small.yaml", "--after", "{}/small.yaml"], "small.yaml: line 2, column 1: not JSON"),
         (["{}/small.yaml", "--out", "{}/no/plan.json"], "plan.json cannot be written: No such file or directory"),
+        (["{}/small.yaml", "--from", "{}/absent.json", "--generation", "2"], "a state says by itself which"),
         (["{}/small.yaml", "--blocks", "0"], "Invalid value for '--blocks'"),
     ],
 )
