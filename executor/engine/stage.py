@@ -56,13 +56,10 @@ class Stage:
         hidden states [T, width]; with the head in the stage, logits [R, vocabulary] of the R rows that want them.
         Raises NoRoom when the rows need more pages than the budget has: the batcher was given another.
         """
-        self.cache.release(batch.freed)
+        self._make_room(batch)
         if not batch.rows:
             width = self.skeleton.vocabulary_size if self.has_head else self.skeleton.hidden_size
             return torch.empty(0, width, dtype=self.skeleton.dtype, device=self.skeleton.device)
-        for row in batch.rows:
-            self.cache.commit(row.slot, row.end)
-            self.ends[row.slot] = row.end
         inputs = inputs.to(self.skeleton.device).unsqueeze(0)
         packed = Packed(batch, self.cache, self.skeleton.dtype, None if self.has_embedding else inputs)
         arguments = {
@@ -76,6 +73,13 @@ class Stage:
             return hidden[0]
         logits: torch.Tensor = self._llm(**arguments, logits_to_keep=_last_tokens(batch, self.skeleton.device)).logits
         return logits[0]
+
+    def _make_room(self, batch: Batch) -> None:
+        """Give back pages of slots that are free now, and take those that the rows need.  Raises NoRoom."""
+        self.cache.release(batch.freed)
+        for row in batch.rows:
+            self.cache.commit(row.slot, row.end)
+            self.ends[row.slot] = row.end
 
 
 class _Absent(nn.Module):

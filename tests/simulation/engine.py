@@ -47,9 +47,7 @@ class IntegerStage(Stage):
     @torch.inference_mode()
     def run(self, batch: Batch, inputs: torch.Tensor) -> torch.Tensor:
         """Compute as `Stage.run` says."""
-        self.cache.release(batch.freed)
-        for each in batch.rows:
-            self.cache.commit(each.slot, each.end)
+        self._make_room(batch)
         width = 1 if inputs.dim() == 1 else inputs.shape[1]
         given = [int(value) for value in (inputs if inputs.dim() == 1 else inputs[:, 0]).tolist()]
         outputs: list[int] = []
