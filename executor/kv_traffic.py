@@ -85,6 +85,7 @@ class Kv:
 
     chunks: tuple[Chunk, ...]
     digest: str = fields.digest()
+    is_last: bool  # of its order
 
     def __attrs_post_init__(self) -> None:
         if len({(chunk.id, chunk.path) for chunk in self.chunks}) != 1:

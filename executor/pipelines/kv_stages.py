@@ -30,6 +30,7 @@ _MESSAGES_PER_SECOND_MIN = 50  # at the rate of a slow path
 
 _LOOK_SECONDS = 0.0005  # at what the last iteration computes
 _PATIENCE_SECONDS = 1.0
+_TELL_SECONDS = 0.05  # what is said of a message more costs as much as its KV
 
 
 def shared_layers(llm: Llm, old: Pipeline, new: Pipeline, path: Path) -> range:
@@ -60,6 +61,7 @@ class KvStages:
         self._note = note
         self._states: dict[tuple[PipelineId, int], StageState] = {}
         self._orders: dict[tuple[PipelineId, Path], CopyKv] = {}  # the latest of each path
+        self._told: dict[tuple[PipelineId, int], float] = {}  # when each stage told its leader last
 
     # --- KV that comes -------------------------------------------------------------------------------------------
 
@@ -72,6 +74,7 @@ class KvStages:
         if any(each.seat >= stage.cache.slots for each in seats.seats):
             raise MalformedFrame(f"a seat of {seats.pipeline} lies outside its slots")
         self._states = {each: state for each, state in self._states.items() if self._host.stage(*each) is not None}
+        self._told = {each: at for each, at in self._told.items() if each in self._states}
         before = self._states.get(key, StageState())
         after, actions = target.step_stage(*key, before, SeatsAre(seats))
         self._states[key] = after
@@ -83,7 +86,10 @@ class KvStages:
         self._tell(key, actions[-1])
 
     async def take(self, kv: Kv, body: memoryview) -> None:
-        """Write chunks whose digest is right, and say what is there.  Raises MalformedFrame for a wrong one."""
+        """Write chunks whose digest is right; say what is there after the last of an order, and now and then before.
+
+        Raises MalformedFrame for a wrong digest.
+        """
         first = kv.chunks[0]
         key = first.id.new, first.path.new_stage
         stage = self._host.stage(*key)
@@ -107,11 +113,13 @@ class KvStages:
                 stage.ends[part.slot] = part.end
             return True
 
-        if await self._host.in_turn(*key, write):
+        is_written = await self._host.in_turn(*key, write)
+        if is_written and (kv.is_last or time.monotonic() > self._told.get(key, 0) + _TELL_SECONDS):
             self._tell(key, actions[-1])
 
     def _tell(self, key: tuple[PipelineId, int], action: object) -> None:
         assert isinstance(action, TellHeld), "a stage always answers"
+        self._told[key] = time.monotonic()
         self._post.send(self._host.leader_of(key[0]), action.held)
 
     # --- KV that goes --------------------------------------------------------------------------------------------
@@ -135,20 +143,22 @@ class KvStages:
         rate = order.bytes_per_second
         bytes_max = _MESSAGE_BYTES_MAX if rate is None else min(_MESSAGE_BYTES_MAX, rate // _MESSAGES_PER_SECOND_MIN)
         due = time.monotonic()
-        async for rows in self._computed(order, stage, max(1, bytes_max // token_bytes)):
+        async for rows, is_last in self._computed(order, stage, max(1, bytes_max // token_bytes)):
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             data = await self._read(key, layers, rows)
             if data is None or not self._is_latest(order):
                 break
-            self._send(order, rows, data)
+            self._send(order, rows, data, is_last=is_last)
             if rate is not None:
                 due = max(due, time.monotonic() - 1 / _MESSAGES_PER_SECOND_MIN) + len(data) / rate
         if self._is_latest(order):
             del self._orders[order.id.old, order.path]
 
-    async def _computed(self, order: CopyKv, stage: Stage, tokens_max: int) -> AsyncIterator[list[KvRow]]:
+    async def _computed(self, order: CopyKv, stage: Stage, tokens_max: int) -> AsyncIterator[tuple[list[KvRow], bool]]:
         """Cut an order into messages, each as soon as it is computed, or being computed: reading comes after that.
+
+        With each goes whether it is the last.
 
         An iteration that is lost never comes.  What is not computed for long is left to the source leader, which orders
         again what is late.
@@ -158,10 +168,12 @@ class KvStages:
         while left and self._is_latest(order) and time.monotonic() < until:
             ends = [min(row.end, stage.ends[row.slot]) for row in left]
             pairs = list(zip(left, ends, strict=True))
-            for rows in _messages([attrs.evolve(row, end=end) for row, end in pairs if row.start < end], tokens_max):
-                yield rows
-                until = time.monotonic() + _PATIENCE_SECONDS
             left = tuple(attrs.evolve(row, start=max(row.start, end)) for row, end in pairs if end < row.end)
+            ready = [attrs.evolve(row, end=end) for row, end in pairs if row.start < end]
+            messages = list(_messages(ready, tokens_max))
+            for number, rows in enumerate(messages, start=1):
+                yield rows, not left and number == len(messages)
+                until = time.monotonic() + _PATIENCE_SECONDS
             if left:
                 await asyncio.sleep(_LOOK_SECONDS)
 
@@ -174,13 +186,13 @@ class KvStages:
 
         return await self._host.in_turn(*key, read)
 
-    def _send(self, order: CopyKv, rows: Sequence[KvRow], data: bytes) -> None:
+    def _send(self, order: CopyKv, rows: Sequence[KvRow], data: bytes, *, is_last: bool) -> None:
         chunks = tuple(
             Chunk(id=order.id, path=order.path, request=row.request, seat=row.seat, start=row.start, end=row.end)
             for row in rows
         )
         receiver = self._host.node_of_stage(order.id.new, order.path.new_stage)
-        self._post.send(receiver, Kv(chunks=chunks, digest=blake3(data).hexdigest()), data)
+        self._post.send(receiver, Kv(chunks=chunks, digest=blake3(data).hexdigest(), is_last=is_last), data)
 
     def _layers(self, id_: HandOverId, path: Path) -> range:
         old, new = self._host.planned(id_.old), self._host.planned(id_.new)

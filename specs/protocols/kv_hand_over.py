@@ -54,14 +54,14 @@ back under this name, and is never resumed: what gets into its seat matters to n
 Why one pipeline at most decodes a request.  Fronts take tokens of the latest submission alone.  The target leader
 begins with a guest only when its front says so, and the front only when the source leader has forgotten the request.
 
-Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped; also one that ends
-with the last iteration, whatever the target leader was told to expect.  A guest without
-seat, or whose chunks do not arrive for `tries_max` ticks, is dropped and not invited again.  When the rest makes no
-progress for so long, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets
-all requests be computed again.  It also gives up when the successor closes (a stage or the target leader is lost), or
-the target leader says that the hand-over is over.  The target leader ends a hand-over when it is told, when one with
-a higher number begins, or when it has heard no invitation for `patience` ticks: the source leader is lost, or done
-and a front has not resumed.  Ids do not repeat, and what is over stays over.
+Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped; also one that
+ends with the last iteration, whatever the target leader was told to expect.  A guest without seat, or whose chunks do
+not arrive for `late_max` ticks, is dropped and not invited again.  When the rest makes no progress for `tries_max`
+ticks, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets all requests be
+computed again.  It also gives up when the successor closes (a stage or the target leader is lost), or the target
+leader says that the hand-over is over.  The target leader ends a hand-over when it is told, when one with a higher
+number begins, or when it has heard no invitation for `patience` ticks: the source leader is lost, or done and a front
+has not resumed.  Ids do not repeat, and what is over stays over.
 """
 
 from collections.abc import Callable, Mapping
@@ -162,15 +162,19 @@ def _hear(current: Current, hosting: Hosting) -> Current:
 
 
 def _tick(terms: Terms, state: SourceState, current: Current) -> Outcome:
-    """Copy again what has not arrived; after too many ticks without progress, give up whom it concerns."""
+    """Copy again what has not arrived; after too many ticks without progress, give up whom it concerns.
+
+    It is copied again ever less often: where nothing was lost, and a process is only slow, that makes it slower.
+    """
     late = tuple(guest.request for guest in current.guests if guest.held < guest.goal)
     if current.phase is Phase.ROUNDS and not late:
         return state, ()
     if current.phase is not Phase.ROUNDS and not state.is_quiet:
         return state, ()  # iterations take as long as they take
-    if current.stalls <= terms.tries_max:
+    if current.stalls <= (terms.late_max if current.phase is Phase.ROUNDS else terms.tries_max):
         again = attrs.evolve(current, stalls=current.stalls + 1)
-        return attrs.evolve(state, current=again), _copy(state, again) if current.stalls else ()
+        is_due = current.stalls.bit_count() == 1  # after 1, 2, 4, 8 and so on
+        return attrs.evolve(state, current=again), _copy(state, again) if is_due else ()
     if current.phase is Phase.ROUNDS:
         return attrs.evolve(state, current=_give_up(current, late)), ()
     return _fail(state, current)

@@ -151,7 +151,8 @@ class Terms:
     rounds_max: int
     rest_tokens_max: int
     copy_tokens_min: int
-    tries_max: int = 5  # ticks in a row without progress, after the first
+    late_max: int = 25  # ticks in a row without progress of a round, after the first: meanwhile nobody waits
+    tries_max: int = 5  # and of the last round
     hand_overs_max: int = 3  # then all requests are computed again
 
 

@@ -290,13 +290,9 @@ def _open(state: StageState, seats: Seats) -> StageState:
 
 def _take(state: StageState, chunk: Chunk) -> StageOutcome:
     """Take a chunk that continues what there is of its guest."""
-    if not any((e.id, e.request, e.seat) == (chunk.id, chunk.request, chunk.seat) for e in state.seats):
+    if not any(e.request == chunk.request and (e.id, e.seat) == (chunk.id, chunk.seat) for e in state.seats):
         return state, ()
-    rest = tuple(
-        each
-        for each in state.counts
-        if (each.id, each.request, each.old_stage) != (chunk.id, chunk.request, chunk.path.old_stage)
-    )
+    rest = tuple(each for each in state.counts if not _counts(each, chunk))
     held = held_of(state, chunk)
     if not chunk.start <= held < chunk.end:
         return state, ()
@@ -307,5 +303,8 @@ def _take(state: StageState, chunk: Chunk) -> StageOutcome:
 
 def held_of(state: StageState, chunk: Chunk) -> int:
     """Count the first tokens of the chunk's guest whose KV has come from the chunk's old stage."""
-    key = (chunk.id, chunk.request, chunk.path.old_stage)
-    return next((e.tokens for e in state.counts if (e.id, e.request, e.old_stage) == key), 0)
+    return next((each.tokens for each in state.counts if _counts(each, chunk)), 0)
+
+
+def _counts(count: Count, chunk: Chunk) -> bool:
+    return count.request == chunk.request and (count.id, count.old_stage) == (chunk.id, chunk.path.old_stage)

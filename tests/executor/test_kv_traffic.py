@@ -57,7 +57,7 @@ MESSAGES = (
     Held(pipeline="new", stage=0, edition=5, counts=(Count(id=ID, request="n2:1", old_stage=1, tokens=4),)),
     CopyKv(id=ID, path=PATH, bytes_per_second=5, rows=(KvRow(request="n2:1", slot=1, seat=0, start=0, end=1),)),
     CopyKv(id=ID, path=PATH, rows=()),
-    Kv(chunks=(CHUNK, attrs.evolve(CHUNK, request="n2:2", seat=1)), digest=a_digest("kv")),
+    Kv(chunks=(CHUNK, attrs.evolve(CHUNK, request="n2:2", seat=1)), digest=a_digest("kv"), is_last=True),
     HandedOver(id=ID, guests=(Handed(request="n2:1", known=3),)),
     Resume(id=ID, guests=(Guest(request="n2:1", attempt="n2:9", tokens=4, packed=pack_tokens((8,))),)),
 )

@@ -80,7 +80,7 @@ def happen(seed):
     """One order of events, to its end, in which messages are lost, late and repeated, and requests go."""
     chance = random.Random(seed)
     faults = Faults(losses=3, repeats=3, lates=3, aborts=1, cancels=1, missed=1, source_drains=1, target_drains=1)
-    conditions = terms(PATHS, rounds_max=3, rest_tokens_max=chance.randrange(2, 16), tries_max=1, hand_overs_max=3)
+    conditions = terms(PATHS, rounds_max=3, rest_tokens_max=chance.randrange(2, 16), hand_overs_max=3)
     roles = Recording(conditions, stages=2, end=20)
     world = roles.begin(faults, requests=4, old_slots=3, new_slots=3, strangers=1)
     while True:
@@ -111,7 +111,7 @@ def a_replay(roles, homes, told):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Go by the terms of the small world, whose stages are not those of a plan."""
-    roles = Recording(terms(PATHS, rounds_max=3, rest_tokens_max=4, tries_max=1, hand_overs_max=3), stages=2, end=20)
+    roles = Recording(terms(PATHS, rounds_max=3, rest_tokens_max=4, hand_overs_max=3), stages=2, end=20)
     monkeypatch.setattr(hand_over, "terms_of", lambda *_: roles.terms)
     monkeypatch.setattr(hand_over, "successor_of", lambda _: roles.host)
     return monkeypatch, roles

@@ -73,8 +73,13 @@ def test_hand_overs_are_told_by_their_own_leaders_and_stages(world):
         (kv_traffic.Invited(invitation=Invitation(id=leaving, edition=1)), {first}),
         (kv_traffic.CopyKv(id=leaving, path=path, rows=()), {first}),
         (kv_traffic.HandedOver(id=leaving, guests=()), {first}),
-        (kv_traffic.Kv(chunks=(chunk,), digest=DIGEST), {last}),
-        (kv_traffic.Kv(chunks=(attrs.evolve(chunk, path=Path(old_stage=2, new_stage=0)),), digest=DIGEST), set()),
+        (kv_traffic.Kv(chunks=(chunk,), digest=DIGEST, is_last=True), {last}),
+        (
+            kv_traffic.Kv(
+                chunks=(attrs.evolve(chunk, path=Path(old_stage=2, new_stage=0)),), digest=DIGEST, is_last=True
+            ),
+            set(),
+        ),
         (kv_traffic.Invited(invitation=Invitation(id=coming, edition=1)), set()),
         (Hosting(id=coming), {first}),
         (Seats(pipeline=pipeline, stage=1, edition=1), {first}),

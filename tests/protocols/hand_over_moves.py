@@ -298,5 +298,12 @@ def run(
 
 
 def terms(paths: tuple[Path, ...] = ONE, **changes: int) -> Terms:
-    usual = {"rounds_max": 2, "rest_tokens_max": 1, "copy_tokens_min": 1, "tries_max": 1, "hand_overs_max": 2}
+    usual = {
+        "rounds_max": 2,
+        "rest_tokens_max": 1,
+        "copy_tokens_min": 1,
+        "late_max": 1,
+        "tries_max": 1,
+        "hand_overs_max": 2,
+    }
     return Terms(pipeline=OLD, paths=paths, **{**usual, **changes})

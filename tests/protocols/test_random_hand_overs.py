@@ -29,7 +29,7 @@ def run(seed):
     """One order of events, to its end; gives whether a request went on in the new pipeline."""
     chance = random.Random(seed)
     faults = {name: value * chance.randrange(2) for name, value in attrs.asdict(FAULTS).items()}
-    conditions = terms(PATHS, rounds_max=3, rest_tokens_max=chance.randrange(2, 16), tries_max=1, hand_overs_max=3)
+    conditions = terms(PATHS, rounds_max=3, rest_tokens_max=chance.randrange(2, 16), hand_overs_max=3)
     roles = Moves(conditions, stages=2, end=20)
     world = roles.start(
         Faults(**{**faults, **chance.choice(DEATHS)}), requests=4, old_slots=3, new_slots=3, strangers=1
