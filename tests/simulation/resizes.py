@@ -12,6 +12,7 @@ from executor.daemon import Daemon
 from specs.checker import VerifiedPlan, verify
 from specs.invariants.facts import Facts
 from specs.plan import Activate, Pipeline, Plan, Resize, Step, StepId
+from tests.plans import certified
 
 _TRIES = 4
 
@@ -20,13 +21,13 @@ def with_resizes(verified: VerifiedPlan, chance: random.Random) -> VerifiedPlan:
     """Give the plan with as many resizes as were drawn and are allowed; it may be the plan itself."""
     for _ in range(chance.randint(0, _TRIES)):
         changed = _drawn(verified, chance)
-        judged = None if changed is None else verify(verified.problem, changed)
+        judged = verify(verified.problem, certified(verified.problem, changed))
         if isinstance(judged, VerifiedPlan):
             verified = judged
     return verified
 
 
-def _drawn(verified: VerifiedPlan, chance: random.Random) -> Plan | None:
+def _drawn(verified: VerifiedPlan, chance: random.Random) -> Plan:
     facts, plan = Facts(verified.problem, verified.plan), verified.plan
     pipeline = facts.pipelines[chance.choice(sorted(facts.slots_at_first))]
     slots = chance.randint(1, pipeline.slots)
