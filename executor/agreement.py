@@ -142,7 +142,7 @@ class Agreement:
             return
         match word:
             case StandingIs(standing=standing, life=life):
-                self._run.met(peer, life)
+                self._run.met(peer, life, standing.adopted)
                 self._step(switch.Heard(peer, standing))
             case AskPlan(plan=plan):
                 if plan in self._documents:

@@ -14,7 +14,7 @@ JOIN_NS = Nanos(60 * NANOS_PER_SECOND)
 
 
 class Hearing:
-    """Keeps when each peer was heard last, under whatever plan.  Instants are of one monotonic clock."""
+    """Keeps when each peer was heard last under the plan in force then.  Instants are of one monotonic clock."""
 
     def __init__(self) -> None:
         self._deadline_ns = Nanos(0)

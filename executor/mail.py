@@ -47,6 +47,7 @@ class Mail:
         self.front: Front
         self.leaders: Mapping[PipelineId, Leader]
         self.may_send: Callable[[NodeId, Message], bool]  # whether a peer is the rightful sender of a message
+        self.on_missed: Callable[[NodeId], None]
 
     def adopt(self, peers: Iterable[NodeId]) -> None:
         """Know these other nodes from now on, and none of them as lost."""
@@ -148,6 +149,8 @@ class Mail:
                 self.files.put_answer(message, bytes(body))
             case traffic.AskCanary():
                 self.files.answer_canary(peer, message)
+            case traffic.Missed():
+                self.on_missed(peer)
             case traffic.CanaryIs():
                 self.files.set_canary(message.llm, Canary(prompt=message.prompt, tokens=message.tokens))
 

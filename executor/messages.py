@@ -1,9 +1,9 @@
 """What nodes say about plans: reports under one plan, and words about which plan comes next; strict both ways.
 
 A report speaks about steps and pipelines by the ids of one plan.  So it carries that plan's digest and generation, and
-a report under another plan is stale: `Message.report` may be used only after `is_current`.  It also carries the life of
-its process: one that was started again knows nothing of what its earlier life did under the plan.  Who sent a message
-is known from the connection, not from the bytes.
+a report under another plan is stale: `Message.report` may be used only where `Message.name` is the plan in force.  It
+also carries the life of its process: one that was started again knows nothing of what its earlier life did under the
+plan.  Who sent a message is known from the connection, not from the bytes.
 """
 
 import struct
@@ -28,9 +28,10 @@ class Message:
     life: str = fields.name()  # other for each process
     report: Report
 
-    def is_current(self, plan: str, generation: int) -> bool:
-        """Tell whether the message is about this plan; any other must be dropped."""
-        return self.plan == plan and self.generation == generation
+    @property
+    def name(self) -> PlanName:
+        """The plan that it is about; under any other the report must be dropped."""
+        return PlanName(generation=self.generation, digest=self.plan)
 
 
 def encode(message: Message) -> bytes:

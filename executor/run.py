@@ -31,6 +31,7 @@ from executor.senders import Senders
 from executor.shell import Shell
 from executor.store import Store
 from executor.tasks import Tasks
+from executor.traffic import Missed
 from executor.transport import interface as wire
 from executor.transport.tcp import listen_tcp
 from specs import journal
@@ -42,7 +43,8 @@ from specs.plan import PipelineId, StepId
 from specs.problem import Problem
 from specs.protocols import events as core
 from specs.protocols.node_plan import node_plan
-from specs.protocols.nouns import Carried, LossReason
+from specs.protocols.nouns import LossReason
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.timing import node_deadline_ns
 from specs.units import NANOS_PER_SECOND
 
@@ -69,6 +71,7 @@ class Run:
         self._journal = log
         self._tasks = tasks
         self._mail = Mail(self.node, self._tasks.spawn)
+        self._mail.on_missed = self._disconnected
         self._hearing = Hearing()
         self._devices: dict[PlaceId, torch.device] = {}
         self._host = Host(
@@ -204,10 +207,10 @@ class Run:
         assert self._equipment is not None, "only who knows of peers speaks with them"
         return self._equipment.life
 
-    def met(self, peer: NodeId, life: str) -> None:
-        """Know in which life a peer is."""
+    def met(self, peer: NodeId, life: str, adopted: PlanName | None) -> None:
+        """Know in which life a peer is, and which plan it carries out."""
         if self.shell is not None:
-            self.shell.met(peer, life)
+            self.shell.met(peer, life, adopted)
 
     def send_word(self, peer: NodeId, buffers: Sequence[bytes]) -> None:
         """Speak about plans with a node that some plan has named; to any other nothing can be said."""
@@ -231,7 +234,7 @@ class Run:
         problem, plan = loaded.verified.problem, loaded.verified.plan
         now = time.monotonic_ns()
         lost = frozenset[NodeId]() if old is None else old.lost
-        carried = Carried() if old is None else old.end()
+        before = None if old is None else old.end()
         if old is not None and not old.is_done:
             self._ending[old.generation] = old
         self._devices |= loaded.devices
@@ -247,7 +250,7 @@ class Run:
         self._hearing.adopt(loaded.node_plan.peers, node_deadline_ns(plan), lost, now)
         self._mail.adopt(loaded.node_plan.peers)
         self.front.adopt(doors_of(problem, plan, self._host.leader_of))
-        self.shell = Shell(loaded, carried, equipment)
+        self.shell = Shell(loaded, before, equipment)
         self.adopted_s = int(time.time())
         self._journal.write(plan.generation, journal.Adopted(plan=loaded.digest, problem=plan.problem))
         if drafted := ", ".join(each.llm for each in plan.speculations):
@@ -255,6 +258,9 @@ class Run:
                 "the plan has tables for drafting %s; this node decodes without drafts, to the same tokens", drafted
             )
         self.shell.begin()
+        for peer in sorted(lost.intersection(loaded.node_plan.peers)):
+            self._disconnected(peer)
+            self._mail.send(peer, Missed())
         _log.info("generation %d was adopted within %.1f ms", plan.generation, (time.monotonic_ns() - now) / 10**6)
 
     def _lead(self, loaded: Loaded) -> None:
@@ -303,8 +309,7 @@ class Run:
             case wire.PeerLost(peer=peer, sentence=sentence):
                 if self._hearing.broke(NodeId(peer)):
                     _log.info("%s", sentence)
-                if self.shell is not None:
-                    self.shell.disconnected(NodeId(peer))
+                self._disconnected(NodeId(peer))
             case _:
                 self._on_blob(event)
 
@@ -319,7 +324,6 @@ class Run:
 
     def _on_message(self, peer: NodeId, payload: memoryview) -> None:
         kind, rest = bytes(payload[:1]), payload[1:]
-        self._hearing.heard(peer, time.monotonic_ns())
         if kind == WORD:
             self.on_word(peer, rest)
         elif self.shell is None:
@@ -327,7 +331,13 @@ class Run:
         elif kind == REPORT:
             self.shell.hear(peer, bytes(rest))
         else:
+            self._hearing.heard(peer, time.monotonic_ns())
             self._mail.receive(peer, rest)
+
+    def _disconnected(self, peer: NodeId) -> None:
+        """Ask again for what was under way to and from a peer: it is gone."""
+        if self.shell is not None:
+            self.shell.disconnected(peer)
 
 
 def _devices(problem: Problem, node: NodeId) -> dict[PlaceId, torch.device]:

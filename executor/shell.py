@@ -25,9 +25,10 @@ from specs.cluster import NodeId
 from specs.errors import MalformedDocument
 from specs.plan import Continuity, PipelineId, StepId, Switch, Transfer
 from specs.protocols import events as core
-from specs.protocols.block_multicast import carry
 from specs.protocols.facts import lacks, open_pipelines
-from specs.protocols.nouns import Carried, Copy, LossReason, Passage
+from specs.protocols.node import InForce
+from specs.protocols.nouns import Copy, LossReason, Passage
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.timing import progress_deadline_ns
 from specs.units import Bytes, Nanos
 
@@ -43,12 +44,12 @@ class Shell:
     Afterwards it does nothing but wait for the ends of transfers that were under way: their memory is free only then.
     """
 
-    def __init__(self, loaded: Loaded, carried: Carried, equipment: Equipment) -> None:
+    def __init__(self, loaded: Loaded, before: InForce | None, equipment: Equipment) -> None:
         self.loaded = loaded
-        self.verified, self.digest = loaded.verified, loaded.digest
-        self.generation = loaded.verified.plan.generation
+        self.verified, self.digest, self.generation = loaded.verified, loaded.digest, loaded.verified.plan.generation
         self.store, self.files = loaded.store, loaded.files
-        self.machine = Machine(loaded.node_plan, carried)
+        self.name = PlanName(generation=self.generation, digest=self.digest)
+        self.machine = Machine(self.name, loaded.node_plan, before)
         self._equipment = equipment
         self._node = equipment.node
         plan, problem = loaded.verified.plan, loaded.verified.problem
@@ -56,7 +57,6 @@ class Shell:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._transfers = {step.id: step for step in plan.steps if isinstance(step, Transfer)}
         self._over = False
-        self._lives: dict[NodeId, str] = {}  # of the processes whose reports were heard
         self._usable: frozenset[PipelineId] = frozenset()
         self._told: tuple[frozenset[PipelineId], frozenset[PipelineId]] | None = None  # the front: usable and closed
         self._known_lost: frozenset[NodeId] = frozenset()
@@ -85,7 +85,7 @@ class Shell:
             self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))
             await asyncio.sleep(0)
 
-    def end(self) -> Carried:
+    def end(self) -> InForce:
         """Stop: another plan takes over what this one has.  What is under way is abandoned.
 
         Nothing that happens from now on is taken for an event of the plan.
@@ -101,7 +101,7 @@ class Shell:
             self._abandon(passage)
         needed = (copy for passage in under_way for copy in (passage.source, passage.destination))
         self.store.clear(kept={(copy.blob, copy.place) for copy in needed})
-        return carry(state)
+        return self.machine.now
 
     @property
     def is_done(self) -> bool:
@@ -124,10 +124,12 @@ class Shell:
         self._perform(actions)
         self._notice()
 
-    def met(self, peer: NodeId, life: str) -> None:
-        """Know in which life a peer is.  One that was started again is lost, whatever plan it carries out by now."""
-        if self._lives.setdefault(peer, life) != life:
-            self.take(core.PeerLost(peer, LossReason.RESTARTED))
+    def met(self, peer: NodeId, life: str, plan: PlanName | None) -> None:
+        """Know in which life a peer is, and which plan it carries out: under another than this one it is not heard."""
+        if (lost := self.machine.meet(peer, life)) is not None:
+            self.take(lost)
+        if plan == self.name:
+            self._equipment.hearing.heard(peer, time.monotonic_ns())
 
     def hear(self, peer: NodeId, payload: bytes) -> None:
         """Take a report; of one that was made under another plan only who made it counts."""
@@ -136,8 +138,8 @@ class Shell:
         except MalformedDocument as error:
             _log.warning("%s: %s", peer, error)
             return
-        self.met(peer, message.life)
-        if message.is_current(self.digest, self.generation):
+        self.met(peer, message.life, message.name)
+        if message.name == self.name:
             self.take(core.Heard(peer, message.report))
 
     def on_blob(self, step: StepId, event: wire.BlobArrived | wire.BlobSent | wire.BlobFailed) -> None:
@@ -385,13 +387,12 @@ class Shell:
         before, began = resizing.slots, time.monotonic_ns()
 
         def resized() -> None:
-            elapsed = Nanos(time.monotonic_ns() - began)
             receipt = journal.Resized(
                 step=resize.step,
                 pipeline=resize.pipeline,
                 slots_before=before,
                 slots=resize.slots,
-                elapsed_ns=elapsed,
+                elapsed_ns=Nanos(time.monotonic_ns() - began),
             )
             self.note(receipt)
             self.take(core.Resized(resize.step))

@@ -158,6 +158,11 @@ class SampledTokens:
 
 
 @attrs.frozen(kw_only=True)
+class Missed:
+    """To a node that counted as lost here under the plan before: nothing was taken from it, and nothing said to it."""
+
+
+@attrs.frozen(kw_only=True)
 class Interrupted:
     """Stage to leader: a connection between two stages broke, so iterations under way may be lost."""
 
@@ -223,6 +228,7 @@ Message = (
     | Forward
     | SampledTokens
     | Interrupted
+    | Missed
     | ResizeStage
     | StageResized
     | AskFile

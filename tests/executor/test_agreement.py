@@ -62,7 +62,7 @@ class FakeRun:
         assert not loaded.store.cleared
         self.shell = SimpleNamespace(verified=loaded.verified, generation=loaded.verified.plan.generation)
 
-    def met(self, peer, life):
+    def met(self, peer, life, _adopted):
         self.met_lives.add((peer, life))
 
     def send_word(self, peer, buffers):
@@ -81,7 +81,7 @@ class Cluster:
     def start(self, node):
         """Begin a life of a node; its directory stays."""
         directory = self.path / node
-        self.runs[node] = FakeRun(node, self.sent, f"life {len(self.lives)} of all")
+        self.runs[node] = FakeRun(node, self.sent, f"life-{len(self.lives)}-of-all")
         self.journals[node] = Journal(directory / "journal", node)
         self.lives.append(self.journals[node])
         self.nodes[node] = Agreement(self.runs[node], self.journals[node], self.tasks, directory)
@@ -165,11 +165,11 @@ async def test_what_one_declines_is_forgotten_with_the_reason(cluster):
 @on_a_loop
 async def test_everybody_hears_in_which_life_a_node_is(cluster):
     await cluster.settle()
-    assert cluster.runs["n0"].met_lives == {("n1", "life 1 of all"), ("n2", "life 2 of all")}
+    assert cluster.runs["n0"].met_lives == {("n1", "life-1-of-all"), ("n2", "life-2-of-all")}
     cluster.start("n2")
     await cluster.nodes["n2"].offer(document())
     await cluster.settle()
-    assert ("n2", "life 3 of all") in cluster.runs["n0"].met_lives & cluster.runs["n1"].met_lives
+    assert ("n2", "life-3-of-all") in cluster.runs["n0"].met_lives & cluster.runs["n1"].met_lives
 
 
 @on_a_loop

@@ -11,9 +11,13 @@ from specs.plan import Activate, Continuity, Switch
 from specs.problem import Running
 from specs.protocols import events as ev
 from specs.protocols.facts import is_settled, lacks, open_pipelines
+from specs.protocols.node import InForce
 from specs.protocols.node_plan import node_plan
-from specs.protocols.nouns import RUNNING, Carried, Copy, Ending
+from specs.protocols.nouns import RUNNING, Carried, Copy, Ending, LossReason, NodeState
+from specs.protocols.plan_switch_nouns import PlanName
 from tests.plans import a_chain, a_relocation, a_rescue
+
+NAME = PlanName(generation=1, digest="ab" * 32)
 
 
 def copies(*pairs):
@@ -23,6 +27,12 @@ def copies(*pairs):
 def carried_by(plan):
     running = frozenset(part.pipeline for part in plan.parts if part.is_running)
     return Carried(built=frozenset(each for each in running if plan.node in plan.part[each].members), opened=running)
+
+
+def before(plan, carried):
+    """What a node that brings this into a plan knew under the plan before."""
+    known = {name: getattr(carried, name) for name in ("built", "opened", "draining", "closed")}
+    return InForce(name=NAME, plan=plan, state=NodeState(held=frozenset(), **known))
 
 
 def from_running(problem, plan):
@@ -40,7 +50,7 @@ def from_running(problem, plan):
 def run(problem, plan):
     """All that the nodes do, in order, when everything succeeds, reports cross as bytes and blobs take the longest."""
     plans = {node.id: node_plan(problem, plan, node.id) for node in problem.cluster.nodes}
-    machines = {name: Machine(each, carried_by(each)) for name, each in plans.items()}
+    machines = {name: Machine(NAME, each, before(each, carried_by(each))) for name, each in plans.items()}
     due = [(name, action) for name, machine in machines.items() for action in machine.begin()]
     done, digest = [], codec.digest(plan)
     while due:
@@ -58,7 +68,7 @@ def run(problem, plan):
                     messages.Message(plan=digest, generation=plan.generation, life=name, report=report)
                 )
                 got = messages.decode(sent)
-                assert got.is_current(digest, plan.generation)
+                assert got.name == PlanName(generation=plan.generation, digest=digest)
                 happen(peer, ev.Heard(name, got.report))
             case ev.Send(step):
                 receiver = machines[name].plan.passage[step].receiver
@@ -165,6 +175,18 @@ def test_a_memory_without_a_daemon_is_refused():
 
 
 def test_adopting_gives_its_actions_once():
-    machine = Machine(node_plan(*a_chain(), "n1"))
+    machine = Machine(NAME, node_plan(*a_chain(), "n1"))
     assert ev.Receive(1) in machine.begin()
     assert machine.begin() == ()
+
+
+def test_a_peer_in_another_life_is_lost_to_the_plan_and_met_in_it_by_the_next():
+    plan = node_plan(*a_chain(), "n1")
+    machine = Machine(NAME, plan)
+    assert machine.meet("n2", "first") is None
+    assert machine.meet("n2", "first") is None
+    following = Machine(NAME, plan, machine.now)
+    for each in (machine, following):  # whether it had been met under the plan, or under the one before
+        assert each.meet("n2", "second") == ev.PeerLost("n2", LossReason.RESTARTED)
+        assert each.meet("n2", "second") is None
+    assert Machine(NAME, plan, following.now).meet("n2", "second") is None

@@ -16,6 +16,7 @@ from executor.traffic import (
     Chosen,
     Forward,
     Interrupted,
+    Missed,
     ResizeStage,
     Returned,
     SampledTokens,
@@ -66,6 +67,7 @@ class World:
         self.parts = Recorder()
         self.mail.files = self.mail.host = self.mail.front = self.parts
         self.mail.leaders = {"here": self.parts}
+        self.mail.on_missed = self.parts.disconnected
         self.mail.may_send = lambda peer, message: peer != "n9"
         self.mail.adopt([f"n{index}" for index in range(1, 10)])
         self.wire = Recorder()
@@ -96,6 +98,7 @@ def on_a_loop(test):
         (CANCEL, ("cancel", "n1", CANCEL)),
         (SAMPLED, ("sampled", SAMPLED)),
         (Interrupted(pipeline="here"), ("give_back",)),
+        (Missed(), ("disconnected", "n1")),
         (ORDER, ("resize", ORDER)),
         (RESIZED, ("heard", RESIZED)),
         (TOKEN, ("token", TOKEN)),

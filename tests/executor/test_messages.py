@@ -42,15 +42,13 @@ def test_the_bytes_are_canonical():
         b'{"generation":2,"life":"a","plan":"'
         + PLAN.encode()
         + b'","report":{"built":[],"cannot":[{"because":"n0","step":1}],'
-        b'"closed":[],"lost":[],"opened":[],"over":[],"ready":[3],"unable":[]}}'
+        b'"closed":[],"lost":[],"opened":[],"over":[],"ready":[3],"resized":[],"roomy":[],"unable":[]}}'
     )
 
 
-def test_a_message_about_another_plan_is_stale():
+def test_a_message_names_its_plan():
     message = Message(plan=PLAN, generation=2, life="a", report=Report())
-    assert message.is_current(PLAN, 2)
-    assert not message.is_current(a_digest("other"), 2)
-    assert not message.is_current(PLAN, 3)
+    assert message.name == PlanName(generation=2, digest=PLAN)
 
 
 @pytest.mark.parametrize(

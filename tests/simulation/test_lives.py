@@ -22,9 +22,9 @@ def test_a_word_about_plans_from_another_life_is_a_loss(checkpoint: Path, tmp_pa
             here = world.daemons["n0"]._run
             assert here.shell is not None
             assert not here.shell.lost
-            here.met(NodeId("n1"), world.daemons["n1"]._run.life)
+            here.met(NodeId("n1"), world.daemons["n1"]._run.life, None)
             assert not here.shell.lost, "the life that is known"
-            here.met(NodeId("n1"), "another life")
+            here.met(NodeId("n1"), "another life", None)
             assert [(each.node, each.reason) for each in here.shell.machine.state.lost] == [
                 ("n1", LossReason.RESTARTED)
             ]
