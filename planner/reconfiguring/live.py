@@ -24,5 +24,5 @@ def live(problem: Problem, request: Request, search: Search, wanted: Layout) -> 
     found = waves(layer, following)
     if isinstance(found, Stuck):
         return found
-    plan = draft(layer, following, layer.laid(following, found, quick=False), provenance(search, request.aim))
+    plan = draft(layer, following, layer.laid(following, found), provenance(search, request.aim))
     return attrs.evolve(plan, parent=None if parent is None else codec.digest(parent), generation=generation)

@@ -44,14 +44,17 @@ class _Rolling:
     layer: Layer
     following: Succession
     waves: list[Wave] = attrs.field(factory=list, init=False)
+    laid: Laid = attrs.field(init=False)  # those waves
     opening: list[Pipeline] = attrs.field(factory=list, init=False)
     open_now: dict[PipelineId, Pipeline] = attrs.field(factory=dict, init=False)
     closing: dict[PipelineId, Running] = attrs.field(factory=dict, init=False)
+    refused: set[PipelineId] = attrs.field(factory=set, init=False)  # in whose places nothing has changed since
     faults: tuple[Violation, ...] = attrs.field(default=(), init=False)
 
     def run(self) -> tuple[Wave, ...] | Stuck:
         """All at once, or step by step."""
         following, problem = self.following, self.layer.problem
+        self.laid = self.layer.begun(following)
         self.opening = list(following.opened)
         self.open_now = {each.pipeline.id: each.pipeline for each in problem.running}
         self.closing = {each.pipeline.id: each for each in problem.running if each.pipeline.id in following.successors}
@@ -74,7 +77,7 @@ class _Rolling:
 
     def _idle_copies(self) -> bool:
         """Whether devices hold what nothing there needs already, so that it may go before anything comes."""
-        return bool(self.layer.laid(self.following, [Wave()], quick=True).steps)
+        return bool(self.layer.further(self.laid, [Wave()]).steps)
 
     def _stuck(self) -> Stuck:
         running = self.layer.problem.running
@@ -89,8 +92,12 @@ class _Rolling:
         """Open as many as fit, in order; None where none does and none can close."""
         opens: list[Pipeline] = []
         for pipeline in self.opening:
+            if pipeline.id in self.refused:
+                continue
             if self._fits([self._wave([*opens, pipeline])]):
                 opens.append(pipeline)
+            else:
+                self.refused.add(pipeline.id)
         wave = self._wave(opens)
         if not wave.opens and not wave.closes:
             return None
@@ -110,9 +117,10 @@ class _Rolling:
             before = Wave(closes=tuple(closes))
             gone = {each.pipeline.id for each, _ in closes}
             for pipeline in self.opening:
-                after = self._wave([pipeline], besides=gone)
-                if self._fits([before, after]):
-                    return [before, after]
+                if self._shares(pipeline, [each.pipeline for each, _ in closes]):  # others gain nothing
+                    after = self._wave([pipeline], besides=gone)
+                    if self._fits([before, after]):
+                        return [before, after]
         return None
 
     def _fewer(self) -> list[Wave] | None:
@@ -121,7 +129,7 @@ class _Rolling:
             return None
         for opens in dict.fromkeys((tuple(self.opening), *((each,) for each in self.opening))):
             wave = self._wave(opens)
-            asked = together(self.layer, self.following, [*self.waves, wave])
+            asked = together(self.layer, self.laid, wave)
             least = {each.id: 1 for each in asked.pipelines}
             for chosen in (slots(asked, self.layer.problem.llms, self.layer.search), least):
                 if chosen is not None and self._fits([attrs.evolve(wave, slots=chosen)]):
@@ -148,8 +156,15 @@ class _Rolling:
         ]
         return Wave(opens=tuple(opens), closes=tuple(closes), last=last)
 
+    def _shares(self, pipeline: Pipeline, others: Sequence[Pipeline]) -> bool:
+        places = {stage.place for other in others for stage in other.stages}
+        return any(stage.place in places for stage in pipeline.stages)
+
     def _take(self, wave: Wave) -> None:
         self.waves.append(wave)
+        self.laid = self.layer.further(self.laid, [wave])
+        changed = [*wave.opens, *(old.pipeline for old, _ in wave.closes)]
+        self.refused = {each.id for each in self.opening if each.id in self.refused and not self._shares(each, changed)}
         self.opening = [each for each in self.opening if each not in wave.opens]
         self.open_now |= {each.id: each for each in wave.opens}
         for old, heir in wave.closes:
@@ -159,7 +174,7 @@ class _Rolling:
                 self.closing[heir.id] = _joined(self.closing[heir.id], gone)
 
     def _fits(self, more: Sequence[Wave]) -> bool:
-        laid = self.layer.laid(self.following, [*self.waves, *more], quick=True)
+        laid = self.layer.further(self.laid, more)
         found = tuple(_too_little(self.layer, self.following, laid))
         self.faults = found or self.faults
         return not found

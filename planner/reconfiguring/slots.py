@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from planner.reconfiguring.succession import Succession
-from planner.reconfiguring.waves import Layer, Wave
+from planner.reconfiguring.waves import Laid, Layer, Wave
 from planner.search import Search
 from specs.blobs import BlobId
 from specs.cluster import PlaceId
@@ -36,10 +35,8 @@ class Together:
     room: Mapping[PlaceId, int]  # bytes for the KV of all stages; absent: enough
 
 
-def together(layer: Layer, following: Succession, waves: Sequence[Wave]) -> Together:
-    """Ask for the last of these waves: of memories that are too small beside all slots, and of pipelines there."""
-    wave = waves[-1]
-    laid = layer.laid(following, waves[:-1], quick=True)
+def together(layer: Layer, laid: Laid, wave: Wave) -> Together:
+    """Ask for a wave that comes next: of memories that are too small beside all slots, and of pipelines there."""
     llms = {llm.id: llm for llm in layer.problem.llms}
     pipelines = (*laid.open_now.values(), *wave.opens)
     room = _room(layer, laid.held, pipelines, wave.opens)

@@ -20,6 +20,7 @@ from planner.remaining import runs_of
 from planner.search import Search
 from planner.standing_by import StandingBy
 from planner.transfers import Schedule
+from specs import codec
 from specs.blobs import Blob, BlobId, blobs_of_units
 from specs.cluster import LinkId, PlaceId, PlaceKind
 from specs.llm import LlmId
@@ -55,6 +56,22 @@ class Laid:
     live: dict[PipelineId, int] = attrs.field(factory=dict)  # requests of those, as far as they ran at the start
     copied_slots: dict[PipelineId, int] = attrs.field(factory=dict)  # of pipelines copied into each
     end_ns: Nanos = Nanos(0)
+    waves: int = 0
+
+    def copy(self) -> "Laid":
+        """The same, to be gone on with."""
+        return Laid(
+            held={place: dict(blobs) for place, blobs in self.held.items()},
+            steps=list(self.steps),
+            routes=dict(self.routes),
+            open_now=dict(self.open_now),
+            to_open=dict(self.to_open),
+            slots=dict(self.slots),
+            live=dict(self.live),
+            copied_slots=dict(self.copied_slots),
+            end_ns=self.end_ns,
+            waves=self.waves,
+        )
 
     def number(self, route: Route) -> int:
         """Number a route of the plan."""
@@ -78,24 +95,40 @@ class Layer:
     search: Search
     aim: Aim = Aim.COMPLETION
     fixed_slots: bool = False  # no pipeline has fewer than all meanwhile
+    digest: str = attrs.field(init=False)  # of the problem
+    _needs: dict[PipelineId, tuple[tuple[BlobId, PlaceId], ...]] = attrs.field(factory=dict, init=False, eq=False)
+    _ways: dict[tuple[Running, Pipeline], tuple[Way, ...]] = attrs.field(factory=dict, init=False, eq=False)
+
+    @digest.default
+    def _digest(self) -> str:
+        return codec.digest(self.problem)
 
     @property
     def decided(self) -> Decided:
         """What was decided before."""
         return self.wanted.decided
 
-    def laid(self, following: Succession, waves: Sequence[Wave], *, quick: bool) -> Laid:
-        """Lay waves one after another; `quick` takes the first order of transfers that is found.  Raises NoPlan."""
-        laid = Laid(
+    def laid(self, following: Succession, waves: Sequence[Wave]) -> Laid:
+        """Lay waves one after another, as well as the search can.  Raises NoPlan."""
+        return self.further(self.begun(following), waves, quick=False)
+
+    def begun(self, following: Succession) -> Laid:
+        """What there is before the first wave."""
+        running = self.problem.running
+        return Laid(
             held=self._held_at_start(),
-            open_now={each.pipeline.id: each.pipeline for each in self.problem.running},
+            open_now={each.pipeline.id: each.pipeline for each in running},
             to_open={each.id: each for each in following.opened},
-            slots={each.pipeline.id: each.slots_now for each in self.problem.running},
-            live={each.pipeline.id: each.live_requests for each in self.problem.running},
+            slots={each.pipeline.id: each.slots_now for each in running},
+            live={each.pipeline.id: each.live_requests for each in running},
         )
-        for number, wave in enumerate(waves):
-            begin = Nanos(laid.end_ns + 1 if number else 0)
-            self._lay(laid, wave, begin, quick=quick)
+
+    def further(self, before: Laid, waves: Sequence[Wave], *, quick: bool = True) -> Laid:
+        """Lay more waves; `quick` takes the first order of transfers that is found.  Raises NoPlan."""
+        laid = before.copy()
+        for wave in waves:
+            self._lay(laid, wave, Nanos(laid.end_ns + 1 if laid.waves else 0), quick=quick)
+            laid.waves += 1
         return laid
 
     def _held_at_start(self) -> dict[PlaceId, dict[BlobId, None]]:
@@ -181,12 +214,16 @@ class Layer:
                 here = [blob for blob in self.decided.blobs[llm.id] if blob.id in held]
                 yield from runs_of(llm, place, here)
 
-    def needs(self, pipeline: Pipeline) -> Iterator[tuple[BlobId, PlaceId]]:
+    def needs(self, pipeline: Pipeline) -> tuple[tuple[BlobId, PlaceId], ...]:
         """Give what a pipeline computes with, and where."""
-        llm = self.problem.llm(pipeline.llm)
-        for stage in pipeline.stages:
-            for blob in blobs_of_units(llm, self.decided.blobs[llm.id], stage.first_unit, stage.end_unit):
-                yield blob, stage.place
+        if pipeline.id not in self._needs:
+            llm = self.problem.llm(pipeline.llm)
+            self._needs[pipeline.id] = tuple(
+                (blob, stage.place)
+                for stage in pipeline.stages
+                for blob in blobs_of_units(llm, self.decided.blobs[llm.id], stage.first_unit, stage.end_unit)
+            )
+        return self._needs[pipeline.id]
 
     # --- slots -------------------------------------------------------------------------------------------------------
 
@@ -237,7 +274,7 @@ class Layer:
         seats = laid.copied_slots.get(new.id, 0) + laid.slots[old.pipeline.id] <= has
         room = laid.live[new.id] + laid.live[old.pipeline.id] <= has
         now = attrs.evolve(old, pipeline=attrs.evolve(old.pipeline, slots=laid.slots[old.pipeline.id]), slots=None)
-        for way in ways(self.problem, self.decided.routes, now, attrs.evolve(new, slots=has)):
+        for way in self._all_ways(now, attrs.evolve(new, slots=has)):
             match way.continuity:
                 case Continuity.COPY if seats and room:
                     return way
@@ -246,6 +283,11 @@ class Layer:
                 case Continuity.DRAIN:
                     return way
         raise AssertionError("requests can always be finished first")
+
+    def _all_ways(self, old: Running, new: Pipeline) -> tuple[Way, ...]:
+        if (old, new) not in self._ways:
+            self._ways[old, new] = ways(self.problem, self.decided.routes, old, new)
+        return self._ways[old, new]
 
     def _releases(self, laid: Laid) -> Iterator[Release]:
         """Give up in devices what no pipeline there needs now or later and nobody wants there; never a last copy."""

@@ -4,7 +4,6 @@ from planner.assembly import in_order
 from planner.policies import speculations
 from planner.reconfiguring.succession import Succession
 from planner.reconfiguring.waves import Laid, Layer
-from specs import codec
 from specs.plan import FORMAT, Activate, Plan, Provenance, RoutingWeight
 
 _NOBODY = Provenance(planner="holdfast", solvers=(), seed=0)
@@ -22,7 +21,7 @@ def draft(layer: Layer, following: Succession, laid: Laid, made: Provenance = _N
     routes = tuple(laid.routes)
     return Plan(
         format=FORMAT,
-        problem=codec.digest(layer.problem),
+        problem=layer.digest,
         generation=1,
         provenance=made,
         blobs=tuple(layer.decided.flat),
