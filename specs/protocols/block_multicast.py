@@ -64,9 +64,10 @@ report of the leader.  A switch waits for the resizes of both its pipelines that
 goes with a resize.  Who waits for whose room is said in `room`; members tell the leader when their places have what a
 resize needs.
 
-Slots at adoption.  Of what runs the plan says how many slots it has.  Where its leader may have given it more since, it
-takes them back before anybody counts on their room, as if a resize stood before all steps.  Fewer do no harm.
-A resize that is under way when the next plan is adopted is not carried over: the slots are those that there were.
+Slots at adoption.  Of what runs the plan says how many slots it has, and there is a resize to that before all steps.
+Where the leader may have given it more, it takes them back before anybody counts on their room; fewer it makes up for
+once each member has said that it has adopted the plan, and so keeps the room.  A resize that is under way when the next
+plan is adopted is not carried over: the slots are those that there were.
 """
 
 from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ from specs.protocols.nouns import (
     Report,
     Slots,
 )
-from specs.protocols.room import may_begin, passage_awaits_room, stage_awaits_room, switch_awaits_resize
+from specs.protocols.room import gives_more, may_begin, passage_awaits_room, stage_awaits_room, switch_awaits_resize
 from specs.protocols.tell import reports
 
 Outcome = tuple[NodeState, tuple[Action, ...]]
@@ -146,7 +147,7 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
     mine = frozenset(part.pipeline for part in plan.parts if part.is_running and plan.node in part.members)
     led = frozenset(part.pipeline for part in plan.parts if part.is_running and part.leader == plan.node)
     brought = {each.pipeline: each.slots for each in carried.slots}
-    slots = {pipeline: max(brought.get(pipeline, 1), plan.part[pipeline].slots) for pipeline in led}
+    slots = {pipeline: brought.get(pipeline, plan.part[pipeline].slots) for pipeline in led}
     return NodeState(
         held=frozenset(plan.held),
         building=mine & carried.built,
@@ -159,9 +160,7 @@ def _first(plan: NodePlan, carried: Carried) -> NodeState:
         closed=led & carried.closed,
         slots=frozenset(Slots(pipeline=pipeline, slots=has) for pipeline, has in slots.items()),
         resized=frozenset(
-            each.step
-            for each in plan.sizings
-            if each.step < RUNNING and each.pipeline in led and slots[each.pipeline] <= each.slots
+            each.step for each in plan.sizings if each.step < RUNNING and slots.get(each.pipeline) == each.slots
         ),
     )
 
@@ -326,7 +325,7 @@ def _resize(plan: NodePlan, state: NodeState) -> Outcome:
         begun = sizing.step in state.resizing | state.resized
         if not begun and plan.part[sizing.pipeline].leader == plan.node and may_begin(plan, state, sizing):
             began = attrs.evolve(state, resizing=state.resizing | {sizing.step})
-            after = began if sizing.is_shrink else with_slots(began, sizing)
+            after = with_slots(began, sizing) if gives_more(state, sizing) else began
             return after, (Resize(sizing.step, sizing.pipeline, sizing.slots),)
     return state, ()
 

@@ -56,12 +56,11 @@ def _slots_at_first(problem: Problem, plan: Plan) -> dict[PipelineId, int]:
 
 
 def _sizings(problem: Problem, plan: Plan) -> Iterator[Sizing]:
-    """What runs with fewer slots than it might: at adoption it may have got more, or be about to."""
+    """What runs may have got other slots since the plan was made; where it has all, according to the plan, no more."""
     slots = _slots_at_first(problem, plan)
     for index, each in enumerate(problem.running):
-        if each.slots_now < each.pipeline.slots:
-            before = StepId(RUNNING - 1 - index)  # negative, and its own
-            yield Sizing(step=before, pipeline=each.pipeline.id, slots=each.slots_now, is_shrink=True)
+        before, may_have_more = StepId(RUNNING - 1 - index), each.slots_now < each.pipeline.slots
+        yield Sizing(step=before, pipeline=each.pipeline.id, slots=each.slots_now, is_shrink=may_have_more)
     for step in plan.steps:
         if isinstance(step, Resize):
             is_shrink = step.slots < slots[step.pipeline]

@@ -63,13 +63,13 @@ class Part:
 class Sizing:
     """With how many slots a pipeline goes on, from a step on.
 
-    One that runs, and is said to have fewer slots than it might, has a sizing before the first step of the plan.
+    One that runs has a sizing before the first step of the plan, since it may have other slots than the plan says.
     """
 
     step: StepId
     pipeline: PipelineId
     slots: int
-    is_shrink: bool  # it makes room where the pipeline has stages; otherwise it needs some
+    is_shrink: bool  # it makes room, or may, where the pipeline has stages; otherwise it needs some
 
 
 @attrs.frozen(kw_only=True)

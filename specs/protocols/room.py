@@ -69,12 +69,17 @@ def may_begin(plan: NodePlan, state: NodeState, sizing: Sizing) -> bool:
     if any(each.new == pipeline and each.id < sizing.step and each.old not in state.closed for each in plan.switches):
         return False
     return has_room(plan, state, sizing) and (
-        sizing.is_shrink
+        not gives_more(state, sizing)
         or all(
             member == plan.node or Roomy(step=sizing.step, member=member) in state.roomy
             for member in plan.part[pipeline].members
         )
     )
+
+
+def gives_more(state: NodeState, sizing: Sizing) -> bool:
+    """Tell whether a pipeline that this node leads has fewer slots than a resize says."""
+    return any(each.pipeline == sizing.pipeline and each.slots < sizing.slots for each in state.slots)
 
 
 def switch_awaits_resize(plan: NodePlan, state: NodeState, old: PipelineId) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from specs.cluster import NodeId
 from specs.plan import PipelineId, StepId
 from specs.protocols.facts import hopeless_because, is_unable
-from specs.protocols.nouns import Cannot, NodePlan, NodeState, Report
+from specs.protocols.nouns import RUNNING, Cannot, NodePlan, NodeState, Report
 from specs.protocols.room import has_room
 
 
@@ -32,7 +32,7 @@ def reports(plan: NodePlan, state: NodeState) -> Mapping[NodeId, Report]:
         elif part.pipeline not in state.closed and is_unable(plan, state, part):
             unable[part.leader].append(part.pipeline)
     roomy: dict[NodeId, list[StepId]] = defaultdict(list)
-    for sizing in (each for each in plan.sizings if not each.is_shrink):
+    for sizing in (each for each in plan.sizings if each.step < RUNNING or not each.is_shrink):
         if plan.places[sizing.pipeline] and has_room(plan, state, sizing):
             roomy[plan.part[sizing.pipeline].leader].append(sizing.step)
     led = {part.pipeline for part in plan.led_by.get(plan.node, ())}

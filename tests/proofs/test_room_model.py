@@ -11,7 +11,7 @@ from specs.protocols.explore import explore
 from specs.protocols.nouns import Carried, Slots
 from specs.protocols.room import is_gone
 from tests.proofs.watched import Watched
-from tests.protocols.spaces import C, D, R, grown, grown_beside, joined, moving, squeezed, taken_over, took_more, two
+from tests.protocols.spaces import C, D, R, grown, grown_beside, joined, moving, squeezed, taken_over, took_others, two
 from tests.protocols.world import Faults
 
 
@@ -140,16 +140,22 @@ MORE = {
     )
 }
 WAITS = {"find", "know", "resize", "hand over"}
+HEARS = {"find elsewhere", "know", "resize"}
 SPACES = {
     "squeezed": (squeezed(C), Faults(losses=1, lates=1), {}, WAITS | {"find elsewhere", "grow"}),
     "squeezed, a death": (squeezed(C), Faults(deaths=1), {}, WAITS | {"find elsewhere", "grow"}),
     "joined": (joined(C), Faults(losses=1, lates=1), {}, WAITS | {"grow"}),
     "joined by recomputing": (joined(R), Faults(deaths=1), {}, WAITS - {"hand over"} | {"grow"}),
-    "grown": (grown(), Faults(losses=1, deaths=1), {}, {"find elsewhere", "grow", "hand over", "know", "resize"}),
+    "grown": (grown(), Faults(losses=1, deaths=1), {}, HEARS | {"grow", "hand over"}),
     "grown beside what closes": (grown_beside(), Faults(losses=1), {}, {"grow", "know", "resize"}),
     "taken over": (taken_over(1, 2, 0), Faults(losses=1, deaths=1), {}, WAITS),
     "shrunk and then taken over": (taken_over(2, 1, 0), Faults(losses=1, deaths=1), {}, WAITS),
-    "more than the plan says": (took_more(), Faults(losses=1, lates=1), MORE, {"find", "know", "resize"}),
+    "more than the plan says": (
+        took_others(1),
+        Faults(losses=1, lates=1),
+        MORE,
+        {"find", "find elsewhere", "know", "resize"},
+    ),
     "no resizes": (two(D), Faults(losses=1), {}, {"find"}),
     "moved": (moving(C), Faults(losses=1), {}, {"find", "hand over"}),
 }

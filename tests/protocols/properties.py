@@ -139,7 +139,7 @@ def rooms(plan: NodePlan) -> dict[int, int]:
         step: sum(size for at, size in takes if at <= step) - sum(size for at, size in gives if at < step)
         for step, _ in takes
     }
-    for step in (each.step for each in plan.sizings if not each.is_shrink and each.pipeline in parts):
+    for step in found.keys() & {each.step for each in plan.sizings if not each.is_shrink}:
         found[step] -= sum(size for at, freed, size in closings if at < step and (freed is None or step < freed))
     return found
 

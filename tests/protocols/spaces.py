@@ -140,10 +140,11 @@ def begun_small():
     return node_plans({"n0": "a", "n1": ""}, [("a", "n0", "n1")], {"new": [("n1", "a")]}, resizes=[("new", 2)])
 
 
-def took_more():
-    """Of what runs on both nodes the plan says that it has one slot; it may have more, until a blob comes to n1."""
-    plans = node_plans({"n0": "ab", "n1": "b"}, [("a", "n0", "n1")], running={"old": [("n0", "a"), ("n1", "b")]})
-    before = Sizing(step=StepId(-2), pipeline="old", slots=1, is_shrink=True)
+def took_others(slots):
+    """Of what runs on both nodes the plan says how many slots it has; it may have others, until a blob comes to n1."""
+    runs = {"old": [("n0", "a"), ("n1", "b")]}
+    plans = node_plans({"n0": "ab", "n1": "b"}, [("a", "n0", "n1")], running=runs, slots={"old": slots})
+    before = Sizing(step=StepId(-2), pipeline="old", slots=slots, is_shrink=slots < 3)
     return tuple(attrs.evolve(plan, sizings=(before,)) for plan in plans)
 
 
