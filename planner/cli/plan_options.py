@@ -38,7 +38,7 @@ FixedSlots = Annotated[
     bool,
     Option(
         "--fixed-slots",
-        help="With --from: KV makes no room while it serves; for devices that cannot give its memory back.",
+        help="Where pipelines run, their KV makes no room: for devices that cannot give its memory back.",
     ),
 ]
 Lost = Annotated[

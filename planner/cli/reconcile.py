@@ -35,6 +35,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter per option
     patience: Annotated[
         str, typer.Option(metavar="DURATION", help="A change of which nothing is done for so long is stuck.")
     ] = "60s",
+    fixed_slots: options.FixedSlots = False,
     within: options.Within = None,
     reproducible: options.Reproducible = False,
     steps: options.Steps = None,
@@ -59,6 +60,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter per option
             offer_s=_seconds(patience),
             search=lambda: make_search(within=within, reproducible=reproducible, steps=steps, seed=seed),
             dry_run=dry_run,
+            fixed_slots=fixed_slots,
         ),
         Pace(every_s=_seconds(every), pause_s_max=_PAUSE_S_MAX, patience_s=_seconds(patience)),
         _say,

@@ -68,12 +68,13 @@ Say = Callable[[str, str], None]  # a kind of event and a sentence
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How long is waited for what."""
+    """How long is waited for what, and what is left alone."""
 
     answer_s: float  # for what a daemon says
     offer_s: float  # for a daemon to take a plan: it may have to read blobs from its disk first
     search: Callable[[], Search]
     dry_run: bool = False
+    fixed_slots: bool = False  # of pipelines that run
 
 
 class Try:
@@ -154,7 +155,11 @@ class Try:
             return NoPlan(sentence=said, is_undecided=False)
         for each in begun.ended:
             self._say("ends", f"{each.pipeline.id} with {each.live_requests:,} requests, which go on elsewhere")
-        request = attrs.evolve(begun.request, generation=max(generation, begun.request.generation or 0))
+        request = attrs.evolve(
+            begun.request,
+            generation=max(generation, begun.request.generation or 0),
+            fixed_slots=self._limits.fixed_slots,
+        )
         return begun.problem, request
 
     def _put(self, verified: VerifiedPlan) -> Result:

@@ -9,6 +9,7 @@ import pytest
 
 from planner.__main__ import main
 from planner.description.reading import read_problem
+from planner.reconciling import planning
 from tests.checkpoints import make_checkpoint
 from tests.planner.cli.test_plan import DESCRIPTION
 from tests.planner.reconciling.fake_cluster import FakeCluster
@@ -52,6 +53,21 @@ def test_exit_codes_say_what_came_of_one_look(wish, cluster, capsys):
     cluster.die(cluster.nodes[-1])
     assert reconcile(wish, cluster, "--once") == 1
     assert told(capsys)[-1][1].endswith("there is no room")
+
+
+def test_slots_may_be_left_alone(wish, cluster, capsys, monkeypatch):
+    assert reconcile(wish, cluster, "--once") == 3
+    cluster.die(cluster.nodes[-1])
+    asked = []
+
+    def solve(problem, request, search):
+        asked.append(request.fixed_slots)
+        return planning.Undecided(sentence="nothing is planned here")
+
+    monkeypatch.setattr(planning, "solve", solve)
+    assert reconcile(wish, cluster, "--once", "--fixed-slots") == 3
+    assert reconcile(wish, cluster, "--once") == 3
+    assert asked == [True, False]
 
 
 def test_no_plan_within_the_limit_is_undecided(wish, cluster, capsys):
