@@ -1,12 +1,14 @@
 """With how many slots pipelines go on while more rests in memories than fits beside all their KV.
 
 No fewer than a pipeline has live requests, where that fits: then nobody waits.  Else as few requests wait as can be.
-Among such, KV is copied into as many pipelines as can be, which takes as many slots as are copied there, and as many as
-there are requests; then the pipeline that has least of its slots has most of them; then there are most slots in all.
-An integer program over the memories, solved whole.
+Among such, pipelines that neither open nor close keep as many slots as can be; then KV is copied into as many pipelines
+as can be, which takes as many slots as are copied there, and as many as there are requests; then the pipeline that has
+least of its slots has most of them; then there are most slots in all.  An integer program over the memories, solved
+whole for one aim after another.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import attrs
@@ -32,6 +34,7 @@ class Together:
     pipelines: tuple[Pipeline, ...]
     live: Mapping[PipelineId, int]  # requests of those that are open; absent: none
     successors: Mapping[PipelineId, PipelineId]  # of those that close
+    others: AbstractSet[PipelineId]  # that neither open nor close
     room: Mapping[PlaceId, int]  # bytes for the KV of all stages; absent: enough
 
 
@@ -46,6 +49,7 @@ def together(layer: Layer, laid: Laid, wave: Wave) -> Together:
         pipelines=tuple(each for each in pipelines if any(stage.place in short for stage in each.stages)),
         live=laid.live,
         successors={old.pipeline.id: new.id for old, new in wave.closes},
+        others=laid.open_now.keys() - {old.pipeline.id for old, _ in wave.closes},
         room=short,
     )
 
@@ -80,6 +84,8 @@ def slot_bytes(llm: Llm, pipeline: Pipeline, place: PlaceId) -> int:
 
 def slots(together: Together, llms: Sequence[Llm], search: Search) -> dict[PipelineId, int] | None:
     """Choose how many slots each has; None where not even one of each fits, or the search is over."""
+    if not together.pipelines:
+        return {}
     from ortools.sat.python import cp_model  # half a second: only where something does not fit
 
     model = cp_model.CpModel()
@@ -88,18 +94,22 @@ def slots(together: Together, llms: Sequence[Llm], search: Search) -> dict[Pipel
     for place, room in together.room.items():
         sizes = {each.id: slot_bytes(of_llm[each.llm], each, place) for each in together.pipelines}
         model.add(sum(size * chosen[name] for name, size in sizes.items()) <= room)
-    model.minimize(_cost(model, together, chosen))
-    solver, status = search.cp_sat(model)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return None
-    return {name: solver.value(each) for name, each in chosen.items()}
+    found: dict[PipelineId, int] | None = None
+    for aim in _aims(model, together, chosen):
+        model.minimize(aim)
+        solver, status = search.cp_sat(model)
+        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            break
+        found = {name: solver.value(each) for name, each in chosen.items()}
+        model.add(aim <= solver.value(aim))
+    return found
 
 
-def _cost(
+def _aims(
     model: "cp_model.CpModel", together: Together, chosen: Mapping[PipelineId, "cp_model.IntVar"]
-) -> "cp_model.LinearExprT":
-    """Each aim weighs more than all that come after it."""
-    waiting, copied = [], []
+) -> "list[cp_model.LinearExprT]":
+    """What is to be least, first things first."""
+    waiting, others, apart = [], [], []
     least = model.new_int_var(0, _LEVELS, "least")
     for each in together.pipelines:
         model.add(chosen[each.id] * _LEVELS >= least * each.slots)
@@ -107,12 +117,14 @@ def _cost(
         wait = model.new_int_var(0, live, "")
         model.add(wait >= live - chosen[each.id])
         waiting.append(wait)
+        if each.id in together.others:
+            others.append(each.slots - chosen[each.id])
         olds = [old for old, new in together.successors.items() if new == each.id and old in chosen]
         if olds:
             fits = model.new_bool_var("")
             live = sum(together.live.get(name, 0) for name in (each.id, *olds))
             model.add(sum(chosen[old] for old in olds) <= chosen[each.id]).only_enforce_if(fits)
             model.add(chosen[each.id] >= live).only_enforce_if(fits)
-            copied.append(fits)
-    most = sum(each.slots for each in together.pipelines) + 1
-    return ((sum(waiting) * (len(copied) + 1) - sum(copied)) * (_LEVELS + 1) - least) * most - sum(chosen.values())
+            apart.append(1 - fits)
+    aims = [sum(waiting), sum(others), sum(apart), -least, -sum(chosen.values())]
+    return [aim for aim in aims if not isinstance(aim, int)]  # of what there is any

@@ -21,7 +21,7 @@ from planner.solve import solve
 from specs.cluster import PlaceKind
 from specs.invariants.facts import Facts
 from specs.plan import Activate, Continuity, Resize, Switch, Transfer
-from specs.problem import Holding, Running
+from specs.problem import Holding, Running, Target
 from specs.timing import decode_ns, kv_bytes, unit_bytes
 from tests.builders import a_cluster, a_problem
 from tests.planner.reconfiguring.cases import MEBIBYTE, a_service, heavy, places
@@ -160,6 +160,36 @@ def test_two_pipelines_become_a_deeper_one_on_the_same_devices(requests):
     assert only(plan, Transfer) == []
     assert [sizes(plan, each.pipeline.id) for each in result.problem.running] == [[1], [1]]
     assert sizes(plan, opened.id) == [1, 8]
+
+
+def three(at_2, at_3, room):
+    """Two LLMs on each of two devices: of each, weights take 2 MiB, workspace 2, the KV of eight slots 4."""
+    llms = tuple(attrs.evolve(heavy(layers=2), id=name) for name in ("a", "b", "c"))
+    base = a_problem(4, 1, llm=llms[0], live_requests_max=8, cluster=a_cluster(4, memory_bytes=room))
+    places = tuple(
+        attrs.evolve(place, kind=PlaceKind.HOST, device=None) if place.id == gpu(0) else place
+        for place in base.cluster.places
+    )
+    return attrs.evolve(
+        base,
+        llms=llms,
+        workloads=tuple(attrs.evolve(base.workloads[0], llm=llm.id) for llm in llms),
+        cluster=attrs.evolve(base.cluster, places=places),
+        holdings=tuple(Holding(llm=llm.id, place=gpu(0)) for llm in llms),
+        targets=tuple(Target(llm=llm, place=gpu(node)) for node, names in ((2, at_2), (3, at_3)) for llm in names),
+    )
+
+
+@pytest.mark.parametrize(("room", "kept"), [(17.1, []), (16.1, [6, 8])])
+def test_who_has_no_part_in_it_makes_room_only_where_it_must(room, kept):
+    """While b and c change places, a has as many slots as can be beside both with one each."""
+    room = int(room * MEBIBYTE)
+    before = three("ab", "ac", room)
+    state = after(before, planned(before).plan, requests=1)
+    plan = verified(replanned(state, three("ac", "ab", room))).plan
+    assert sorted(each.llm for each in plan.pipelines) == ["b", "c"]
+    assert [sizes(plan, f"a@{gpu(node)}") for node in (2, 3)] == [kept, kept]
+    assert sizes(plan, f"b@{gpu(2)}") == [1]
 
 
 def test_a_pipeline_that_has_few_slots_now_has_all_at_the_end():

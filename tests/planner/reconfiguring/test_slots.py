@@ -26,9 +26,11 @@ def questions(draw):
         stages = ((gpu(first), 0, border), (gpu(second), border, 10))
         pipelines.append(attrs.evolve(a_pipeline(name, LLM, *stages), slots=draw(st.integers(1, 4))))
     olds = draw(st.lists(st.sampled_from(names[:-1]), unique=True))
+    others = frozenset(draw(st.lists(st.sampled_from(names), unique=True))).difference(olds)
     live = {each.id: draw(st.integers(0, each.slots)) for each in pipelines[: draw(st.integers(1, len(names)))]}
     room = {gpu(number): draw(st.integers(0, 3 * 2**20)) for number in range(draw(st.integers(1, 3)))}
-    return Together(pipelines=tuple(pipelines), live=live, successors=dict.fromkeys(sorted(olds), names[-1]), room=room)
+    successors = dict.fromkeys(sorted(olds), names[-1])
+    return Together(pipelines=tuple(pipelines), live=live, successors=successors, others=others, room=room)
 
 
 def cost(together, chosen):
@@ -40,7 +42,8 @@ def cost(together, chosen):
         live = sum(together.live.get(name, 0) for name in (new, *olds))
         copied += max(live, sum(chosen[old] for old in olds)) <= chosen[new]
     least = min(100 * chosen[each.id] // each.slots for each in together.pipelines)
-    return waiting, -copied, -least, -sum(chosen.values())
+    lost = sum(each.slots - chosen[each.id] for each in together.pipelines if each.id in together.others)
+    return waiting, lost, -copied, -least, -sum(chosen.values())
 
 
 def fits(together, chosen):
@@ -72,7 +75,11 @@ def test_requests_that_run_come_first(room, expected):
     """On one device a pipeline with three requests makes room for its successor: a slot takes 2 MiB of each."""
     old, new = (attrs.evolve(a_pipeline(name, LLM, (gpu(0), 0, 10)), slots=4) for name in ("old", "new"))
     together = Together(
-        pipelines=(old, new), live={"old": 3}, successors={"old": "new"}, room={gpu(0): room * 2 * 2**20}
+        pipelines=(old, new),
+        live={"old": 3},
+        successors={"old": "new"},
+        others=frozenset(),
+        room={gpu(0): room * 2 * 2**20},
     )
     assert slot_bytes(LLM, old, gpu(0)) == 2 * 2**20
     found = slots(together, [LLM], Search())
