@@ -56,6 +56,7 @@ RECORDS = (
     journal.HandedOver(
         pipeline="pair", successor="llm@n1", copied=3, recomputed=1, rounds=2, bytes=4096, halted_ns=7_000_000
     ),
+    journal.Resized(step=-2, pipeline="p", slots_before=4, slots=2, elapsed_ns=5),
     journal.Released(step=9),
     journal.PeerLost(node="n2", reason=LossReason.STALLED),
     journal.Lacks(blob="llm/0", place="n3/gpu0", because="n2"),
