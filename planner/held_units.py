@@ -51,20 +51,35 @@ def has_room(problem: Problem, pipelines: Sequence[Pipeline], stays: Sequence[Co
 def without_idle(
     problem: Problem, blobs: Mapping[LlmId, tuple[Blob, ...]], pipelines: Sequence[Pipeline], stays: Sequence[CopyAt]
 ) -> Problem:
-    """Leave out what stages' devices hold of their LLM and no stage there computes with, unless it stays."""
+    """Leave out what stages' devices hold of their LLM and no stage there computes with, unless it stays.
+
+    A blob that nobody would hold then is not left out anywhere: it has to come from there.
+    """
     used: dict[CopyAt, set[BlobId]] = {}
     for each in pipelines:
         for stage in each.stages:
             mine = blobs_of_units(problem.llm(each.llm), blobs[each.llm], stage.first_unit, stage.end_unit)
             used.setdefault((each.llm, stage.place), set()).update(mine)
-    holdings: list[Holding] = []
+    kept: list[tuple[Holding, list[Blob]]] = []  # with the blobs that are left out
     for holding in problem.holdings:
         copy = holding.llm, holding.place
-        if copy not in used or copy in stays:
-            holdings.append(holding)
-        else:
-            here = [blob for blob in blobs[holding.llm] if holding.has(blob) and blob.id in used[copy]]
+        gives_up = copy in used and copy not in stays
+        here = [blob for blob in blobs[holding.llm] if gives_up and holding.has(blob) and blob.id not in used[copy]]
+        kept.append((holding, here))
+    remaining = {
+        (holding.llm, blob.id)
+        for holding, gone in kept
+        for blob in blobs[holding.llm]
+        if holding.has(blob) and blob not in gone
+    }
+    holdings: list[Holding] = []
+    for holding, gone in kept:
+        idle = [blob for blob in gone if (holding.llm, blob.id) in remaining]
+        if idle:
+            here = [blob for blob in blobs[holding.llm] if holding.has(blob) and blob not in idle]
             holdings += runs_of(problem.llm(holding.llm), holding.place, here)
+        else:
+            holdings.append(holding)
     return attrs.evolve(problem, holdings=tuple(holdings))
 
 
