@@ -97,9 +97,12 @@ class Daemon:
         return Refused(kind=kind, reasons=reasons)
 
     def give_up(self) -> Refused | None:
-        """Begin a new life, unless requests run here: what follows is what follows the end of a process."""
+        """Begin a new life, unless requests run here: what follows is what follows the end of a process.
+
+        Those that only another plan could help do not count: none comes to a node that has to begin anew.
+        """
         front, led = self._run.front, sum(leader.live for leader in self._run.leaders.values())
-        if requests := front.running + front.waiting + led:
+        if requests := front.running + front.waiting - front.hopeless + led:
             return self._refused(Refusal.BUSY, (f"{requests} requests run here",))
         self._on_given_up()
         return None
