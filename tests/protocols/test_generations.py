@@ -1,0 +1,150 @@
+"""Plans of different generations in force at once: every order of events of small clusters, with faults."""
+
+import pytest
+
+from specs.plan import Continuity
+from tests.protocols.generations_cluster import Generations, run
+from tests.protocols.generations_world import Faults, Plans
+from tests.protocols.switch_cluster import a_plan
+from tests.protocols.world import node_plans
+
+P, P3 = a_plan(1, "xy"), a_plan(1, "xyz")
+A, B = a_plan(2, "xy", P), a_plan(3, "xy", P)
+NEXT = a_plan(3, "xy", A)
+A3, WITHOUT_Z = a_plan(2, "xyz", P3), a_plan(3, "xy", P3)
+XY, YX, X, Y = [("x", "a"), ("y", "b")], [("y", "b"), ("x", "a")], [("x", "ab")], [("y", "ab")]
+XYZ = [*XY, ("z", "a")]
+
+
+def parts(new=None, running=None, switches=None, nodes="xy"):
+    return node_plans(dict.fromkeys(nodes, "ab"), [], new, switches, running=running)
+
+
+def moved(continuity):
+    """The next plan puts q in the place of p, and the one after finds both, as far as they are open by then."""
+    first, after = parts(running={"p": XY}), parts({"s": X}, {"p": XY, "q": Y})
+    return Plans(P, {P: first, A: parts({"q": Y}, {"p": XY}, [("p", "q", continuity)]), NEXT: after})
+
+
+def three(stages):
+    """A pipeline that the next plan keeps, and does nothing else; a rival leaves z out, if it can."""
+    kept, rival = parts(running={"p": stages}, nodes="xyz"), parts(running={"p": stages})
+    return Plans(P3, {P3: kept, A3: kept} | ({WITHOUT_Z: rival} if stages == XY else {}))
+
+
+# A pipeline of both nodes, which the next plan keeps while it opens another; a rival keeps it too, or lets it go.
+FIRST = {P: parts(running={"p": XY})}
+KEEP = Plans(P, {**FIRST, A: parts({"q": Y}, {"p": XY})})
+RIVALS = Plans(P, {**FIRST, A: parts({"q": Y}, {"p": XY}), B: parts({"r": YX})})
+RIVALS_KEEP = Plans(P, {**FIRST, A: parts({"q": Y}, {"p": XY}), B: parts({"r": YX}, {"p": XY})})
+CHAIN = Plans(P, {**FIRST, A: parts({"q": Y}, {"p": XY}), NEXT: parts({"r": YX})})
+# A pipeline of x alone, to which y submits.
+FRONT = Plans(P, {P: parts(running={"p": X}), A: parts({"q": Y}, {"p": X})})
+
+
+def nodes(plans, offers, fronts=None, names="xy", **faults):
+    return Generations(names, plans, offers, Faults(**faults), fronts)
+
+
+# --- what must be reachable -------------------------------------------------------------------------------------------
+
+
+def in_force(world, node):
+    now = world.nodes[node].now
+    return 0 if now is None else now.name.generation
+
+
+def kept_on(world):
+    """A request is served by a pipeline that was kept, under the next plan at both."""
+    return any(pipeline == "p" for _, pipeline in world.taken) and min(in_force(world, 0), in_force(world, 1)) > 1
+
+
+def apart(world):
+    """Different plans are in force, and a request that went from the one node is served by the other."""
+    return (1, "p") in world.taken and 0 < in_force(world, 0) != in_force(world, 1) > 0
+
+
+def lost_and_found(world):
+    """Who counted as lost under the plan before serves, or is served, under the next."""
+    return not world.faults.suspicions and kept_on(world)
+
+
+def back(world):
+    """A node in its second life carries out a plan."""
+    return any(here.life and here.now is not None for here in world.nodes)
+
+
+def alone(world):
+    """A node was started again, and another carries out the plan that its earlier life had accepted."""
+    return any(here.life and here.now is None for here in world.nodes) and 2 in (in_force(world, 0), in_force(world, 1))
+
+
+def both_open(world):
+    """The pipeline that was kept and the new one are open."""
+    return any(
+        here.now is not None and here.now.state.opened - here.now.state.closed >= {"p", "q"} for here in world.nodes
+    )
+
+
+def left_out(world):
+    """z hears that the others have adopted a plan without it, and begins a new life."""
+    return world.nodes[2].life == 1 and in_force(world, 0) == in_force(world, 1) == 3
+
+
+AT_X, AT_BOTH, AT_Y = [("x", A)], [("x", A), ("y", B)], [("y", A), ("y", B)]
+IN_TURN, BY_X = [("x", A), ("y", NEXT)], [("x", A), ("x", NEXT)]
+DRAIN, COPY = moved(Continuity.DRAIN), moved(Continuity.COPY)
+# name: cluster, what must be reachable, exact number of states
+SPACES = {
+    "one plan": (nodes(KEEP, AT_X), [kept_on, apart, both_open], 143),
+    "one plan, a loss": (nodes(KEEP, AT_X, losses=1), [kept_on, apart, both_open], 380),
+    "one plan, a death": (nodes(KEEP, AT_X, deaths=1), [kept_on, apart, both_open], 292),
+    "one plan, a restart": (nodes(KEEP, AT_X, restarts=1), [kept_on, alone], 243),
+    "one plan, a suspicion": (nodes(KEEP, AT_X, suspicions=1), [apart], 654),
+    "a front elsewhere, a suspicion": (nodes(FRONT, AT_X, "y", suspicions=1), [lost_and_found, apart], 166),
+    "rivals": (nodes(RIVALS, AT_BOTH), [kept_on, apart], 614),
+    "rivals, a restart": (nodes(RIVALS, AT_BOTH, restarts=1), [alone], 1378),
+    "rivals at one node, a restart": (nodes(RIVALS, AT_Y, restarts=1), [alone], 1542),
+    "rivals that keep, a restart": (nodes(RIVALS_KEEP, AT_BOTH, restarts=1), [kept_on, alone], 1416),
+    "one after the other, a restart": (nodes(CHAIN, IN_TURN, restarts=1), [back, alone], 1297),
+    "drained": (nodes(DRAIN, BY_X), [both_open, apart], 1722),
+    "handed over": (nodes(COPY, BY_X), [both_open, apart], 1077),
+}
+SLOW = {
+    "a front elsewhere, a suspicion, a restart, a loss": (
+        nodes(FRONT, AT_X, "y", suspicions=1, restarts=1, losses=1),
+        [lost_and_found, apart],
+        836,
+    ),
+    "rivals, a death": (nodes(RIVALS, AT_BOTH, deaths=1), [kept_on], 1514),
+    "rivals, a suspicion": (nodes(RIVALS, AT_BOTH, suspicions=1), [apart], 2382),
+    "rivals that keep, a suspicion": (nodes(RIVALS_KEEP, AT_BOTH, suspicions=1), [apart], 3454),
+    "rivals, a suspicion, a restart": (nodes(RIVALS, AT_BOTH, suspicions=1, restarts=1), [alone], 5142),
+    "one after the other, two restarts": (nodes(CHAIN, IN_TURN, restarts=2), [back, alone], 2185),
+    "one after the other, a suspicion": (nodes(CHAIN, IN_TURN, suspicions=1), [apart], 3218),
+    "drained, a death": (nodes(DRAIN, BY_X, deaths=1), [both_open], 3292),
+    "drained, a suspicion": (nodes(DRAIN, BY_X, suspicions=1), [both_open], 6359),
+    "handed over, a suspicion": (nodes(COPY, BY_X, suspicions=1), [both_open], 4672),
+    "three nodes": (nodes(three(XY), [("x", A3)], "z", "xyz"), [kept_on], 2356),
+    "three nodes, a death": (nodes(three(XY), [("x", A3)], "z", "xyz", deaths=1), [kept_on], 15612),
+    "three nodes, a restart": (nodes(three(XY), [("x", A3)], "z", "xyz", restarts=1), [kept_on], 16250),
+    "three nodes, a suspicion": (nodes(three(XY), [("x", A3)], "z", "xyz", suspicions=1), [kept_on], 40256),
+    "three nodes, a rival that leaves one out": (
+        nodes(three(XY), [("x", A3), ("y", WITHOUT_Z)], "z", "xyz"),
+        [kept_on, left_out],
+        44928,
+    ),
+    "three stages": (nodes(three(XYZ), [("x", A3)], "x", "xyz"), [kept_on], 4618),
+    "three stages, a restart": (nodes(three(XYZ), [("x", A3)], "x", "xyz", restarts=1), [kept_on], 41842),
+}
+
+
+@pytest.mark.parametrize("space", [*SPACES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_every_order_of_events(space):
+    cluster, sometimes, states = (SPACES | SLOW)[space]
+    found = run(cluster, sometimes, states_max=100_000)
+    assert found.broken is None, str(found.broken)
+    assert found.stuck is None, str(found.stuck)
+    assert found.endless is None, str(found.endless)
+    assert found.unwitnessed == ()
+    assert found.states == states

@@ -1,0 +1,104 @@
+"""Bugs that are put between plan switch and block multicast on purpose: each must be found, by what it breaks."""
+
+import attrs
+import pytest
+
+from specs.protocols import block_multicast, plan_switch
+from specs.protocols import node as protocol
+from tests.protocols.generations_cluster import Generations, run
+from tests.protocols.generations_nodes import Nodes
+from tests.protocols.generations_properties import BUILT, CLOSED
+from tests.protocols.test_generations import AT_BOTH, AT_X, AT_Y, FRONT, KEEP, RIVALS, nodes
+
+
+def whatever_is_said_counts_as_heard(monkeypatch):
+    """A node that lives and never carries out the plan is awaited for ever."""
+
+    def speaks(cluster, world, teller, hearer):
+        there, name = world.nodes[teller], cluster.names[hearer]
+        if teller in world.dead or not there.listens:
+            return False
+        reports = there.now is not None and name in there.now.plan.peers
+        return reports or name in plan_switch.peers(there.switch)
+
+    monkeypatch.setattr(Generations, "speaks", speaks)
+
+
+def lives_are_forgotten_with_their_plan(monkeypatch):
+    def adopt(before, name, plan):
+        return real(None if before is None else attrs.evolve(before, met=frozenset()), name, plan)
+
+    real = protocol.adopt
+    monkeypatch.setattr(protocol, "adopt", adopt)
+
+
+def lives_are_told_in_reports_alone(monkeypatch):
+    """Those of the plan in force, that is; whatever was said counted as heard then."""
+
+    def tells(_cluster, world, letter):
+        now = world.nodes[letter[1]].now
+        return now is not None and len(letter) == 5 and letter[3] == now.name
+
+    monkeypatch.setattr(Nodes, "tells_a_life", tells)
+    whatever_is_said_counts_as_heard(monkeypatch)
+
+
+def what_was_dropped_is_not_made_up_for(monkeypatch):
+    monkeypatch.setattr(Nodes, "make_up", lambda _cluster, world, _node, _before: world)
+
+
+def what_a_lost_leader_had_open_is_open_at_once(monkeypatch):
+    """What was dropped was not made up for then."""
+
+    def first(plan, carried):
+        running = frozenset(part.pipeline for part in plan.parts if part.is_running)
+        return attrs.evolve(real(plan, carried), opened=running & carried.opened)
+
+    real = block_multicast._first
+    monkeypatch.setattr(block_multicast, "_first", first)
+    what_was_dropped_is_not_made_up_for(monkeypatch)
+
+
+def change_carried(monkeypatch, change):
+    real = block_multicast.carry
+    monkeypatch.setattr(block_multicast, "carry", lambda state: change(state, real(state)))
+
+
+def what_was_closed_is_carried_as_open(monkeypatch):
+    change_carried(monkeypatch, lambda state, carried: attrs.evolve(carried, built=state.built, closed=frozenset()))
+
+
+def what_was_open_is_forgotten(monkeypatch):
+    change_carried(monkeypatch, lambda _, carried: attrs.evolve(carried, opened=frozenset()))
+
+
+def a_freed_stage_is_carried_as_built(monkeypatch):
+    change_carried(monkeypatch, lambda state, carried: attrs.evolve(carried, built=state.built))
+
+
+def suspected():
+    return nodes(FRONT, AT_X, "y", suspicions=1)
+
+
+STUCK = "no good state"
+BUGS = {
+    whatever_is_said_counts_as_heard: (lambda: nodes(RIVALS, AT_Y, restarts=1), STUCK),
+    lives_are_forgotten_with_their_plan: (lambda: nodes(RIVALS, AT_BOTH, restarts=1), BUILT),
+    lives_are_told_in_reports_alone: (lambda: nodes(RIVALS, AT_BOTH, restarts=1), STUCK),
+    what_was_dropped_is_not_made_up_for: (suspected, STUCK),
+    what_a_lost_leader_had_open_is_open_at_once: (suspected, STUCK),
+    what_was_closed_is_carried_as_open: (lambda: nodes(KEEP, AT_X, suspicions=1), CLOSED),
+    what_was_open_is_forgotten: (lambda: nodes(KEEP, AT_X), STUCK),
+    a_freed_stage_is_carried_as_built: (lambda: nodes(KEEP, AT_X, suspicions=1), STUCK),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_a_seeded_bug_is_found_with_a_short_trace(bug, monkeypatch):
+    make, about = BUGS[bug]
+    bug(monkeypatch)
+    found = run(make())
+    trace = found.broken or found.stuck
+    assert trace is not None
+    assert trace.about.startswith(about), str(trace)
+    assert len(trace.labels) <= 25, str(trace)
