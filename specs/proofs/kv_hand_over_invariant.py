@@ -126,8 +126,7 @@ def _guests(w: State) -> Sentences:
             ),
         ),
         "what was told is to come": every(
-            (i, r),
-            Implies(And(w.guest(i, r), w.rest(i)), w.final_computed(i, r) >= w.computed(r)),
+            (i, r), Implies(And(w.guest(i, r), w.rest(i)), w.final_computed(i, r) >= w.computed(r))
         ),
         "in the end every guest has a seat": every(
             (i, r), Implies(And(w.guest(i, r), is_late), And(w.known(i, r), w.has_seat(i, r)))
@@ -328,15 +327,11 @@ def _content(w: State) -> Sentences:
     at, count = w.at(leads(path)), w.count(path, i, r)
     return {
         "orders are for what is computed, or told": every(
-            (i, r, s, n, k),
-            Implies(w.order(i, r, s, n, k), _is_for_its_guest(w)),
+            (i, r, s, n, k), Implies(w.order(i, r, s, n, k), _is_for_its_guest(w))
         ),
         "chunks are for what is computed, or told": every(
             (i, m, r, s, n, k),
-            Implies(
-                Or(w.chunk(i, m, r, s, n, k), w.foul(i, m, r, s, n, k)),
-                _is_for_its_guest(w),
-            ),
+            Implies(Or(w.chunk(i, m, r, s, n, k), w.foul(i, m, r, s, n, k)), _is_for_its_guest(w)),
         ),
         "foul chunks come when a request has ended": every(
             (i, m, r, s, n, k), Implies(w.foul(i, m, r, s, n, k), Not(w.there(r)))
