@@ -83,7 +83,7 @@ def audit(
     expected, measured = predicted(plan, problem), timeline(plan, problem, records)
     milestones, transfers = tuple(_milestones(expected, measured)), tuple(_transfers(expected, measured))
     findings = tuple(run_check(check, case) for check in CHECKS)
-    findings += (_by_the_protocols(journals, (verified, *others)),)
+    findings += tuple(_by_the_protocols(journals, (verified, *others)))
     if tolerance is not None:
         findings += (_in_time((*milestones, *transfers), tolerance),)
     return Report(
@@ -91,18 +91,25 @@ def audit(
     )
 
 
-def _by_the_protocols(journals: Sequence[NodeJournal], plans: Sequence[VerifiedPlan]) -> Finding:
+def _by_the_protocols(journals: Sequence[NodeJournal], plans: Sequence[VerifiedPlan]) -> Iterator[Finding]:
     """Replay the journals, of all generations that are in them."""
     lives = [Life(node=each.node, records=each.records) for each in journals]
     if not any(isinstance(each.records[0].what, Started) for each in lives):
         lives = []  # none of them is whole, and each would be said to be passed over
     replayed = replay(lives, {codec.digest(each.plan): each for each in plans})
-    return Finding(
+    yield Finding(
         id="PROTOCOLS",
         sentence="each node did what the protocols say, from what it had learnt",
-        examined=replayed.records,
-        differs=tuple(Differs(each.node, each.sentence) for each in replayed.breaches),
+        examined=replayed.records - replayed.hand_over_records,
+        differs=tuple(Differs(each.node, each.sentence) for each in replayed.breaches if not each.is_of_hand_over),
         notes=tuple(Note(each.node, each.sentence) for each in replayed.notes),
+    )
+    yield Finding(
+        id="HAND-OVER",
+        sentence="requests went over with their KV as the protocol says, each to one pipeline at a time",
+        examined=replayed.hand_over_records,
+        differs=tuple(Differs(each.node, each.sentence) for each in replayed.breaches if each.is_of_hand_over),
+        notes=(),
     )
 
 

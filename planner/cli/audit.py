@@ -38,7 +38,8 @@ def audit(
 ) -> None:
     """Compare a run with its plan: every transfer, opening, closing and release; predicted and measured times.
 
-    What the nodes did under all plans that are given is replayed by the protocols.
+    What the nodes did under all plans that are given is replayed by the protocols: which plans they adopted, what they
+    did under them, and how requests were handed over with their KV.  A breach is named with its record and its rule.
     """
     limit = None if tolerance is None else _times(tolerance)
     described = read_with_progress(description)

@@ -1,8 +1,8 @@
 """Journals, replayed by the protocols: every node did what it had to do from what it had learnt, and only that.
 
-The protocols `plan_switch` and `block_multicast` are pure functions, and a journal has every event that told one of
-them something new.  So a replay states no rule of its own: it feeds each node's events to the same functions, and what
-the node wrote that it did must be what comes out.
+The protocols `plan_switch`, `block_multicast` and `kv_hand_over` are pure functions, and a journal has every event that
+told one of them something new.  So a replay states hardly a rule of its own: it feeds each node's events to the same
+functions, and what the node wrote that it did must be what comes out.
 
 Events come from outside, and some can be checked against other journals: what a node heard, the one that it heard it
 from must have told before, as its own replay says.  So the journals are merged by cause, and no clock is asked: a life

@@ -9,7 +9,7 @@ import attrs
 from specs import journal
 from specs.cluster import NodeId
 from specs.journal import Record
-from specs.replay.hand_over import Awaited, Breach
+from specs.replay.hand_over import ROLES, Awaited, Breach
 from specs.replay.life import LifeReplay, Plans, Told, describe
 
 
@@ -27,6 +27,7 @@ class Said:
 
     node: NodeId
     sentence: str
+    is_of_hand_over: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +35,7 @@ class Replayed:
     """What a replay found: `breaches` of the protocols, and `notes` on what it could not judge."""
 
     records: int  # that were judged
+    hand_over_records: int  # of these, what belongs to KV hand-over
     breaches: tuple[Said, ...]
     notes: tuple[Said, ...]
 
@@ -105,7 +107,9 @@ class _Merge:
 
     def _breach(self, reader: _Reader, record: Record, rule: str) -> None:
         sentence = f"record {record.sequence}: {describe(record.what)} does not follow from what it had learnt: {rule}"
-        self.breaches.append(Said(node=reader.life.node, sentence=sentence))
+        self.breaches.append(
+            Said(node=reader.life.node, sentence=sentence, is_of_hand_over=isinstance(record.what, ROLES))
+        )
         self._end(reader)
 
     def _end(self, reader: _Reader) -> None:
@@ -172,6 +176,11 @@ def replay(lives: Sequence[Life], plans: Plans) -> Replayed:
     merge.run()
     return Replayed(
         records=sum(reader.position for reader in merge.readers),
+        hand_over_records=sum(
+            isinstance(record.what, ROLES)
+            for reader in merge.readers
+            for record in reader.life.records[: reader.position]
+        ),
         breaches=tuple(merge.breaches),
         notes=tuple(merge.notes),
     )

@@ -6,6 +6,7 @@ from planner.__main__ import main
 from planner.cli.documents import write_plan
 from specs.journal import PeerLost, Started, TransferEnded
 from specs.protocols.nouns import LossReason
+from specs.replay import Replayed, Said
 from tests import plans
 from tests.runs import exact_run, only, with_record, without, write_journals
 
@@ -50,6 +51,20 @@ def test_what_does_not_follow_from_what_was_learnt(files, capsys):
     out = capsys.readouterr().out
     assert "PROTOCOLS at n0: record 1: Adopted " in out
     assert "does not follow from what it had learnt: a node adopts the newest plan that it accepted" in out
+
+
+def test_a_hand_over_that_does_not_follow(files, capsys, monkeypatch):
+    said = Said(node="n1", sentence="record 7: TookOver n0:life:2 does not follow", is_of_hand_over=True)
+    found = Replayed(records=9, hand_over_records=4, breaches=(said,), notes=())
+    monkeypatch.setattr("planner.audit.report.replay", lambda *_: found)
+    assert audit(files, files / "good") == 1
+    out = capsys.readouterr().out
+    assert "HAND-OVER at n1: record 7: TookOver n0:life:2 does not follow" in out
+    assert "PROTOCOLS at" not in out
+    assert audit(files, files / "good", "--json") == 1
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert (rows["PROTOCOLS"]["examined"], rows["PROTOCOLS"]["verdict"]) == (5, "as planned")
+    assert (rows["HAND-OVER"]["examined"], rows["HAND-OVER"]["verdict"]) == (4, "differs")
 
 
 def test_json_has_every_row(files, capsys):
