@@ -87,7 +87,7 @@ _BROKEN = {
 }  # fmt: skip
 
 
-def journals_of(seed, checkpoint, directory, patch):
+def _journals(seed, checkpoint, directory, patch):
     """Carry a schedule out with a daemon that is not what it should be; give what it wrote, and the plans."""
     found = []
 
@@ -108,7 +108,7 @@ def test_a_daemon_with_one_line_changed_is_caught(what, checkpoint, tmp_path):
     for seed in _SEEDS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, name, broken)
-            kept = journals_of(seed, checkpoint, tmp_path / "state", patch)
+            kept = _journals(seed, checkpoint, tmp_path / "state", patch)
         breaches = replay(*kept).breaches
         if breaches:
             said = [f"{each.node}, {each.sentence}" for each in breaches]
@@ -122,7 +122,7 @@ def kept(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory):
     """Give the journals and the plans of the first schedule in which a second plan was adopted after another."""
     for seed in range(40):
         with pytest.MonkeyPatch.context() as patch:
-            lives, plans = journals_of(seed, checkpoint, tmp_path_factory.mktemp("state") / "state", patch)
+            lives, plans = _journals(seed, checkpoint, tmp_path_factory.mktemp("state") / "state", patch)
         nodes = {life.node for life in lives}
         if len(nodes) == len(lives) and all(
             {1, 2} <= {each.generation for each in life.records if isinstance(each.what, journal.Adopted)}
