@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from executor.journal import Journal
+from executor.notes import Later
 from specs import journal
 
 
@@ -74,3 +75,60 @@ def test_a_sentence_with_line_breaks_stays_one_line(log):
     (line,) = asyncio.run(run())
     assert "\n" not in line
     assert journal.read_lines(log.path.read_text())[0].what.reason == "a\nb\r\u2028c"
+
+
+def moved(number):
+    what = journal.Moved(
+        attempt=f"a{number + 1}", before=f"a{number}", pipeline="p", tokens=1, digest="0" * 64, was_left=True
+    )
+    return Later(lambda: what)
+
+
+def sequence_of(log):
+    records = journal.read_lines(log.path.read_text())
+    assert [each.sequence for each in records] == list(range(len(records)))
+    assert [each.at_unix_ns for each in records] == sorted(each.at_unix_ns for each in records)
+    return [type(each.what).__name__ for each in records]
+
+
+def test_what_is_kept_comes_before_what_is_written_after_it(log):
+    async def run():
+        log.write(3, journal.TransferStarted(step=0))
+        log.note(moved(0))
+        log.write(3, journal.TransferStarted(step=1))
+        assert sequence_of(log) == ["TransferStarted"], "no file is written now"
+        return [line async for line in log.follow(since=0, follow=False)]
+
+    assert len(asyncio.run(run())) == 3
+    assert sequence_of(log) == ["TransferStarted", "Moved", "TransferStarted"]
+    assert {each.generation for each in journal.read_lines(log.path.read_text())} == {3}
+    log.write(3, journal.TransferStarted(step=2))
+    assert len(sequence_of(log)) == 4, "and at once again"
+
+
+def test_what_is_kept_is_written_when_nothing_more_comes(log, monkeypatch):
+    monkeypatch.setattr("executor.journal._QUIET_SECONDS", 0.01)
+
+    async def run():
+        async with asyncio.timeout(30):
+            for number in range(5):
+                log.note(moved(number))
+            lines = log.path.read_text
+            while len(lines().splitlines()) < 5:
+                if lines():
+                    log.write(1, journal.TransferStarted(step=7))  # in its turn, while others are written
+                await asyncio.sleep(0)
+            log.flush()
+
+    asyncio.run(run())
+    assert sequence_of(log)[:5] == ["Moved"] * 5
+
+
+def test_what_is_kept_goes_with_the_process(log):
+    async def run():
+        log.note(moved(0))
+        log.drop()
+        log.write(1, journal.TransferStarted(step=0))
+
+    asyncio.run(run())
+    assert sequence_of(log) == ["TransferStarted"]
