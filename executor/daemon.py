@@ -56,7 +56,6 @@ class Daemon:
         on_given_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
-        self._on_given_up = on_given_up
         self.registry = CollectorRegistry()
         self._journal = Journal(state_directory / "journal", node)
         tasks = Tasks()
@@ -95,17 +94,6 @@ class Daemon:
         generation = 0 if self._run.shell is None else self._run.shell.generation
         self._journal.write(generation, journal.Refused(reason=f"{kind}: {reasons[0]}"))
         return Refused(kind=kind, reasons=reasons)
-
-    def give_up(self) -> Refused | None:
-        """Begin a new life, unless requests run here: what follows is what follows the end of a process.
-
-        Those that only another plan could help do not count: none comes to a node that has to begin anew.
-        """
-        front, led = self._run.front, sum(leader.live for leader in self._run.leaders.values())
-        if requests := front.running + front.waiting - front.hopeless + led:
-            return self._refused(Refusal.BUSY, (f"{requests} requests run here",))
-        self._on_given_up()
-        return None
 
     def document(self) -> bytes | None:
         """Give the document of the plan that is carried out."""

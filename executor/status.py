@@ -92,7 +92,6 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
         "requests": {
             "running": run.front.running,
             "waiting": run.front.waiting,
-            "hopeless": run.front.hopeless,
             "by_pipeline": {name: count for name, count in sorted(run.front.loads().items()) if count},
             "led_here": {name: leader.live for name, leader in sorted(run.leaders.items()) if leader.live},
         },

@@ -131,12 +131,6 @@ def put(url: str, document: bytes, within_s: float) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def give_up(url: str, within_s: float) -> str | None:
-    """Have a daemon give up its plan and begin a new life; say why it does not, None when it does."""
-    said = _request(url, "DELETE", "plan", None, within_s)
-    return said if isinstance(said, str) else None
-
-
 def _request(url: str, method: str, what: str, body: bytes | None, within_s: float) -> bytes | str:
     if urlsplit(url).scheme not in {"http", "https"}:
         return "not a URL that begins with http:// or https://"

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from litestar import Controller, Request, Response, delete, get, put
+from litestar import Controller, Request, Response, get, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter, RawBody
 from litestar.types import ASGIApp
@@ -12,7 +12,7 @@ from executor.api import errors
 from executor.api.desk import GivenDesk
 from executor.api.errors import ErrorDetail, ErrorReply
 from executor.api.replies import AdoptedReply, HealthReply
-from executor.api.serving import Adopted, Refusal, Refused
+from executor.api.serving import Adopted, Refusal
 from executor.api.streaming import LinesReply
 from specs import codec
 from specs.codec import DOCUMENT_BYTES_MAX
@@ -22,7 +22,6 @@ _REFUSAL_STATUS = {
     Refusal.REJECTED: errors.UNPROCESSABLE,
     Refusal.STALE: errors.CONFLICT,
     Refusal.WRONG_CLUSTER: errors.CONFLICT,
-    Refusal.BUSY: errors.CONFLICT,
 }
 
 
@@ -63,19 +62,8 @@ class NodeRoutes(Controller):
         outcome = await desk.serving.adopt(body)
         if isinstance(outcome, Adopted):
             return Response(AdoptedReply(generation=outcome.generation, digest=outcome.digest, phase=outcome.phase))
-        return _refusal(outcome)
-
-    @delete(
-        "/plan",
-        status_code=202,
-        responses={errors.CONFLICT: ResponseSpec(ErrorReply, description="Requests run here.")},
-    )
-    async def give_up(self, desk: GivenDesk) -> Response[ErrorReply] | Response[HealthReply]:
-        """Give the plan up and begin a new life, as if the daemon were started again: for one that was left behind."""
-        refused = desk.serving.give_up()
-        if refused is not None:
-            return _refusal(refused)
-        return Response(HealthReply(ok=False, sentence="a new life begins, without a plan"), status_code=202)
+        detail = ErrorDetail("\n".join(outcome.reasons), "invalid_request_error", None, outcome.kind)
+        return Response(ErrorReply(detail), status_code=_REFUSAL_STATUS[outcome.kind])
 
     @get(
         "/plan",
@@ -110,11 +98,6 @@ class NodeRoutes(Controller):
         """Give the journal's lines; as server-sent events to those who accept them."""
         as_events = "text/event-stream" in request.headers.get("accept", "")
         return LinesReply(lines=desk.serving.journal(since=since, follow=follow), as_events=as_events)
-
-
-def _refusal(refused: Refused) -> Response[ErrorReply]:
-    detail = ErrorDetail("\n".join(refused.reasons), "invalid_request_error", None, refused.kind)
-    return Response(ErrorReply(detail), status_code=_REFUSAL_STATUS[refused.kind])
 
 
 def _document(content: bytes | None) -> Response[bytes] | Response[ErrorReply]:

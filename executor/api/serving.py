@@ -111,7 +111,6 @@ class Refusal(enum.StrEnum):
     REJECTED = "rejected"  # breaks an invariant
     STALE = "stale"  # a newer generation was adopted before
     WRONG_CLUSTER = "wrong_cluster"  # not for this node
-    BUSY = "busy"  # requests run here
 
 
 @attrs.frozen(kw_only=True)
@@ -149,9 +148,6 @@ class Serving(Protocol):
 
     async def adopt(self, document: bytes) -> Adopted | Refused:
         """Decode, verify and adopt a document {"problem": ..., "plan": ...}."""
-
-    def give_up(self) -> Refused | None:
-        """Give the plan up and begin a new life, unless requests run here; all that was held on the node is gone."""
 
     def document(self) -> bytes | None:
         """Give the document of the plan that is carried out; None without one."""

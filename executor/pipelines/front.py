@@ -154,11 +154,6 @@ class Front:
         return sum(len(queue) for queue in self._waiting.values())
 
     @property
-    def hopeless(self) -> int:
-        """Of these, requests for which no pipeline will open under this plan."""
-        return sum(len(self._waiting[llm]) for llm in self._hopeless)
-
-    @property
     def running(self) -> int:
         """Requests that a pipeline has."""
         return len(self._attempts)

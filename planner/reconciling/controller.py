@@ -9,16 +9,14 @@ whose plan was refused looks again.
 import random
 import time
 from collections.abc import Callable, Hashable, Sequence
-from collections.abc import Set as AbstractSet
 
 import attrs
 
-from planner.asking import ask_document, give_up
+from planner.asking import ask_document
 from planner.errors import BadState
 from planner.reconciling.judging import AtRest, Due, UnderWay, Verdict, Waits, judge, left_out
-from planner.reconciling.looking import Look, Said, look
+from planner.reconciling.looking import Look, look
 from planner.reconciling.planning import Limits, NoPlan, Overtaken, Put, Refused, Result, Say, Try, WouldPut
-from specs.cluster import NodeId
 from specs.problem import Problem
 from specs.protocols.plan_switch_nouns import PlanName
 from specs.timing import node_deadline_ns
@@ -109,16 +107,7 @@ class Reconciler:
         elif not isinstance(verdict, UnderWay):
             self._mark = (None, 0.0)
         self._say_what_is_new(seen, problem, verdict)
-        if not self._limits.dry_run:
-            self._fetch_back(left_out(seen, problem), {node.id for node in wish.cluster.nodes})
         return seen, verdict
-
-    def _fetch_back(self, behind: Sequence[Said], wanted: AbstractSet[NodeId]) -> None:
-        """Have wanted nodes that a plan left out, for they hung, begin a new life once no request runs there."""
-        for each in behind:
-            if each.node in wanted and not each.requests:
-                refusal = give_up(each.url, self._limits.answer_s)
-                self._say("back", f"{each.node} {'begins a new life' if refusal is None else refusal}")
 
     def _problem(self, seen: Look) -> Problem | None:
         """Give the problem of the plan that is carried out: asked for once, for it may be large."""

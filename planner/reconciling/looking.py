@@ -48,9 +48,9 @@ class Said:
 
     @property
     def requests(self) -> int:
-        """How many requests have entered there that may still be answered under its plan."""
+        """How many requests have entered there and not ended."""
         found = self.document.get("requests", {})
-        return int(found.get("running", 0)) + int(found.get("waiting", 0)) - int(found.get("hopeless", 0))
+        return int(found.get("running", 0)) + int(found.get("waiting", 0))
 
 
 @attrs.frozen(kw_only=True)

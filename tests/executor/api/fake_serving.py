@@ -59,8 +59,6 @@ class FakeServing:
     finished: int = 0
     followers: int = 0
     plan: bytes | None = None
-    busy: Refused | None = None
-    given_up: int = 0
     running: RunningNode | None = None
     lines: list[str] = attrs.field(factory=lambda: ['{"line":0}', '{"line":1}', '{"line":2}'])
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)
@@ -113,10 +111,6 @@ class FakeServing:
 
     def status(self) -> Mapping[str, object]:
         return {"node": "n0", "generation": 3}
-
-    def give_up(self) -> Refused | None:
-        self.given_up += self.busy is None
-        return self.busy
 
     def document(self) -> bytes | None:
         return self.plan

@@ -90,15 +90,6 @@ def test_the_plan_comes_back_as_it_was_put(url, serving):
     assert answer.headers["content-type"].startswith("application/json")
 
 
-def test_a_plan_is_given_up_unless_requests_run(url, serving):
-    serving.busy = Refused(kind=Refusal.BUSY, reasons=("2 requests run here",))
-    answer = httpx.delete(f"{url}/plan")
-    assert (answer.status_code, answer.json()["error"]["message"]) == (409, "2 requests run here")
-    serving.busy = None
-    answer = httpx.delete(f"{url}/plan")
-    assert (answer.status_code, answer.json()["ok"], serving.given_up) == (202, False, 1)
-
-
 def test_the_state_is_canonical_json(url, serving):
     assert httpx.get(f"{url}/state").status_code == 404
     load = Load(pipeline="p", live_requests=2, live_tokens=30)

@@ -177,12 +177,6 @@ class FakeCluster:
                         body = json.dumps({"error": {"message": reason}}).encode()
                         self._reply(200 if reason is None else 409, body)
 
-            def do_DELETE(self):
-                with cluster._lock:
-                    if self._lives():
-                        cluster.start(node)
-                        self._reply(202, b"{}")
-
             def log_message(self, *_):
                 pass
 
