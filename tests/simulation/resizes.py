@@ -19,6 +19,8 @@ _TRIES = 4
 
 def with_resizes(verified: VerifiedPlan, chance: random.Random) -> VerifiedPlan:
     """Give the plan with as many resizes as were drawn and are allowed; it may be the plan itself."""
+    if not Facts(verified.problem, verified.plan).slots_at_first:
+        return verified  # nothing serves
     for _ in range(chance.randint(0, _TRIES)):
         changed = _drawn(verified, chance)
         judged = verify(verified.problem, certified(verified.problem, changed))
