@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import attrs
 import pytest
 
 from tests.processes.cluster import adopt, daemons
 from tests.processes.kill_rounds.clients import NO_HOLDER, Answer, Judge
-from tests.processes.kill_rounds.draws import Asked, Draws, Moment, Role, first_plan
+from tests.processes.kill_rounds.draws import Asked, Draws, Fault, Moment, Role, first_plan
 from tests.processes.kill_rounds.phases import moment_of_all
 from tests.processes.kill_rounds.rounds import Rounds
 
@@ -24,6 +25,27 @@ def test_a_cluster_lives_through_two_hundred_kills(seed, checkpoint, oracle, tmp
         for number in range(ROUNDS):
             rounds.carry_out(number)
     assert rounds.counts["answers"] > ROUNDS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_nobody_holds_any_more_is_read_again_and_a_whole_cluster_starts_again(
+    checkpoint, oracle, tmp_path, monkeypatch
+):
+    """First all that hold a copy are killed but the node with the checkpoint, which has given its own up; then all."""
+    first = first_plan(checkpoint)
+    drawn = Draws.of(0, 0, first.problem)
+    at = {"fault": Fault.KILL_HOLDERS, "moment": Moment.AFTER, "role": Role.ANYBODY, "anybody": 1, "late_s": 0.0}
+    with daemons(first.problem, checkpoint, tmp_path) as running:
+        adopt(running, first)
+        rounds = Rounds(0, first.problem, running, oracle)
+        for number, places in enumerate((["n1/cpu0"], [f"n{node}/cpu0" for node in range(4)])):
+            wish = attrs.evolve(drawn.wishes[0], places=tuple(places), depth_max=1 + number)
+            draws = attrs.evolve(drawn, wishes=(wish,), gives_up_the_source=True, **at)
+            monkeypatch.setattr(Draws, "of", lambda *_, draws=draws: draws)
+            rounds.carry_out(number)
+            print(*rounds.story, sep="\n")
+    assert rounds.counts["the LLM was loaded again"] == rounds.counts["the whole cluster was started again"] == 1
 
 
 def judged(harmed=(), may_lack=False, **said):

@@ -17,10 +17,10 @@ NODES = 4
 PROMPTS = ("Order is law", "times are predictions", "a", "and every request keeps its tokens", "What is left of it?")
 TOKENS_MAX = 200
 _WISHES = 6
-_LOADING_S = 1  # that a transfer of the whole LLM takes, about
+_LOADING_S = 2  # that a transfer of the whole LLM takes, about
 _SMALL_BYTES = 3_400_000  # a part of the LLM, with KV of two requests
 # Where devices decode so fast, KV is written faster than links copy it, and requests wait while all is copied; where
-# they decode so slowly, it is copied in rounds of up to a second.
+# they decode so slowly, it is copied in rounds of a second or two.
 _FAST, _SLOW = 5 * 10**9, 12 * 10**7
 
 
@@ -111,7 +111,7 @@ class Draws:
         return cls(
             clients=tuple(
                 Client(front=chance.randrange(nodes), seed=f"{seed} {number} {each}")
-                for each in range(chance.randint(3, 4))
+                for each in range(chance.randint(2, 3))
             ),
             wishes=tuple(draw_wish(problem, chance).services[0] for _ in range(_WISHES)),
             mended=draw_wish(problem, chance).services[0],

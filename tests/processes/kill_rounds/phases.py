@@ -52,12 +52,19 @@ def has(verified: VerifiedPlan, moment: Moment) -> bool:
     """Tell whether a plan has what a moment needs."""
     match moment:
         case Moment.ROUNDS | Moment.STOPPED:
-            busy = {each.pipeline.id for each in verified.problem.running if each.live_requests}
-            return any(isinstance(step, Switch) and step.hand_over and step.old in busy for step in verified.plan.steps)
+            return any(isinstance(step, Switch) and _will_copy(verified, step) for step in verified.plan.steps)
         case Moment.LOADING:
             return any(isinstance(step, Transfer) for step in verified.plan.steps)
         case _:
             return bool(verified.plan.steps)
+
+
+def _will_copy(verified: VerifiedPlan, switch: Switch) -> bool:
+    """Tell whether requests are there for a hand-over, and slots for them."""
+    live = {each.pipeline.id: each.live_requests for each in verified.problem.running}
+    moving = live.get(switch.old, 0)
+    slots = Facts(verified.problem, verified.plan).pipelines[switch.new].slots
+    return switch.hand_over is not None and 0 < moving <= slots - live.get(switch.new, 0)
 
 
 def roles(verified: VerifiedPlan) -> dict[Role, list[str]]:

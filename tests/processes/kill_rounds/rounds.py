@@ -42,7 +42,7 @@ from tests.processes.kill_rounds.phases import (
     solved,
 )
 
-_MOMENT_S = 8  # that does not come in this time does not come
+_MOMENT_S = 20  # that does not come in this time does not come
 _POLL_S = 0.005
 
 
@@ -136,7 +136,8 @@ class Rounds:
         while moment is not Moment.ACCEPTING and time.monotonic() < end:
             statuses = [daemon.status() for daemon in watched]
             if all(is_under(status, digest) for status in statuses):
-                if moment in map(moment_of, statuses) or all(status["phase"] in AT_REST for status in statuses):
+                now = set(map(moment_of, statuses))
+                if now == {Moment.AFTER} or moment in now - {Moment.AFTER}:
                     return
             elif self._declined(digest):
                 return
@@ -158,8 +159,13 @@ class Rounds:
         if draws.fault is Fault.KILL_HOLDERS:
             victims += [each for each in self._running if each is not victim and holds(each)]
         its_roles = {} if verified is None else roles(verified)
-        leaders = [each for each in self._running if each.name in its_roles.get(Role.OLD_LEADER, ())]
-        before = [leader.status() for leader in leaders] if draws.moment in {Moment.ROUNDS, Moment.STOPPED} else []
+        watched = {
+            Moment.BEFORE_ACCEPTANCE: [],
+            Moment.ACCEPTING: [],
+            Moment.LOADING: self._running,
+            Moment.AFTER: self._running,
+        }.get(draws.moment, [each for each in self._running if each.name in its_roles.get(Role.OLD_LEADER, ())])
+        before = [daemon.status() for daemon in watched]
         for each in victims:
             each.signal(signal.SIGKILL if draws.fault in {Fault.KILL, Fault.KILL_HOLDERS} else signal.SIGSTOP)
         self._harmed |= {each.name for each in victims}
