@@ -62,6 +62,7 @@ def test_what_was_dropped_because_of_a_loss_is_asked_for_again_when_the_next_pla
             following = next(each for each in wishes if isinstance(each, VerifiedPlan))
             monkeypatch.setattr(Shell, "disconnected", noted)
             await world.daemons["n0"].adopt(document(following))
+            network.report_loss = 1.0  # n1 does not hear that it counts as lost
             here.shell.take(PeerLost(NodeId("n1"), LossReason.SILENT))
             assert asked == []
             await asyncio.sleep(2)
