@@ -102,6 +102,7 @@ class Mirror(Readings, Moves):
         if world.flying and not before.flying:
             self.take("iteration_begins", q=q)
         if before.flying and not world.flying:
+            before = self._drop_lost(world, before)
             self.compute(world)
         for name, asked in world.requests:
             self._follow_request(world, name, before.of(name), asked)
@@ -116,6 +117,15 @@ class Mirror(Readings, Moves):
             self.take("iteration_writes", g=self.stage(stage), s=self.slot(slot), **chosen)
         for slot in range(len(world.owners)):
             self._follow_owner(world, slot)
+
+    def _drop_lost(self, world, before):
+        """Requests that were given back without what the iteration was to compute have ended before it."""
+        for name, asked in () if world.ended else world.requests:
+            was = before.of(name)
+            if was.slot is not None and asked.slot is None and asked.computed == was.computed:
+                self.take("drop", r=self.request(name))
+                before = self.set(before, name, slot=None)
+        return before
 
     def _follow_request(self, world, name, before, asked):
         r = self.request(name)
