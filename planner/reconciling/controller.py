@@ -98,10 +98,10 @@ class Reconciler:
             seen = look(self._urls, self._limits.answer_s, wish.cluster.name)
             problem = self._problem(seen)
         except BadState as error:
-            verdict: Verdict = Waits(sentence=str(error))
-            seen, problem = Look(said=(), failed=()), None
-        else:
-            verdict = judge(seen, problem, wish)
+            waits = Waits(sentence=str(error))
+            self._say_situation(waits)
+            return Look(said=(), failed=()), waits
+        verdict = judge(seen, problem, wish)
         if isinstance(verdict, UnderWay) and self._is_stuck(verdict.mark):
             verdict = judge(seen, problem, wish, is_stuck=True)
         elif not isinstance(verdict, UnderWay):
@@ -185,6 +185,9 @@ class Reconciler:
             said = "; ".join(f"{node}: {reason}" for node, reason in declined)
             self._tell("declined", f"generation {self._offered.generation}: {said}")
             self._offered = None
+        self._say_situation(verdict)
+
+    def _say_situation(self, verdict: Verdict) -> None:
         kind = {AtRest: "at rest", UnderWay: "under way", Waits: "waits", Due: "due"}[type(verdict)]
         if (kind, verdict.sentence) != self._situation:
             self._situation = kind, verdict.sentence

@@ -306,6 +306,20 @@ def test_a_daemon_of_another_cluster_is_left_alone(cluster):
         other.close()
 
 
+def test_two_daemons_of_one_node_are_waited_for(cluster):
+    settle(a_reconciler(cluster))
+    twin = FakeCluster(WISH)
+    try:
+        log = Log()
+        reconciler = a_reconciler(cluster, log)
+        reconciler._urls = [*reconciler._urls, twin.urls["n1"]]
+        assert isinstance(reconciler.once(), Waits)
+        assert log.of("waits") == [f"{cluster.urls['n1']} and {twin.urls['n1']} both say that they are n1"]
+        assert not log.of("besides")
+    finally:
+        twin.close()
+
+
 def test_documents_are_what_the_planner_makes(cluster):
     settle(a_reconciler(cluster))
     (name,) = cluster.documents
