@@ -7,7 +7,6 @@ the node's equipment.  Nothing in this module decides anything about the plan.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 
 from executor import messages
 from executor.engine.errors import EngineError
@@ -57,6 +56,7 @@ class Shell:
         self._llms = {llm.id: llm for llm in problem.llms}
         self._transfers = {step.id: step for step in plan.steps if isinstance(step, Transfer)}
         self._over = False
+        self._handed_over: list[journal.HandedOver] = []  # what the core does not know yet
         self._usable: frozenset[PipelineId] = frozenset()
         self._told: tuple[frozenset[PipelineId], frozenset[PipelineId]] | None = None  # the front: usable and closed
         self._known_lost: frozenset[NodeId] = frozenset()
@@ -74,7 +74,8 @@ class Shell:
         """Begin to carry out the plan."""
         self._equipment.tasks.spawn(self._note_held())
         draining = sorted(self.machine.state.draining & self._equipment.leaders.keys())
-        self._perform(self.machine.begin())
+        for action in self.machine.begin():
+            self._do(action)
         for pipeline in draining:
             self._drain(pipeline)
         self._notice()
@@ -90,6 +91,7 @@ class Shell:
 
         Nothing that happens from now on is taken for an event of the plan.
         """
+        self._take_handed_over()
         self._over = True
         state, plan = self.machine.state, self.machine.plan
         for handing in state.handing:
@@ -116,12 +118,23 @@ class Shell:
 
     def take(self, event: core.Event) -> None:
         """Let the core take an event, and do what is due."""
-        if self._over:
-            return
+        self._take_handed_over()
+        if not self._over:
+            self._learn(event)
+
+    def _take_handed_over(self) -> None:
+        """Let the core know that requests were handed over, before it decides anything else about their pipeline."""
+        while self._handed_over and not self._over:
+            receipt = self._handed_over.pop(0)
+            self.note(receipt)
+            self._learn(core.HandedOver(receipt.pipeline))
+
+    def _learn(self, event: core.Event) -> None:
         before, actions = self.machine.state, self.machine.take(event)
         if self.machine.state is not before:
             self.note(journal.LearntUnderPlan(event=event))
-        self._perform(actions)
+        for action in actions:
+            self._do(action)
         self._notice()
 
     def met(self, peer: NodeId, life: str, plan: PlanName | None) -> None:
@@ -173,13 +186,9 @@ class Shell:
     def _failed(self, passage: Passage, failure: wire.BlobFailed) -> None:
         _log.info("%s", failure.sentence)
         self.note(journal.TransferFailed(step=passage.step, reason=failure.sentence))
-        receiving = passage.receiver == self._node
-        if receiving and failure.kind is wire.FailureKind.CORRUPT:
-            self.take(core.Corrupt(passage.step))
-        elif receiving:
-            self.take(core.ReceiveFailed(passage.step))
-        else:
-            self.take(core.SendFailed(passage.step))
+        failed = core.ReceiveFailed if passage.receiver == self._node else core.SendFailed
+        is_corrupt = failed is core.ReceiveFailed and failure.kind is wire.FailureKind.CORRUPT
+        self.take(core.Corrupt(passage.step) if is_corrupt else failed(passage.step))
         if failure.kind is wire.FailureKind.STALLED:
             self.take(core.PeerLost(NodeId(failure.peer), LossReason.STALLED))
 
@@ -225,10 +234,6 @@ class Shell:
             self._equipment.front.openings(*told)
 
     # --- actions -------------------------------------------------------------------------------------------------
-
-    def _perform(self, actions: Iterable[core.Action]) -> None:
-        for action in actions:
-            self._do(action)
 
     def _do(self, action: core.Action) -> None:  # noqa: C901, PLR0912 - one table
         equipment = self._equipment
@@ -347,19 +352,17 @@ class Shell:
             self.note(journal.StageFailed(pipeline=pipeline, reason=str(error)))
             self.take(core.StageFailed(pipeline))
             return
-        if self._over:
-            return
-        self.note(journal.StageBuilt(pipeline=pipeline))
-        self.take(core.StageBuilt(pipeline))
+        if not self._over:
+            self.note(journal.StageBuilt(pipeline=pipeline))
+            self.take(core.StageBuilt(pipeline))
 
     async def _prove(self, pipeline: PipelineId) -> None:
         leader = self._equipment.leaders[pipeline]
         canary = await self.files.wait_for_canary(leader.pipeline.llm)
         right = await leader.prove(canary)
-        if self._over:
-            return
-        self.note(journal.Proved(pipeline=pipeline, right=right))
-        self.take(core.Proved(pipeline, right))
+        if not self._over:
+            self.note(journal.Proved(pipeline=pipeline, right=right))
+            self.take(core.Proved(pipeline, right))
 
     def _close(self, close: core.Close) -> None:
         self.note(journal.Closed(pipeline=close.pipeline, ending=close.ending, successor=close.successor))
@@ -377,8 +380,9 @@ class Shell:
         how = next((step.hand_over for step in steps if (step.old, step.new) == (pipeline, successor)), None)
 
         def handed_over(receipt: journal.HandedOver) -> None:
-            self.note(receipt)
-            self.take(core.HandedOver(pipeline))
+            self._handed_over.append(receipt)
+            # After the word to a front on this node, which comes on the next turn of the loop.
+            asyncio.get_running_loop().call_soon(self._take_handed_over)
 
         self._equipment.leaders[pipeline].hand_over(successor, how, handed_over)
 
@@ -387,14 +391,9 @@ class Shell:
         before, began = resizing.slots, time.monotonic_ns()
 
         def resized() -> None:
-            receipt = journal.Resized(
-                step=resize.step,
-                pipeline=resize.pipeline,
-                slots_before=before,
-                slots=resize.slots,
-                elapsed_ns=Nanos(time.monotonic_ns() - began),
-            )
-            self.note(receipt)
+            elapsed = Nanos(time.monotonic_ns() - began)
+            sizes = {"slots_before": before, "slots": resize.slots}
+            self.note(journal.Resized(step=resize.step, pipeline=resize.pipeline, elapsed_ns=elapsed, **sizes))
             self.take(core.Resized(resize.step))
 
         resizing.begin(resize.slots, resized)

@@ -155,9 +155,7 @@ class Departure:
         for request in copied:
             del self._led.fronts[request]
         self._plan = None
-        # After the word to a front on this node, which comes on the next turn of the loop.
-        asyncio.get_running_loop().call_soon(
-            plan.on_handed_over,
+        plan.on_handed_over(
             journal.HandedOver(
                 pipeline=self._led.pipeline.id,
                 successor=plan.successor,
@@ -166,7 +164,7 @@ class Departure:
                 rounds=self._rounds,
                 bytes=Bytes(self._copied_bytes),
                 halted_ns=Nanos(time.monotonic_ns() - self._halted_at if self._halted_at else 0),
-            ),
+            )
         )
 
 

@@ -224,7 +224,7 @@ class Leader:
             bytes=Bytes(0),
             halted_ns=Nanos(0),
         )
-        asyncio.get_running_loop().call_soon(on_handed_over, receipt)
+        on_handed_over(receipt)
 
     def abort_hand_over(self) -> None:
         """Forget what was copied, and go on; harmless when nothing was, or when the hand-over has ended."""

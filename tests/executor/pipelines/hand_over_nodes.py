@@ -158,7 +158,11 @@ class Nodes:
         self.leader(OLD).hand_over(NEW, HandOver(**{**usual, "paths": paths, **changes}), self.handed_over)
 
     def handed_over(self, receipt):
+        """What the shell does: the core hears of it after the word to a front on this node."""
         self.receipts.append(receipt)
+        asyncio.get_running_loop().call_soon(self._close_old)
+
+    def _close_old(self):
         self.leader(OLD).close()
         is_here = self.old.stages[0].place.partition("/")[0] == "n2"  # then the core tells the front at once
         openings = (frozenset({NEW} if "n1" not in self.dead else ()), frozenset({OLD}))
