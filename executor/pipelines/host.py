@@ -25,7 +25,7 @@ from executor.errors import MalformedFrame, OutOfMemory
 from executor.pipelines.post import Post
 from executor.pipelines.weights import Weights
 from executor.store import DTYPES, Room, Store
-from executor.traffic import Forward, ResizeStage, SampledTokens, StageResized, hidden_states, tensor_bytes
+from executor.traffic import Forward, Interrupted, ResizeStage, SampledTokens, StageResized, hidden_states, tensor_bytes
 from specs.blobs import Blob, blobs_of_units
 from specs.cluster import NodeId, PlaceId, PlaceKind
 from specs.invariants.facts import Facts
@@ -50,6 +50,7 @@ class _Seat:
     stage: Stage
     bytes: int  # of KV and workspace, counted as used in the store
     resize: int = 0  # the number of the latest of the leader's orders
+    iteration: int = -1  # the latest that came
 
 
 @attrs.frozen(kw_only=True)
@@ -227,7 +228,11 @@ class Host:
             return
         batch = forward.batch()
         self._check_fits(forward, batch, seat)
+        if forward.iteration <= seat.iteration:  # slots that it frees may be in use again
+            self._post.send(self.leader_of(forward.pipeline), Interrupted(pipeline=forward.pipeline))
+            raise MalformedFrame(f"iteration {forward.iteration} of {forward.pipeline} after {seat.iteration}")
         inputs = hidden_states(body, batch.tokens, forward.width, seat.stage.skeleton.dtype)
+        seat.iteration = forward.iteration
         result = await self._run(seat, batch, inputs, forward.choices())
         if isinstance(result, tuple):
             answer = SampledTokens(pipeline=forward.pipeline, iteration=forward.iteration, tokens=result)

@@ -1,9 +1,11 @@
 """An event loop whose clock jumps to whatever is due next: a run of minutes takes as long as its work, and repeats."""
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextvars import Context
 from typing import Any
 
 
@@ -41,6 +43,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, work_s: float) -> None:
         self._jump = _Jump()
         self._work_s = work_s
+        self._latest: dict[float, float] = {}  # by the instant that was asked for
         super().__init__(self._jump)
 
     def time(self) -> float:
@@ -50,6 +53,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time_ns(self) -> int:
         """Give it in nanoseconds."""
         return round(self._jump.now_s * 1e9)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Keep the order of what is due at one instant, which the loop's heap does not: a device computes in order."""
+        self._latest[when] = math.nextafter(self._latest[when], math.inf) if when in self._latest else when
+        return super().call_at(self._latest[when], callback, *args, context=context)
 
     def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """Do the work now; who awaits it hears later."""

@@ -13,7 +13,7 @@ from executor.engine.request import SamplingParams
 from executor.errors import MalformedFrame, OutOfMemory
 from executor.pipelines.host import Host
 from executor.store import Store
-from executor.traffic import Choice, Forward, ResizeStage, SampledTokens, WireEntry
+from executor.traffic import Choice, Forward, Interrupted, ResizeStage, SampledTokens, WireEntry
 from specs.blobs import Blob, packed_bytes
 from specs.problem import Running
 from specs.timing import stage_kv_bytes
@@ -314,6 +314,23 @@ def test_an_iteration_that_does_not_fit_is_refused(entries, changes, tokens, wor
 
     run(world, test)
     assert [message.iteration for _, message, _ in world.post.sent] == [3]
+
+
+def test_iterations_come_in_order_or_are_computed_again(world):
+    """A later one may have written to slots that this one frees."""
+
+    async def test():
+        await world.host.build("pair")
+        await world.host.carry_on(attrs.evolve(a_forward(world), iteration=4), body_of(world))
+        for late in (3, 4):
+            with pytest.raises(MalformedFrame, match=f"iteration {late} of pair after 4"):
+                await world.host.carry_on(attrs.evolve(a_forward(world), iteration=late), body_of(world))
+        await world.host.carry_on(attrs.evolve(a_forward(world), iteration=5), body_of(world))
+
+    run(world, test)
+    sent = [message for _, message, _ in world.post.sent]
+    assert [message.iteration for message in sent if not isinstance(message, Interrupted)] == [4, 5]
+    assert sum(isinstance(message, Interrupted) for message in sent) == 2
 
 
 async def attached(world):
