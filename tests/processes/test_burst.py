@@ -23,12 +23,12 @@ from tests.processes.cluster import (
 )
 
 QUESTIONS = tuple((f"The node sends block {number}. " * (1 + number % 4), 4 + number) for number in range(20))
-CONNECTIONS, REQUESTS = 32, 200
+CONNECTIONS, REQUESTS = 32, 360
 
 
 def test_a_burst_while_loading(checkpoint, oracle, tmp_path):
     answers = [oracle.answer(*question) for question in QUESTIONS]
-    verified = make_plan(make_problem(checkpoint, 4, rate=weights_bytes(checkpoint) // 4), blocks=8)
+    verified = make_plan(make_problem(checkpoint, 4, rate=weights_bytes(checkpoint) // 3), blocks=8)
     with daemons(verified.problem, checkpoint, tmp_path) as running:
         adopt(running, verified)
 

@@ -44,4 +44,5 @@ def test_one_wrong_token_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: 
         right(front, token)
 
     monkeypatch.setattr(Front, "token", wrong)
-    assert any("the oracle says" in each for each in carry_out(7, checkpoint, tmp_path / "state").wrong)
+    results = [carry_out(seed, checkpoint, tmp_path / str(seed)) for seed in (1, 2, 3)]
+    assert any("the oracle says" in each for result in results for each in result.wrong)
