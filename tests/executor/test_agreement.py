@@ -145,7 +145,10 @@ async def test_a_document_at_one_node_is_adopted_by_all(cluster):
 @on_a_loop
 async def test_what_one_declines_is_forgotten_with_the_reason(cluster):
     cluster.runs["n2"].unable = "n2/gpu0 is full"
+    cluster.deaf.add("n2")  # until both others have accepted the plan
     assert isinstance(await cluster.nodes["n0"].offer(document(plan=CHILD)), Taken)
+    await cluster.settle()
+    cluster.deaf.clear()
     await cluster.settle()
     assert cluster.adopted() == [1, 1, 1]
     assert [each.reason for each in cluster.records("n2", journal.Declined)] == ["n2/gpu0 is full"]
