@@ -8,12 +8,12 @@ was dropped because of one has to be made up for: whoever adopts a plan treats e
 tells it to do the same, as if their connection had broken.
 
 A message says in which life its teller is.  A peer that is met in another life than before, under this plan or an
-earlier one, is lost to the plan in force, whatever plan it carries out by now.  One that counted as lost is met anew
-under the next plan: it may be there again, in another life, because of it, and nothing is counted on that it did in the
-life before.  Its report counts only when it was made
-under the plan in force, and so does silence: a peer that says that it carries out another plan, or none, is not heard.
-Either it is about to adopt this one, which takes less than a silence may last, or it never will: it was started again
-after it had accepted it, or has adopted a rival.
+earlier one, is lost to the plan in force, whatever plan it carries out by now.  One with no stage in a pipeline that
+runs is met anew under the next plan: that plan may have been made to take it back in another life, and counts on
+nothing that it did in the life before.  Its report counts only when it was made under the plan in force, and so does
+silence: a peer that says that it carries out another plan, or none, is not heard.  Either it is about to adopt this
+one, which takes less than a silence may last, or it never will: it was started again after it had accepted it, or has
+adopted a rival.
 """
 
 import attrs
@@ -47,8 +47,8 @@ def adopt(before: InForce | None, name: PlanName, plan: NodePlan) -> tuple[InFor
     """Put a plan into force in the place of the one before, if there was one; give what is due at once."""
     carried = Carried() if before is None else block_multicast.carry(before.state)
     state, actions = block_multicast.begin(plan, carried)
-    lost = frozenset[NodeId]() if before is None else frozenset(loss.node for loss in before.state.lost)
-    met = frozenset(each for each in (() if before is None else before.met) if each.peer not in lost)
+    counted_on = {member for part in plan.parts if part.is_running for member in part.members}
+    met = frozenset(each for each in (() if before is None else before.met) if each.peer in counted_on)
     return InForce(name=name, plan=plan, state=state, met=met), actions
 
 
