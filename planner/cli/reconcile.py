@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from planner.cli import plan_options as options
+from planner.cli.daemon_urls import each_once
 from planner.cli.descriptions import read_with_progress
 from planner.cli.exits import GOOD, INFEASIBLE, INTERRUPTED, UNDECIDED
 from planner.cli.searching import make_search
@@ -51,9 +52,10 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one parameter per option
     would be, or is being carried out, or it is not known yet what is due.
     """
     make_search(within=within, reproducible=reproducible, steps=steps, seed=seed)
+    urls = each_once(at, "'--at'")
     wish = _Wish(description, _say)
     reconciler = Reconciler(
-        tuple(dict.fromkeys(at)),
+        urls,
         wish.read,
         Limits(
             answer_s=_seconds(answer),

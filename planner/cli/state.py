@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from planner.asking import Answers, ask
+from planner.cli.daemon_urls import each_once
 from planner.cli.exits import GOOD, INFEASIBLE
 from planner.cli.output import write_whole
 from planner.description.quantities import parse_duration
@@ -26,7 +27,7 @@ def state(
 
     Exit code 1 if the state was written without some nodes: a plan that begins from it counts them as lost.
     """
-    answers = ask(urls, parse_duration(within) / 1e9)
+    answers = ask(each_once(urls, "'URL'"), parse_duration(within) / 1e9)
     size = write_whole(out, codec.encode(answers.state))
     if as_json:
         typer.echo(json.dumps(_summary(answers), indent=2))

@@ -12,6 +12,7 @@ from rich.live import Live
 
 from planner.asking import ask_document, get, many
 from planner.audit.receipts import Receipt, receipts
+from planner.cli.daemon_urls import each_once
 from planner.cli.exits import GOOD, INFEASIBLE, INTERRUPTED, UNDECIDED
 from planner.cli.status_tables import as_document, sentences, steps_as_data, steps_table, tables
 from planner.description.quantities import parse_duration
@@ -38,7 +39,7 @@ def status(
     plan; 3 it is under way.
     """
     answer_s, every_s = parse_duration(within) / NANOS_PER_SECOND, parse_duration(every) / NANOS_PER_SECOND
-    named = tuple(dict.fromkeys(urls))
+    named = each_once(urls, "'URL'")
     if watch:
         _watch(named, answer_s, every_s)
     found = look(named, answer_s)

@@ -87,7 +87,7 @@ def _hand_over(document: dict[str, object]) -> str:
 
 
 def tables(look: Look) -> Iterator[Table]:
-    """Make a table of the phases and one of the nodes."""
+    """Make a table of the phases and one of the nodes, as far as any node has said something."""
     if look.current is not None:
         table = _table(f"generation {look.current.generation}, plan {look.current.digest[:12]}")
         for column in ("phase", "done", "of", "given up", "remarks"):
@@ -97,6 +97,8 @@ def tables(look: Look) -> Iterator[Table]:
                 continue
             table.add_row(each.phase, f"{each.done:,}", f"{each.all:,}", f"{each.given_up:,}", each.remark)
         yield table
+    if not look.said:
+        return
     table = _table("nodes")
     for column in ("node", "generation", "phase", "requests in", "requests led", "counts as lost"):
         _column(table, column, is_text=column not in ("generation", "requests in"))
