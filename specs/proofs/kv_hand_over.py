@@ -57,7 +57,7 @@ from specs.proofs.kv_hand_over_invariant import at_start, invariant, shown
 from specs.proofs.kv_hand_over_source import Step
 from specs.proofs.kv_hand_over_state import Chosen, State, any_state, axioms, old
 from specs.proofs.logic import Truth
-from specs.proofs.obligations import Change, Obligation, induction, say
+from specs.proofs.obligations import Change, Induction, say
 
 STEPS: Mapping[str, Callable[[State, Chosen], Step]] = {
     step.__name__: step
@@ -105,50 +105,30 @@ STEPS: Mapping[str, Callable[[State, Chosen], Step]] = {
 }
 
 
-def obligations(
-    steps: Mapping[str, Callable[[State, Chosen], Step]] = STEPS, *, leave_out: str | None = None
-) -> tuple[Obligation, ...]:
-    """List what is to be proved of these steps; without a guard, "step: guard", or a sentence of the invariant.
-
-    A sentence that reads the same before and after a step needs no proof.
-    """
+def proof(steps: Mapping[str, Callable[[State, Chosen], Step]] = STEPS) -> Induction:
+    """State the proof of these steps.  A sentence that reads the same before and after a step needs no obligation."""
     before = any_state()
-    known = {name: sentence for name, sentence in invariant(before).items() if name != leave_out}
-    return induction(
+    known = invariant(before)
+    return Induction(
         axioms=axioms(),
-        at_start={name: sentence for name, sentence in invariant(at_start(before)).items() if name in known},
+        at_start=invariant(at_start(before)),
         invariant=known,
-        changes=[_change(name, step, before, known, leave_out) for name, step in steps.items()],
+        changes=tuple(_change(name, step, before, known) for name, step in steps.items()),
         shown=shown(before),
     )
 
 
-def _change(
-    name: str,
-    step: Callable[[State, Chosen], Step],
-    before: State,
-    known: Mapping[str, Truth],
-    leave_out: str | None,
-) -> Change:
+def _change(name: str, step: Callable[[State, Chosen], Step], before: State, known: Mapping[str, Truth]) -> Change:
     chosen = Chosen()
     guards, after = step(before, chosen)
-    goals = {
-        sentence: goal
-        for sentence, goal in invariant(after).items()
-        if sentence in known and not goal.eq(known[sentence])
-    }
+    goals = {sentence: goal for sentence, goal in invariant(after).items() if not goal.eq(known[sentence])}
     if name == "take":
         has_seat = before.holder_hand_over(chosen.s) == chosen.i, before.holder(chosen.s) == chosen.r
         goals["OWN: the chunk's guest has the seat"] = And(before.reserved(chosen.s), *has_seat)
     if name == "fail":
         goals["BACK: iterations are formed again"] = Not(after.halted(old(chosen.i)))
-    return Change(name=name, guards=guards, after=goals).without(leave_out)
-
-
-def guards() -> tuple[str, ...]:
-    """Name every guard of every step, as "step: guard"."""
-    return tuple(f"{name}: {guard}" for name, step in STEPS.items() for guard in step(any_state(), Chosen())[0])
+    return Change(name=name, guards=guards, after=goals)
 
 
 if __name__ == "__main__":
-    say(obligations())
+    say(proof().obligations())

@@ -6,7 +6,7 @@ comes with a counterexample; `unknown` is neither.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
 import attrs
@@ -49,16 +49,62 @@ class Judged:
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One kind of step: when it may be taken, and which invariants hold of the state after it."""
+    """One kind of step: when it may be taken, and what is to hold of the state after it."""
 
     name: str
     guards: Mapping[str, Truth]
     after: Mapping[str, Truth]
 
-    def without(self, guard: str | None) -> "Change":
-        """Take away one guard, named "step: guard", if it is of this step: what is not proved any more needs it."""
-        kept = {name: truth for name, truth in self.guards.items() if f"{self.name}: {name}" != guard}
-        return attrs.evolve(self, guards=kept)
+    def without(self, name: str) -> "Change":
+        """Take away one guard, named "step: guard", or one sentence of the invariant."""
+        guards = {guard: truth for guard, truth in self.guards.items() if f"{self.name}: {guard}" != name}
+        return attrs.evolve(self, guards=guards, after=_but(self.after, name))
+
+
+@attrs.frozen(kw_only=True)
+class Induction:
+    """A proof: the invariant holds at the start, every change keeps it, and what is to be shown follows from it."""
+
+    axioms: tuple[Truth, ...]
+    at_start: Mapping[str, Truth]
+    invariant: Mapping[str, Truth]
+    changes: tuple[Change, ...]
+    shown: Mapping[str, Truth]
+
+    def without(self, name: str) -> "Induction":
+        """Take away one guard, named "step: guard", or one sentence of the invariant, to see what needs it."""
+        return attrs.evolve(
+            self,
+            at_start=_but(self.at_start, name),
+            invariant=_but(self.invariant, name),
+            changes=tuple(change.without(name) for change in self.changes),
+        )
+
+    def guards(self) -> tuple[str, ...]:
+        """Name every guard of every step, as "step: guard"."""
+        return tuple(f"{change.name}: {guard}" for change in self.changes for guard in change.guards)
+
+    def obligations(self) -> tuple[Obligation, ...]:
+        """List what is to be proved."""
+        known = (*self.axioms, *self.invariant.values())
+        return (
+            *_each("at the start", self.axioms, self.at_start),
+            *(
+                obligation
+                for change in self.changes
+                for obligation in _each(change.name, (*known, *change.guards.values()), change.after)
+            ),
+            *_each("follows", known, self.shown),
+        )
+
+
+def _but(sentences: Mapping[str, Truth], name: str) -> Mapping[str, Truth]:
+    return {each: truth for each, truth in sentences.items() if each != name}
+
+
+def _each(part: str, premises: tuple[Truth, ...], goals: Mapping[str, Truth]) -> Iterator[Obligation]:
+    for name, goal in goals.items():
+        yield Obligation(name=f"{part}: {name}", premises=premises, goal=goal)
 
 
 def judge(obligation: Obligation, within_ms: int = WITHIN_MS) -> Judged:
@@ -73,29 +119,6 @@ def judge(obligation: Obligation, within_ms: int = WITHIN_MS) -> Judged:
     verdict = _VERDICTS[str(answer)]
     counterexample = str(solver.model()) if verdict is Verdict.REFUTED else None
     return Judged(name=obligation.name, verdict=verdict, seconds=seconds, counterexample=counterexample)
-
-
-def induction(
-    *,
-    axioms: Iterable[Truth],
-    at_start: Mapping[str, Truth],
-    invariant: Mapping[str, Truth],
-    changes: Iterable[Change],
-    shown: Mapping[str, Truth],
-) -> tuple[Obligation, ...]:
-    """List the obligations: the invariant at the start, kept by every change, and what follows from it."""
-    known = (*axioms, *invariant.values())
-    found = [
-        Obligation(name=f"at the start: {name}", premises=tuple(axioms), goal=goal) for name, goal in at_start.items()
-    ]
-    for change in changes:
-        premises = (*known, *change.guards.values())
-        found += (
-            Obligation(name=f"{change.name}: {name}", premises=premises, goal=goal)
-            for name, goal in change.after.items()
-        )
-    found += (Obligation(name=f"follows: {name}", premises=known, goal=goal) for name, goal in shown.items())
-    return tuple(found)
 
 
 def say(obligations: Iterable[Obligation]) -> None:

@@ -20,7 +20,7 @@ pipeline that is switched away from by copying closes only when its KV was hande
 import attrs
 
 from specs.proofs import switching_model as model
-from specs.proofs.obligations import Change, Obligation, induction, say
+from specs.proofs.obligations import Change, Induction, say
 from specs.proofs.symbolic import Symbolic
 
 
@@ -46,17 +46,8 @@ def _any_state(logic: Symbolic) -> model.State:
     return model.State(**{name: logic.function(name, *kinds.get(name, ("Pipeline", "truth"))) for name in names})
 
 
-def obligations(leave_out: str | None = None) -> tuple[Obligation, ...]:
-    """List what is to be proved; with a guard left out, to see that it is needed."""
-    return _proof(leave_out)[0]
-
-
-def guards() -> tuple[str, ...]:
-    """Name every guard of every step, as "step: guard"."""
-    return _proof(None)[1]
-
-
-def _proof(leave_out: str | None) -> tuple[tuple[Obligation, ...], tuple[str, ...]]:
+def proof() -> Induction:
+    """State the proof: what the model assumes, may do, keeps, and shows."""
     logic = Symbolic()
     plan, s = _any_plan(logic), _any_state(logic)
     p, q = logic.constant("p", "Pipeline"), logic.constant("q", "Pipeline")
@@ -75,19 +66,17 @@ def _proof(leave_out: str | None) -> tuple[tuple[Obligation, ...], tuple[str, ..
         "free": model.free(logic, s, p, m),
         "release": model.release(logic, plan, s, c),
     }
-    names = tuple(f"{name}: {guard}" for name, (guards, _) in steps.items() for guard in guards)
-    found = induction(
+    return Induction(
         axioms=model.axioms(logic, plan),
         at_start=model.invariant(logic, plan, model.at_start(logic, plan, s)),
         invariant=model.invariant(logic, plan, s),
-        changes=[
-            Change(name=name, guards=guards, after=model.invariant(logic, plan, after)).without(leave_out)
+        changes=tuple(
+            Change(name=name, guards=guards, after=model.invariant(logic, plan, after))
             for name, (guards, after) in steps.items()
-        ],
+        ),
         shown=model.shown(logic, plan, s),
     )
-    return found, names
 
 
 if __name__ == "__main__":
-    say(obligations())
+    say(proof().obligations())

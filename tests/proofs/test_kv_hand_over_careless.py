@@ -5,7 +5,7 @@ from z3 import And, If, Not
 
 from specs.proofs import kv_hand_over_source as source
 from specs.proofs import kv_hand_over_target as target
-from specs.proofs.kv_hand_over import STEPS, guards, obligations
+from specs.proofs.kv_hand_over import STEPS, proof
 from specs.proofs.kv_hand_over_state import anything, leads, put, via
 from specs.proofs.obligations import Verdict, judge
 
@@ -90,10 +90,10 @@ CARELESS = {
 WITHIN_MS = 1_000  # a counterexample is found at once, or not at all
 
 
-def not_proved(step, taken, sentence, leave_out=None):
+def not_proved(step, taken, sentence, without=""):
     """The case against it, where Z3 gives one: a state that the invariant allows, and one careless step from there."""
     named = f"{step}: {sentence}"
-    (obligation,) = (each for each in obligations({step: taken}, leave_out=leave_out) if each.name == named)
+    (obligation,) = (each for each in proof({step: taken}).without(without).obligations() if each.name == named)
     judged = judge(obligation, WITHIN_MS)
     assert judged.verdict is not Verdict.PROVED
     assert bool(judged.counterexample) == (judged.verdict is Verdict.REFUTED)
@@ -101,7 +101,8 @@ def not_proved(step, taken, sentence, leave_out=None):
 
 def is_needed(guard):
     step = guard.split(":")[0]
-    found = (each for each in obligations({step: STEPS[step]}, leave_out=guard) if each.name.startswith(f"{step}:"))
+    left = proof({step: STEPS[step]}).without(guard).obligations()
+    found = (each for each in left if each.name.startswith(f"{step}:"))
     return any(judge(each, WITHIN_MS).verdict is not Verdict.PROVED for each in found)
 
 
@@ -119,8 +120,8 @@ def test_a_careless_step_is_not_proved(careless):
 
 @pytest.mark.slow
 def test_every_guard_is_needed_but_these():
-    assert {guard for guard in guards() if not is_needed(guard)} == set(NOT_FOR_SAFETY)
-    assert set(WITHOUT) < set(guards())
+    assert {guard for guard in proof().guards() if not is_needed(guard)} == set(NOT_FOR_SAFETY)
+    assert set(WITHOUT) < set(proof().guards())
 
 
 @pytest.mark.parametrize(
