@@ -32,6 +32,7 @@ from specs.problem import Holding, Problem, Target
 from specs.profile import Profile
 from specs.wishes import Objective, Service
 from specs.workload import Workload
+from tests.processes.snares import watch
 
 LLM = LlmId("tiny")
 _CPU = DeviceKind(
@@ -125,8 +126,9 @@ def document(verified: VerifiedPlan) -> bytes:
     return b'{"plan":' + codec.encode(verified.plan) + b',"problem":' + codec.encode(verified.problem) + b"}"
 
 
-def _daemon(arguments: Sequence[str], log: str) -> None:
+def _daemon(name: str, arguments: Sequence[str], log: str, snares: str) -> None:
     """Be a daemon; runs in a process of its own."""
+    watch(Path(snares), name)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -148,7 +150,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start the process; after one that was killed, its state directory is as that left it."""
-        self.process = _processes.Process(target=_daemon, args=(self.arguments, str(self.log)))
+        self.process = _processes.Process(
+            target=_daemon, args=(self.name, self.arguments, str(self.log), str(self.state.parent))
+        )
         self.process.start()
 
     def wait_until_it_answers(self) -> None:
@@ -160,13 +164,18 @@ class Daemon:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    def get(self, path: str) -> httpx.Response:
-        """GET from its HTTP face."""
-        return httpx.get(self.url + path, timeout=30)
+    def is_stopped(self) -> bool:
+        """Tell whether the process was sent SIGSTOP, and not SIGCONT since."""
+        about = Path(f"/proc/{self.process.pid}/stat").read_text()
+        return about.rsplit(")", 1)[1].split()[0] == "T"
 
-    def status(self) -> dict:
+    def get(self, path: str, within_s: float = 30) -> httpx.Response:
+        """GET from its HTTP face."""
+        return httpx.get(self.url + path, timeout=within_s)
+
+    def status(self, within_s: float = 30) -> dict:
         """Read /status."""
-        return self.get("/status").json()
+        return self.get("/status", within_s).json()
 
     def put(self, body: bytes) -> httpx.Response:
         """PUT to /plan."""

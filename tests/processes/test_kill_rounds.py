@@ -7,8 +7,7 @@ import pytest
 
 from tests.processes.cluster import adopt, daemons
 from tests.processes.kill_rounds.clients import NO_HOLDER, Answer, Judge
-from tests.processes.kill_rounds.draws import Asked, Draws, Fault, Moment, Role, first_plan
-from tests.processes.kill_rounds.phases import moment_of_all
+from tests.processes.kill_rounds.draws import Asked, Deed, Draws, Fault, first_plan
 from tests.processes.kill_rounds.rounds import Rounds
 
 ROUNDS = 50
@@ -21,7 +20,7 @@ def test_a_cluster_lives_through_two_hundred_kills(seed, checkpoint, oracle, tmp
     first = first_plan(checkpoint)
     with daemons(first.problem, checkpoint, tmp_path) as running:
         adopt(running, first)
-        rounds = Rounds(seed, first.problem, running, oracle)
+        rounds = Rounds(seed, first.problem, running, oracle, tmp_path)
         for number in range(ROUNDS):
             rounds.carry_out(number)
     assert rounds.counts["answers"] > ROUNDS
@@ -35,10 +34,10 @@ def test_what_nobody_holds_any_more_is_read_again_and_a_whole_cluster_starts_aga
     """First all that hold a copy are killed but the node with the checkpoint, which has given its own up; then all."""
     first = first_plan(checkpoint)
     drawn = Draws.of(0, 0, first.problem)
-    at = {"fault": Fault.KILL_HOLDERS, "moment": Moment.AFTER, "role": Role.ANYBODY, "anybody": 1, "late_s": 0.0}
+    at = {"fault": Fault.KILL_HOLDERS, "deed": Deed.ADOPTED, "anybody": 1}
     with daemons(first.problem, checkpoint, tmp_path) as running:
         adopt(running, first)
-        rounds = Rounds(0, first.problem, running, oracle)
+        rounds = Rounds(0, first.problem, running, oracle, tmp_path)
         for number, places in enumerate((["n1/cpu0"], [f"n{node}/cpu0" for node in range(4)])):
             wish = attrs.evolve(drawn.wishes[0], places=tuple(places), depth_max=1 + number)
             draws = attrs.evolve(drawn, wishes=(wish,), gives_up_the_source=True, **at)
@@ -85,32 +84,6 @@ def test_what_is_wrong(harmed, said):
     assert "n1" in sentence
 
 
-def a_status(plan=None, accepted=None, phase="complete", hand_overs=()):
-    """What a node says that has adopted one plan and accepted another."""
-    return {
-        "plan": plan and {"digest": plan},
-        "next": {"accepted": accepted and {"digest": accepted}},
-        "phase": phase,
-        "hand_overs": [{"phase": each, "requests": 1} for each in hand_overs],
-    }
-
-
-@pytest.mark.parametrize(
-    ("statuses", "moment"),
-    [
-        ([a_status("old"), a_status()], Moment.BEFORE_ACCEPTANCE),
-        ([a_status("old", accepted="new"), a_status("old")], Moment.ACCEPTING),
-        ([a_status("new"), a_status("old", accepted="new")], Moment.ACCEPTING),
-        ([a_status("new", phase="building"), a_status("new")], Moment.LOADING),
-        ([a_status("new", phase="switching", hand_overs=["rounds"]), a_status("new")], Moment.ROUNDS),
-        ([a_status("new", phase="switching", hand_overs=["rest"]), a_status("new")], Moment.STOPPED),
-        ([a_status("new"), a_status("new", phase="incomplete")], Moment.AFTER),
-    ],
-)
-def test_which_moment_it_is(statuses, moment):
-    assert moment_of_all(statuses, "new") is moment
-
-
 def test_a_round_is_drawn_from_its_seed_and_number(checkpoint):
     problem = first_plan(checkpoint).problem
     assert Draws.of(3, 7, problem) == Draws.of(3, 7, problem) != Draws.of(3, 8, problem)
@@ -118,6 +91,6 @@ def test_a_round_is_drawn_from_its_seed_and_number(checkpoint):
 
 def test_rounds_differ_in_all_that_they_may(checkpoint):
     problem = first_plan(checkpoint).problem
-    drawn = [Draws.of(0, number, problem) for number in range(100)]
-    assert {each.moment for each in drawn} == set(Moment)
-    assert {each.role for each in drawn} == set(Role)
+    drawn = [Draws.of(0, number, problem) for number in range(200)]
+    assert {each.deed for each in drawn} == set(Deed)
+    assert {each.fault for each in drawn} == set(Fault)

@@ -31,7 +31,7 @@ def main() -> int:
         first = first_plan(checkpoint)
         with daemons(first.problem, checkpoint, folder) as running:
             adopt(running, first)
-            rounds = Rounds(arguments.seed, first.problem, running, Oracle(checkpoint))
+            rounds = Rounds(arguments.seed, first.problem, running, Oracle(checkpoint), folder)
             for number in range(arguments.first, arguments.first + arguments.rounds):
                 if time.monotonic() > end:
                     break

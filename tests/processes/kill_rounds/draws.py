@@ -1,5 +1,6 @@
 """What is random in a round of `kill_rounds`, drawn from a seed and its number; and the plan before them all."""
 
+import signal
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -8,7 +9,7 @@ from random import Random
 import attrs
 
 from specs.checker import VerifiedPlan
-from specs.plan import Continuity
+from specs.plan import Activate, Continuity, Release, Switch, Transfer
 from specs.problem import Problem
 from specs.wishes import Service
 from tests.processes.cluster import draw_wish, make_plan, make_problem, weights_bytes, with_service
@@ -16,7 +17,7 @@ from tests.processes.cluster import draw_wish, make_plan, make_problem, weights_
 NODES = 4
 PROMPTS = ("Order is law", "times are predictions", "a", "and every request keeps its tokens", "What is left of it?")
 TOKENS_MAX = 200
-_WISHES = 6
+_WISHES = 20
 _LOADING_S = 2  # that a transfer of the whole LLM takes, about
 _SMALL_BYTES = 3_400_000  # a part of the LLM, with KV of two requests
 # Where devices decode so fast, KV is written faster than links copy it, and requests wait while all is copied; where
@@ -24,15 +25,44 @@ _SMALL_BYTES = 3_400_000  # a part of the LLM, with KV of two requests
 _FAST, _SLOW = 5 * 10**9, 12 * 10**7
 
 
-class Moment(Enum):
-    """When the fault happens."""
+class Deed(Enum):
+    """At what a daemon is caught: a record of its journal, or what a role of KV hand-over learns or does."""
 
-    BEFORE_ACCEPTANCE = "before acceptance"
-    ACCEPTING = "accepting"
-    LOADING = "loading"
-    ROUNDS = "rounds of a hand-over"
-    STOPPED = "stopped for a hand-over"
-    AFTER = "after"
+    NONE = "none: before the plan is put"
+    ACCEPTED = "Accepted"
+    ADOPTED = "Adopted"
+    OFFERED = "TransferStarted"
+    HELD = "BlobHeld"
+    BUILT = "StageBuilt"
+    OPENED = "Opened"
+    INVITES = "Invite"
+    RESERVES = "Reserve"
+    OPENS_SEATS = "SeatsAre"
+    HEARS_OF_SEATS = "LearntAsStage"
+    COPIES = "CopyOrdered"
+    WROTE = "Wrote"
+    HALTS = "Halt"
+    HANDS_OUT = "HandOut"
+    HEARS_AS_FRONT = "LearntAsFront"
+    GOES_ON_ELSEWHERE = "Moved"
+    TAKES_OVER = "TookOver"
+    HANDED_OVER = "HandedOver"
+    CLOSED = "Closed"
+    FREED = "StageFreed"
+    RELEASED = "Released"
+
+
+OF_STEPS = {
+    Deed.OFFERED: Transfer,
+    Deed.HELD: Transfer,
+    Deed.BUILT: Activate,
+    Deed.OPENED: Activate,
+    Deed.CLOSED: Switch,
+    Deed.FREED: Switch,
+    Deed.RELEASED: Release,
+}
+IN_HAND_OVERS = tuple(Deed)[tuple(Deed).index(Deed.INVITES) : tuple(Deed).index(Deed.HANDED_OVER) + 1]
+_OFTEN = (Deed.HELD, Deed.COPIES, Deed.WROTE)  # and so not only at the first
 
 
 class Fault(Enum):
@@ -41,20 +71,14 @@ class Fault(Enum):
     KILL = "killed"
     HANG = "hung"
     HANG_AND_KILL = "hung, then killed"
-    KILL_HOLDERS = "killed with all that hold a copy"
+    KILL_HOLDERS = "killed with all that hold a copy"  # when the plan is carried out
+
+    @property
+    def signal(self) -> signal.Signals:
+        """What it begins with."""
+        return signal.SIGKILL if self in {Fault.KILL, Fault.KILL_HOLDERS} else signal.SIGSTOP
 
 
-class Role(Enum):
-    """Who is the victim; where the plan has no hand-over, it is anybody."""
-
-    ANYBODY = "anybody"
-    OLD_LEADER = "old leader"
-    NEW_LEADER = "new leader"
-    TARGET_STAGE = "target stage"
-    FRONT = "front"
-
-
-_MOMENTS = (*Moment, Moment.LOADING, *(Moment.ROUNDS,) * 4, *(Moment.STOPPED,) * 3)
 _FAULTS = (*(Fault.KILL,) * 12, *(Fault.HANG,) * 3, *(Fault.HANG_AND_KILL,) * 3, Fault.KILL_HOLDERS)
 
 
@@ -77,7 +101,9 @@ class Client:
         """Draw what it asks, for ever."""
         chance = Random(self.seed)
         while True:
-            yield Asked(prompt=chance.choice(PROMPTS), tokens=chance.choice((chance.randint(20, 199), TOKENS_MAX)))
+            yield Asked(
+                prompt=chance.choice(PROMPTS), tokens=chance.choice((chance.randint(20, 199), TOKENS_MAX, TOKENS_MAX))
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -85,17 +111,17 @@ class Draws:
     """What a round is: all that is random in it."""
 
     clients: tuple[Client, ...]
-    wishes: tuple[Service, ...]  # the first that changes what the moment needs counts
+    wishes: tuple[Service, ...]  # the first whose plan has what the deed needs counts
     mended: Service  # with which wish the cluster is mended
     device_rate: int  # bytes/s at which devices are said to read memory
     gives_up_the_source: bool  # under the first plan: the LLM may go with its last holder
     continuity: Continuity | None  # in which requests move under the first plan; None: as the planner thinks best
     entries: tuple[int, int]  # where the plans are put, counted among the nodes that live
     fault: Fault
-    role: Role
-    anybody: int
-    moment: Moment
-    late_s: float  # after that moment
+    deed: Deed
+    time: int  # for which time in this round it is done
+    late_s: float | None  # after it; None: before anything comes of it
+    anybody: int  # the victim, where no plan has what the deed needs
     hang_s: float
 
     @classmethod
@@ -103,27 +129,23 @@ class Draws:
         """Draw a round."""
         chance = Random(f"{seed} {number}")
         nodes = len(problem.cluster.nodes)
-        fault, moment = chance.choice(_FAULTS), chance.choice(_MOMENTS)
-        if fault is Fault.KILL_HOLDERS:
-            moment = Moment.AFTER
-        in_hand_over = moment in {Moment.ROUNDS, Moment.STOPPED}
-        late = {Moment.ROUNDS: 0.3, Moment.STOPPED: 0.05}.get(moment, 0.5)
+        deed = chance.choice(tuple(Deed))
         return cls(
             clients=tuple(
                 Client(front=chance.randrange(nodes), seed=f"{seed} {number} {each}")
-                for each in range(chance.randint(2, 3))
+                for each in range(3 if deed in IN_HAND_OVERS else chance.randint(2, 3))
             ),
             wishes=tuple(draw_wish(problem, chance).services[0] for _ in range(_WISHES)),
             mended=draw_wish(problem, chance).services[0],
-            device_rate=_FAST if moment is Moment.STOPPED else _SLOW,
+            device_rate=chance.choice((_FAST, _SLOW)),
             gives_up_the_source=chance.random() < 0.6,
-            continuity=Continuity.COPY if in_hand_over else chance.choice((None, *Continuity)),
+            continuity=Continuity.COPY if deed in IN_HAND_OVERS else chance.choice((None, *Continuity)),
             entries=(chance.randrange(nodes), chance.randrange(nodes)),
-            fault=fault,
-            role=chance.choice(tuple(Role)) if in_hand_over else Role.ANYBODY,
+            fault=chance.choice(_FAULTS),
+            deed=deed,
+            time=chance.randint(1, 20) if deed in _OFTEN else 1,
+            late_s=chance.choice((None, 0.0, chance.uniform(0, 0.05), chance.uniform(0, 0.5))),
             anybody=chance.randrange(nodes),
-            moment=moment,
-            late_s=chance.choice((0.0, chance.uniform(0, late))),
             hang_s=chance.choice((chance.uniform(0.2, 2.0), chance.uniform(4.0, 6.0))),
         )
 

@@ -1,6 +1,6 @@
-"""Plans of a round of `kill_rounds`, and which moment of one it is, told by what the nodes say."""
+"""Plans of a round of `kill_rounds`, and how far nodes are with them, told by what they say."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from unittest import mock
 
 import attrs
@@ -11,11 +11,11 @@ from planner.reconfiguring.beginning import Begun
 from planner.solve import solve
 from specs.checker import VerifiedPlan, verify
 from specs.invariants.facts import Facts
-from specs.plan import Continuity, HandOver, Switch, Transfer
+from specs.plan import Continuity, HandOver, Switch
 from specs.problem import Running
 from specs.state import RunningCluster
 from tests.processes.cluster import Daemon
-from tests.processes.kill_rounds.draws import Moment, Role
+from tests.processes.kill_rounds.draws import IN_HAND_OVERS, OF_STEPS, Deed
 
 AT_REST = {"complete", "incomplete"}  # phases in which nothing more is to come
 
@@ -48,15 +48,11 @@ def _first(ways: Callable, continuity: Continuity | None) -> Callable:
     return ordered
 
 
-def has(verified: VerifiedPlan, moment: Moment) -> bool:
-    """Tell whether a plan has what a moment needs."""
-    match moment:
-        case Moment.ROUNDS | Moment.STOPPED:
-            return any(isinstance(step, Switch) and _will_copy(verified, step) for step in verified.plan.steps)
-        case Moment.LOADING:
-            return any(isinstance(step, Transfer) for step in verified.plan.steps)
-        case _:
-            return bool(verified.plan.steps)
+def has(verified: VerifiedPlan, deed: Deed) -> bool:
+    """Tell whether a plan has what it takes for somebody to do this."""
+    if deed in IN_HAND_OVERS:
+        return any(isinstance(step, Switch) and _will_copy(verified, step) for step in verified.plan.steps)
+    return deed not in OF_STEPS or any(isinstance(step, OF_STEPS[deed]) for step in verified.plan.steps)
 
 
 def _will_copy(verified: VerifiedPlan, switch: Switch) -> bool:
@@ -65,22 +61,6 @@ def _will_copy(verified: VerifiedPlan, switch: Switch) -> bool:
     moving = live.get(switch.old, 0)
     slots = Facts(verified.problem, verified.plan).pipelines[switch.new].slots
     return switch.hand_over is not None and 0 < moving <= slots - live.get(switch.new, 0)
-
-
-def roles(verified: VerifiedPlan) -> dict[Role, list[str]]:
-    """Name the nodes that have a part in hand-overs."""
-    facts = Facts(verified.problem, verified.plan)
-    copied = [step for step in verified.plan.steps if isinstance(step, Switch) and step.hand_over is not None]
-    if not copied:
-        return {}
-    homes = {
-        name: [str(facts.places[stage.place].node) for stage in each.stages] for name, each in facts.pipelines.items()
-    }
-    return {
-        Role.OLD_LEADER: [homes[switch.old][0] for switch in copied],
-        Role.NEW_LEADER: [homes[switch.new][0] for switch in copied],
-        Role.TARGET_STAGE: [home for switch in copied for home in homes[switch.new][1:]],
-    }
 
 
 def nodes_of(state: RunningCluster, running: Running) -> set[str]:
@@ -98,26 +78,6 @@ def holds(daemon: Daemon) -> bool:
 def is_under(status: dict, digest: str) -> bool:
     """Tell whether a node has adopted a plan."""
     return status["plan"] is not None and status["plan"]["digest"] == digest
-
-
-def moment_of(status: dict) -> Moment:
-    """Say how far one node is with the plan that it has."""
-    phases = {each["phase"] for each in status["hand_overs"] if each["requests"]}
-    if phases:
-        return Moment.ROUNDS if "rounds" in phases else Moment.STOPPED
-    return Moment.AFTER if status["phase"] in AT_REST else Moment.LOADING
-
-
-def moment_of_all(statuses: Sequence[dict], digest: str | None) -> Moment:
-    """Say how far the cluster is with a plan."""
-    adopted = [status for status in statuses if digest is not None and is_under(status, digest)]
-    named = [(status["next"]["accepted"] or {}).get("digest") for status in statuses]
-    if not adopted and (digest is None or digest not in named):
-        return Moment.BEFORE_ACCEPTANCE
-    if len(adopted) < len(statuses):
-        return Moment.ACCEPTING
-    found = set(map(moment_of, adopted))
-    return next(moment for moment in (Moment.STOPPED, Moment.ROUNDS, Moment.LOADING, Moment.AFTER) if moment in found)
 
 
 def brief(daemon: Daemon) -> str:

@@ -1,9 +1,10 @@
 """Rounds of reconfiguration with real daemons, one of which is killed or hangs.
 
 One cluster lives through all rounds.  In each, clients stream all the while; an operator looks at what runs, plans for
-another wish and puts the plan at one node; a daemon is killed or hangs, at a drawn moment of the change.  Then the dead
-ones are started again, empty, and the operator plans from what runs until the cluster serves.  The draws of a round
-depend on its seed and number alone; when exactly things happen does not.  At the end a table says what was hit.
+another wish and puts the plan at one node; a daemon is killed or hangs, at a drawn deed of the change or a while after
+it.  Then the dead ones are started again, empty, and the operator plans from what runs until the cluster serves.  The
+draws of a round depend on its seed and number alone; when exactly things happen does not.  At the end a table says what
+was hit.
 """
 
 import contextlib
@@ -11,7 +12,9 @@ import functools
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import attrs
 import httpx
@@ -28,37 +31,27 @@ from specs.problem import Problem
 from specs.state import RunningCluster
 from tests.processes.cluster import Daemon, Oracle, completion, document, text_of, wait_for
 from tests.processes.kill_rounds.clients import PATIENCE_S, Clients, Judge
-from tests.processes.kill_rounds.draws import PROMPTS, Draws, Fault, Moment, Role, with_rate
-from tests.processes.kill_rounds.phases import (
-    AT_REST,
-    brief,
-    has,
-    holds,
-    is_under,
-    moment_of,
-    moment_of_all,
-    nodes_of,
-    roles,
-    solved,
-)
+from tests.processes.kill_rounds.draws import IN_HAND_OVERS, PROMPTS, Deed, Draws, Fault, with_rate
+from tests.processes.kill_rounds.phases import AT_REST, brief, has, holds, is_under, nodes_of, solved
+from tests.processes.snares import Snare, caught, take_away
 
-_MOMENT_S = 20  # that does not come in this time does not come
+_DEED_S = 20  # what is not done in this time is not done
 _POLL_S = 0.005
+_LOOK_S = 0.5  # between two looks at how far nodes are
 
 
 class Rounds:
     """A cluster of running daemons and the rounds that it lives through."""
 
-    def __init__(self, seed: int, problem: Problem, running: Sequence[Daemon], oracle: Oracle) -> None:
-        self._seed, self._problem, self._running = seed, problem, running
+    def __init__(self, seed: int, problem: Problem, running: Sequence[Daemon], oracle: Oracle, folder: Path) -> None:
+        self._seed, self._problem, self._running, self._folder = seed, problem, running, folder
         self._judge = Judge(oracle)
         self._harmed: set[str] = set()  # in this round
         self._may_lack = False  # whether there was an instant in it at which no pipeline was open
         self._began = time.monotonic()
         self.story: list[str] = []
         self.counts = self._judge.counts
-        self.hits: Counter[tuple[str, str]] = Counter()  # the moment that it was, and the fault
-        self.roles: Counter[tuple[str, str]] = Counter()  # in hand-overs: the moment, and what the victim was
+        self.hits: Counter[tuple[str, str]] = Counter()  # the deed, and the fault
 
     def carry_out(self, number: int) -> None:
         """Carry out one round; fails with the seed, the round and what happened in it."""
@@ -83,30 +76,61 @@ class Rounds:
     def _change(self, draws: Draws) -> None:
         """Begin a reconfiguration, in the midst of which the fault happens."""
         verified = self._plan_for(draws)
+        anybody = self._running[draws.anybody]
         if verified is None:
-            self._harm(draws, None)
+            self._harm(draws, anybody, "no plan")
             return
         steps = Counter(type(step).__name__ for step in verified.plan.steps)
         self._tell(f"generation {verified.plan.generation}: {dict(steps)}, {len(verified.problem.running)} running")
-        victim = self._victim(draws, verified)
-        if draws.moment is Moment.BEFORE_ACCEPTANCE:
-            if draws.fault is Fault.KILL:
-                self._harm(draws, None)
-            others = [daemon for daemon in self._running if daemon is not victim]
-            self._put(others[draws.entries[0] % len(others)], verified)
-            if draws.fault is not Fault.KILL:
-                self._harm(draws, verified)
-            return
-        self._put(victim if draws.moment is Moment.ACCEPTING else self._running[draws.entries[0]], verified)
-        self._wait_for_moment(draws.moment, verified)
-        time.sleep(draws.late_s)
-        self._harm(draws, verified)
+        entries = [daemon for daemon in self._running if draws.deed is not Deed.NONE or daemon is not anybody]
+        with ThreadPoolExecutor(1) as pool:  # who is asked may hang, or die before it answers
+            put = functools.partial(pool.submit, self._put, entries[draws.entries[0] % len(entries)], verified)
+            if draws.deed is Deed.NONE:
+                self._harm(draws, anybody, draws.deed.value, meanwhile=put)
+                return
+            snare = Snare(deed=draws.deed.value, time=draws.time, late_s=draws.late_s, signal=draws.fault.signal)
+            if draws.fault is not Fault.KILL_HOLDERS:
+                snare.lay(self._folder)
+            name = self._caught(verified, put())
+            victim = next((daemon for daemon in self._running if daemon.name == name), anybody)
+            self._harm(draws, victim, draws.deed.value if name else "after all", is_caught=name is not None)
+
+    def _wait_for_requests(self) -> None:
+        """Wait until a pipeline decodes; that everybody has just had their answer is no fault."""
+        end = time.monotonic() + _DEED_S
+        while not any(daemon.status()["requests"]["running"] for daemon in self._running) and time.monotonic() < end:
+            time.sleep(_POLL_S)
+
+    def _caught(self, verified: VerifiedPlan, put: Future[bool]) -> str | None:
+        """Wait until somebody is caught, and name it; or until nothing more comes of the plan."""
+        digest = codec.digest(verified.plan)
+        end, look = time.monotonic() + _DEED_S, time.monotonic()
+        while caught(self._folder) is None:
+            if time.monotonic() > look:
+                if (put.done() and not put.result()) or self._is_over(digest) or time.monotonic() > end:
+                    break
+                look = time.monotonic() + _LOOK_S
+            time.sleep(_POLL_S)
+        return take_away(self._folder)
+
+    def _is_over(self, digest: str) -> bool:
+        """Tell whether nothing more comes of a plan, if all answer at once."""
+        try:
+            statuses = [daemon.status(within_s=_LOOK_S) for daemon in self._running]
+        except httpx.TransportError:
+            return False
+        return bool(_declined(statuses, digest)) or all(
+            is_under(status, digest) and status["phase"] in AT_REST for status in statuses
+        )
 
     def _plan_for(self, draws: Draws) -> VerifiedPlan | None:
-        """Plan for the first wish that changes what the moment needs; else for the last for which there is a plan."""
-        before, found = self._look(), None
-        assert before is not None
+        """Plan for the first wish whose plan has what the deed needs; else for the last for which there is a plan."""
+        found = None
+        if draws.deed in IN_HAND_OVERS:
+            self._wait_for_requests()
         for wish in draws.wishes:
+            before = self._look()
+            assert before is not None
             begun = begin(before, with_rate(attrs.evolve(self._problem, services=(wish,)), draws.device_rate))
             assert isinstance(begun, Begun), begun
             if draws.gives_up_the_source:
@@ -114,69 +138,31 @@ class Rounds:
             outcome = solved(begun, draws.continuity)
             if isinstance(outcome, Planned):
                 found = outcome.verified
-                if has(found, draws.moment):
+                if has(found, draws.deed):
                     return found
         return found
 
-    def _victim(self, draws: Draws, verified: VerifiedPlan | None) -> Daemon:
-        named = [] if verified is None else roles(verified).get(draws.role, [])
-        if draws.role is Role.FRONT:
-            named = [self._running[draws.clients[0].front].name]
-        if not named:
-            return self._running[draws.anybody]
-        name = named[draws.anybody % len(named)]
-        return next(daemon for daemon in self._running if daemon.name == name)
-
-    def _wait_for_moment(self, moment: Moment, verified: VerifiedPlan) -> None:
-        """Wait for it; that what is done before may be over, or never begin, is no fault."""
-        digest = codec.digest(verified.plan)
-        names = roles(verified).get(Role.OLD_LEADER, []) if moment in {Moment.ROUNDS, Moment.STOPPED} else []
-        watched = [daemon for daemon in self._running if daemon.name in names] or self._running
-        end = time.monotonic() + _MOMENT_S
-        while moment is not Moment.ACCEPTING and time.monotonic() < end:
-            statuses = [daemon.status() for daemon in watched]
-            if all(is_under(status, digest) for status in statuses):
-                now = set(map(moment_of, statuses))
-                if now == {Moment.AFTER} or moment in now - {Moment.AFTER}:
-                    return
-            elif self._declined(digest):
-                return
-            time.sleep(_POLL_S)
-
-    def _declined(self, digest: str) -> list[str]:
-        return [
-            f"{daemon.name}: {each['reason']}"
-            for daemon in self._running
-            if daemon.process.is_alive()
-            for each in daemon.status()["next"]["declined"]
-            if each["digest"] == digest
-        ]
-
-    def _harm(self, draws: Draws, verified: VerifiedPlan | None) -> None:
-        """Let the fault happen, and note what was hit by it."""
-        victim = self._victim(draws, verified)
+    def _harm(
+        self,
+        draws: Draws,
+        victim: Daemon,
+        when: str,
+        *,
+        is_caught: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Let the fault happen, unless it does by itself, and note what was hit by it."""
         victims = [victim]
         if draws.fault is Fault.KILL_HOLDERS:
             victims += [each for each in self._running if each is not victim and holds(each)]
-        its_roles = {} if verified is None else roles(verified)
-        watched = {
-            Moment.BEFORE_ACCEPTANCE: [],
-            Moment.ACCEPTING: [],
-            Moment.LOADING: self._running,
-            Moment.AFTER: self._running,
-        }.get(draws.moment, [each for each in self._running if each.name in its_roles.get(Role.OLD_LEADER, ())])
-        before = [daemon.status() for daemon in watched]
-        for each in victims:
-            each.signal(signal.SIGKILL if draws.fault in {Fault.KILL, Fault.KILL_HOLDERS} else signal.SIGSTOP)
+        for each in () if is_caught else victims:
+            each.signal(draws.fault.signal)
         self._harmed |= {each.name for each in victims}
-        others = [each.status() for each in self._running if each not in victims]
-        hit = moment_of_all([*before, *others], None if verified is None else codec.digest(verified.plan))
-        self.hits[hit.value, draws.fault.value] += 1
-        if hit in {Moment.ROUNDS, Moment.STOPPED}:
-            its = [role.value for role, names in its_roles.items() if victim.name in names] or ["bystander"]
-            self.roles.update((hit.value, role) for role in its)
-        self._tell(f"{[each.name for each in victims]} {draws.fault.value}: {hit.value}, drawn {draws.moment.value}")
-        if draws.fault in {Fault.HANG, Fault.HANG_AND_KILL}:
+        self.hits[when, draws.fault.value] += 1
+        self._tell(f"{[each.name for each in victims]} {draws.fault.value}: {when}")
+        meanwhile()
+        if draws.fault.signal is signal.SIGSTOP:
+            wait_for(victim.is_stopped, f"{victim.name} hangs", seconds=PATIENCE_S)
             time.sleep(draws.hang_s)
             victim.signal(signal.SIGCONT if draws.fault is Fault.HANG else signal.SIGKILL)
             self._tell(f"{victim.name} after {draws.hang_s:.1f} s: {draws.fault.value}")
@@ -262,7 +248,11 @@ class Rounds:
         return said[0]
 
     def _put(self, daemon: Daemon, verified: VerifiedPlan) -> bool:
-        answer = daemon.put(document(verified))
+        try:
+            answer = daemon.put(document(verified))
+        except httpx.TransportError as error:
+            self._tell(f"{daemon.name} is asked for generation {verified.plan.generation}: {error!r}")
+            return False
         said = answer.json()["phase"] if answer.status_code == 200 else answer.json()["error"]["message"]
         self._tell(f"{daemon.name} takes generation {verified.plan.generation}: {answer.status_code} {said}")
         return answer.status_code == 200
@@ -273,11 +263,11 @@ class Rounds:
         def is_over() -> bool:
             statuses = [daemon.status() for daemon in self._running]
             if not all(is_under(status, digest) for status in statuses):
-                return bool(self._declined(digest))
+                return bool(_declined([daemon.status() for daemon in self._running], digest))
             return all(status["phase"] in AT_REST for status in statuses)
 
         wait_for(is_over, f"plan {digest[:12]} is carried out or declined", seconds=PATIENCE_S)
-        if declined := self._declined(digest):
+        if declined := _declined([daemon.status() for daemon in self._running], digest):
             self._tell(f"declined: {declined}")
             return False
         statuses = [daemon.status() for daemon in self._running]
@@ -299,10 +289,13 @@ class Rounds:
     # --- what was hit --------------------------------------------------------------------------------------------
 
     def table(self) -> Iterator[str]:
-        """Say, line by line, how many faults hit which moment."""
+        """Say, line by line, how many faults hit which deed."""
         faults = [fault.value for fault in Fault]
-        yield " | ".join(("moment", *faults))
-        for moment in Moment:
-            yield " | ".join((moment.value, *(str(self.hits[moment.value, fault]) for fault in faults)))
-        yield from (f"{moment}, {role}: {count}" for (moment, role), count in sorted(self.roles.items()))
+        yield " | ".join(("deed", *faults))
+        for deed in dict.fromkeys((*(deed.value for deed in Deed), *(deed for deed, _ in self.hits))):
+            yield " | ".join((deed, *(str(self.hits[deed, fault]) for fault in faults)))
         yield str(dict(self.counts))
+
+
+def _declined(statuses: Sequence[dict], digest: str) -> list[str]:
+    return [each["reason"] for status in statuses for each in status["next"]["declined"] if each["digest"] == digest]
