@@ -99,8 +99,8 @@ class Daemon:
         """Give the document of the plan that is carried out."""
         return self._agreement.document
 
-    def state(self) -> RunningNode | None:
-        """Say what this node holds and leads; None without a plan."""
+    def state(self) -> RunningNode:
+        """Say what this node holds and leads."""
         return state_of(self._run, self._agreement.generation_max)
 
     # --- requests ------------------------------------------------------------------------------------------------

@@ -6,22 +6,22 @@ from executor.agreement import Agreement
 from executor.pipelines.leader import Leader
 from executor.run import Run
 from specs.protocols.facts import lacks, open_pipelines
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.protocols.progress import progress
 from specs.state import Load, RunningNode
 from specs.units import Tokens
 
 
-def state_of(run: Run, generation_max: int) -> RunningNode | None:
-    """Say what a node holds and leads; a pipeline that drains leads nowhere.  None without a plan."""
+def state_of(run: Run, generation_max: int) -> RunningNode:
+    """Say what a node holds and leads: without a plan, nothing.  A pipeline that drains is not led any more."""
     shell = run.shell
     if shell is None:
-        return None
+        return RunningNode(node=run.node, plan=None, generation_max=generation_max, held=(), leads=())
     state = shell.machine.state
     lasting = open_pipelines(state) - state.draining
     return RunningNode(
         node=run.node,
-        plan=shell.digest,
-        generation=shell.generation,
+        plan=PlanName(generation=shell.generation, digest=shell.digest),
         generation_max=generation_max,
         held=tuple(sorted(state.held, key=lambda copy: (copy.place, copy.blob))),
         leads=tuple(

@@ -22,6 +22,7 @@ from specs.codec import DOCUMENT_BYTES_MAX
 from specs.errors import InvalidProblem, MalformedDocument
 from specs.plan import Plan
 from specs.problem import Problem
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.state import RunningCluster, RunningNode
 
 _AT_ONCE = 32
@@ -57,18 +58,26 @@ def ask(urls: Sequence[str], within_s: float) -> Answers:
     nodes = [(url, each) for url, each in zip(urls, said, strict=True) if isinstance(each, RunningNode)]
     if not nodes:
         raise BadState("nobody answered: " + "; ".join(f"{url}: {why}" for url, why in failed))
-    plans: dict[tuple[int, str], list[str]] = {}
+    plans: dict[PlanName, list[str]] = {}
     for _, node in nodes:
-        plans.setdefault((node.generation, node.plan), []).append(node.node)
+        if node.plan is not None:
+            plans.setdefault(node.plan, []).append(node.node)
     if len(plans) > 1:
-        who = "; ".join(f"{', '.join(plans[key])}: {key[1][:12]}, generation {key[0]}" for key in sorted(plans))
+        in_order = sorted(plans, key=lambda plan: (plan.generation, plan.digest))
+        who = "; ".join(f"{', '.join(plans[each])}: {_in_words(each)}" for each in in_order)
         raise BadState(f"nodes have adopted different plans; ask again once all have the same one: {who}")
-    document = ask_document([url for url, _ in nodes], within_s)
+    if not plans:
+        raise BadState(f"no node has a plan yet: {', '.join(node.node for _, node in nodes)}")
+    document = ask_document([url for url, node in nodes if node.plan is not None], within_s)
     try:
         state = RunningCluster(problem=document.problem, plan=document.plan, nodes=tuple(node for _, node in nodes))
     except MalformedDocument as error:
         raise BadState(f"the answers contradict each other: {error}") from None
     return Answers(state=state, urls=tuple(url for url, _ in nodes), failed=failed)
+
+
+def _in_words(plan: PlanName) -> str:
+    return f"{plan.digest[:12]}, generation {plan.generation}"
 
 
 def many(urls: Sequence[str], one: Callable[[str], _T]) -> list[_T]:

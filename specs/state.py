@@ -16,6 +16,7 @@ from specs.errors import MalformedDocument
 from specs.plan import Pipeline, PipelineId, Plan
 from specs.problem import Problem, Running
 from specs.protocols.nouns import Copy
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.units import Tokens
 
 
@@ -34,9 +35,8 @@ class RunningNode:
     """What one node holds and leads."""
 
     node: NodeId = fields.name()
-    plan: str = fields.digest()  # that it has adopted
-    generation: int = fields.positive()
-    generation_max: int = fields.positive()  # of all plans that it ever accepted: the next one's must be higher
+    plan: PlanName | None  # that it has adopted; without one it holds and leads nothing
+    generation_max: int = fields.natural()  # of all plans that it ever accepted: the next one's must be higher
     held: tuple[Copy, ...]  # of blobs that its plan names, in memories of this node
     leads: tuple[Load, ...]  # pipelines that are open and whose first stage is on this node
 
@@ -50,7 +50,7 @@ class RunningCluster:
 
     problem: Problem
     plan: Plan
-    nodes: tuple[RunningNode, ...]  # those that answered, each once
+    nodes: tuple[RunningNode, ...]  # those that answered, each once; those without a plan may be new to the cluster
 
     def __attrs_post_init__(self) -> None:
         if faults := tuple(_faults(self)):
@@ -78,6 +78,17 @@ class RunningCluster:
         )
 
     @property
+    def generation_max(self) -> int:
+        """The highest generation of all plans that any of them ever accepted."""
+        return max((each.generation_max for each in self.nodes), default=self.plan.generation)
+
+    @property
+    def empty(self) -> tuple[NodeId, ...]:
+        """The nodes of the cluster that answered and have no plan, in the cluster's order."""
+        without = {each.node for each in self.nodes if each.plan is None}
+        return tuple(node.id for node in self.problem.cluster.nodes if node.id in without)
+
+    @property
     def silent(self) -> tuple[NodeId, ...]:
         """The nodes of the cluster that said nothing, in the cluster's order."""
         answered = {each.node for each in self.nodes}
@@ -93,11 +104,15 @@ def _faults(cluster: RunningCluster) -> Iterator[str]:
     for node, count in Counter(each.node for each in cluster.nodes).items():
         if count > 1:
             yield f"node {node} is given {count} times"
-        if node not in known:
-            yield f"node {node} is not in cluster {problem.cluster.name}"
     for each in cluster.nodes:
-        if (each.plan, each.generation) != (digest, plan.generation):
-            theirs = f"{each.plan[:12]}, generation {each.generation}"
+        if each.plan is None:
+            if each.held or each.leads:
+                yield f"node {each.node} has no plan, and says that it holds or leads something under one"
+            continue
+        if each.node not in known:
+            yield f"node {each.node} is not in cluster {problem.cluster.name}"
+        if each.plan != PlanName(generation=plan.generation, digest=digest):
+            theirs = f"{each.plan.digest[:12]}, generation {each.plan.generation}"
             yield f"node {each.node} has adopted plan {theirs}; given is {digest[:12]}, generation {plan.generation}"
     yield from _unknown_names(cluster)
 
@@ -108,6 +123,8 @@ def _unknown_names(cluster: RunningCluster) -> Iterator[str]:
     pipelines = cluster.pipelines
     leader_of = {pipeline.id: node_of.get(pipeline.stages[0].place) for pipeline in pipelines.values()}
     for each in cluster.nodes:
+        if each.plan is None:
+            continue
         for copy in each.held:
             if node_of.get(copy.place) != each.node:
                 yield f"node {each.node} says what {copy.place} holds, which is not a place of it"

@@ -9,6 +9,7 @@ from specs import codec
 from specs.plan import Release, Transfer
 from specs.problem import Problem
 from specs.protocols.nouns import Copy
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.state import Load, RunningCluster, RunningNode
 from specs.timing import links_by_id, route_ends
 
@@ -31,8 +32,7 @@ def after(problem, plan, *, requests=2, tokens=24, generation_max=None):
     nodes = tuple(
         RunningNode(
             node=node.id,
-            plan=codec.digest(plan),
-            generation=plan.generation,
+            plan=PlanName(generation=plan.generation, digest=codec.digest(plan)),
             generation_max=generation_max or plan.generation,
             held=tuple(Copy(blob=blob, place=place) for blob, place in held if node_of[place] == node.id),
             leads=tuple(

@@ -74,15 +74,10 @@ class NodeRoutes(Controller):
         """Give the document of the plan that is carried out, as it was put."""
         return _document(desk.serving.document())
 
-    @get(
-        "/state",
-        media_type="application/json",
-        responses={errors.NOT_FOUND: ResponseSpec(ErrorReply, description="There is no plan yet.")},
-    )
-    async def state(self, desk: GivenDesk) -> Response[bytes] | Response[ErrorReply]:
+    @get("/state", media_type="application/json")
+    async def state(self, desk: GivenDesk) -> Response[bytes]:
         """Say what this node holds and leads, in canonical JSON: where the next plan begins."""
-        state = desk.serving.state()
-        return _document(None if state is None else codec.encode(state))
+        return Response(codec.encode(desk.serving.state()), media_type="application/json")
 
     @get(
         "/journal",

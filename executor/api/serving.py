@@ -152,8 +152,8 @@ class Serving(Protocol):
     def document(self) -> bytes | None:
         """Give the document of the plan that is carried out; None without one."""
 
-    def state(self) -> RunningNode | None:
-        """Say what this node holds and leads; None without a plan."""
+    def state(self) -> RunningNode:
+        """Say what this node holds and leads."""
 
     def journal(self, *, since: int, follow: bool) -> AsyncGenerator[str, None]:
         """Give the journal's lines from line number `since`, without newlines; if `follow`, wait for new ones."""

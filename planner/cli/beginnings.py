@@ -80,6 +80,9 @@ def _running(wanted: Problem, request: Request, options: Options, path: Path) ->
     for node in state.silent:
         if node not in gone | returned:
             typer.echo(f"{node} counts as lost: it did not answer when the state was taken", err=True)
+    for node in state.empty:
+        if node not in gone | returned:
+            typer.echo(f"{node} stays out: it has no plan; with --back {node} it takes part again", err=True)
     if isinstance(begun, Infeasible):
         return Beginning(problem=begun, request=request)
     for each in begun.ended:

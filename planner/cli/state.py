@@ -25,7 +25,7 @@ def state(
 ) -> None:
     """Collect what each node of a running cluster holds and serves; say which nodes did not answer.
 
-    Exit code 1 if the state was written without some nodes: a plan that begins from it counts them as lost.
+    Exit code 1 if some nodes gave no answer, or have no plan: a plan that begins from the state counts them as lost.
     """
     answers = ask(each_once(urls, "'URL'"), parse_duration(within) / 1e9)
     size = write_whole(out, codec.encode(answers.state))
@@ -33,7 +33,7 @@ def state(
         typer.echo(json.dumps(_summary(answers), indent=2))
     else:
         _print(answers, out, size)
-    raise typer.Exit(INFEASIBLE if answers.state.silent else GOOD)
+    raise typer.Exit(INFEASIBLE if answers.state.silent or answers.state.empty else GOOD)
 
 
 def _print(answers: Answers, out: Path, size: int) -> None:
@@ -45,6 +45,8 @@ def _print(answers: Answers, out: Path, size: int) -> None:
     if answers.state.silent:
         names = ", ".join(answers.state.silent)
         typer.echo(f"no answer from {names}: a plan that begins from this state counts them as lost", err=True)
+    for name in answers.state.empty:
+        typer.echo(f"{name} has no plan and holds nothing: `holdfast plan --back {name}` takes it in again", err=True)
 
 
 def _table(answers: Answers) -> Table:
@@ -91,5 +93,6 @@ def _summary(answers: Answers) -> dict[str, object]:
             for node in state.nodes
         ],
         "silent": list(state.silent),
+        "empty": list(state.empty),
         "failed": [{"url": url, "why": why} for url, why in answers.failed],
     }

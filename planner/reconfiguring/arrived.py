@@ -6,6 +6,7 @@ from specs.checker import VerifiedPlan
 from specs.cluster import PlaceId
 from specs.invariants.facts import Facts
 from specs.protocols.nouns import Copy
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.state import Load, RunningCluster, RunningNode
 from specs.units import Tokens
 
@@ -28,8 +29,7 @@ def arrived(verified: VerifiedPlan, requests: int = 0, context_tokens: int = 0) 
         nodes=tuple(
             RunningNode(
                 node=node.id,
-                plan=codec.digest(plan),
-                generation=plan.generation,
+                plan=PlanName(generation=plan.generation, digest=codec.digest(plan)),
                 generation_max=plan.generation,
                 held=tuple(Copy(blob=blob, place=place) for blob, place in held if node_of[place] == node.id),
                 leads=tuple(

@@ -41,11 +41,11 @@ def begin(
 ) -> Begun | Infeasible:
     """Join what is wanted with what is.
 
-    Nodes that said nothing, and those in `lost`, leave the cluster; those in `back` have come back, holding what the
-    description says.  Pipelines in `stopped` close when the plan is adopted.  Infeasible where no copy is left of
-    something that is wanted.  Raises BadPlan when an LLM is not what it was.
+    Nodes that said nothing or have no plan, and those in `lost`, leave the cluster; those in `back` have come back,
+    holding what the description says.  Pipelines in `stopped` close when the plan is adopted.  Infeasible where no copy
+    is left of something that is wanted.  Raises BadPlan when an LLM is not what it was.
     """
-    gone = frozenset(lost | set(before.silent)) - back
+    gone = frozenset(lost | {*before.silent, *before.empty}) - back
     found = left(_interrupted(before), wanted, gone=gone, fresh=back)
     if isinstance(found, Infeasible):
         return found
@@ -58,7 +58,7 @@ def begin(
         request=attrs.evolve(
             request or Request(),
             parent=before.plan,
-            generation=1 + max((each.generation_max for each in before.nodes), default=before.plan.generation),
+            generation=1 + before.generation_max,
             stays=stays,
         ),
         ended=ended,

@@ -16,6 +16,7 @@ from specs.decisions.speculation.lengths import Load, geometric
 from specs.drafting import Drafting
 from specs.plan import Resize
 from specs.profile import Profile
+from specs.state import RunningNode
 from specs.timing import stage_kv_bytes
 from tests.plans import certified
 from tests.processes.cluster import document, make_plan, make_problem, with_service
@@ -62,7 +63,7 @@ def test_without_a_plan(tmp_path):
         nothing = {"generation_max": 0, "accepted": None, "declined": []}
         assert daemon.status() == {"node": "n0", "plan": None, "next": nothing}
         assert daemon.document() is None
-        assert daemon.state() is None
+        assert daemon.state() == RunningNode(node="n0", plan=None, generation_max=0, held=(), leads=())
         assert (daemon.load().running, daemon.load().waiting) == (0, 0)
         assert [event async for event in daemon.generate(a_request())] == [
             Failed("this node has no plan yet", retryable=True)

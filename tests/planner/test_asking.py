@@ -11,7 +11,10 @@ from planner.__main__ import main
 from planner.asking import ask
 from planner.cli.documents import read_state
 from planner.errors import BadState
+from planner.reconfiguring.beginning import begin
 from specs import codec
+from specs.protocols.plan_switch_nouns import PlanName
+from specs.state import RunningNode
 from tests.plans import a_chain
 from tests.running_clusters import after
 
@@ -79,6 +82,24 @@ def test_who_does_not_answer_is_named(doors):
     ]
 
 
+def test_who_has_no_plan_counts_for_the_next_generation(doors):
+    state = after(*a_chain())
+    urls = daemons(doors, state, state.nodes[:3])
+    empty = RunningNode(node="n3", plan=None, generation_max=9, held=(), leads=())
+    found = ask([doors.open({"/state": codec.encode(empty)}), *urls], 5).state
+    assert (found.empty, found.silent, found.generation_max) == (("n3",), (), 9)
+    begun = begin(found, state.problem)
+    assert begun.request.generation == 10
+    assert "n3" not in {node.id for node in begun.problem.cluster.nodes}
+    assert "n3" in {node.id for node in begin(found, state.problem, back=frozenset({"n3"})).problem.cluster.nodes}
+
+
+def test_nobody_has_a_plan(doors):
+    empty = RunningNode(node="n3", plan=None, generation_max=9, held=(), leads=())
+    with pytest.raises(BadState, match="no node has a plan yet: n3"):
+        ask([doors.open({"/state": codec.encode(empty)})], 5)
+
+
 def test_nobody_answers(doors):
     with pytest.raises(BadState, match=r"nobody answered: .* 404"):
         ask([doors.open({})], 5)
@@ -86,7 +107,7 @@ def test_nobody_answers(doors):
 
 def test_nodes_with_different_plans_have_no_common_state(doors):
     state = after(*a_chain())
-    nodes = (state.nodes[0], attrs.evolve(state.nodes[1], generation=2))
+    nodes = (state.nodes[0], attrs.evolve(state.nodes[1], plan=PlanName(generation=2, digest="0" * 64)))
     with pytest.raises(BadState, match=r"n0: .* generation 1; n1: .* generation 2"):
         ask(daemons(doors, state, nodes), 5)
 

@@ -66,7 +66,7 @@ def running_cluster(running):
     """What the nodes that have a plan say."""
     said = [daemon.get("/state") for daemon in running]
     problem, plan = read(running[0].get("/plan").content)
-    nodes = tuple(codec.decode(RunningNode, answer.content) for answer in said if answer.status_code == 200)
+    nodes = tuple(codec.decode(RunningNode, answer.content) for answer in said)
     return RunningCluster(problem=problem, plan=plan, nodes=nodes)
 
 

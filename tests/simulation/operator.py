@@ -101,12 +101,10 @@ class Operator:
 
     def _look(self, world: World) -> RunningCluster | None:
         """Collect what every daemon says; the load is left out, so that like states are the same question."""
-        told = {node: daemon.state() for node, daemon in sorted(world.daemons.items())}
-        newest = max((state.generation for state in told.values() if state is not None), default=0)
-        shells = [d._run.shell for d in world.daemons.values() if d._run.shell is not None]
-        verified = next(shell.verified for shell in shells if shell.generation == newest)
-        nodes = tuple(_unloaded(state) for state in told.values() if state is not None)
-        if any(state.generation != newest for state in nodes):
+        adopted = [d._run.shell.verified for d in world.daemons.values() if d._run.shell is not None]
+        verified = max(adopted, key=lambda each: each.plan.generation)
+        nodes = tuple(_unloaded(daemon.state()) for _, daemon in sorted(world.daemons.items()))
+        if len({state.plan for state in nodes} - {None}) > 1:
             return None
         return RunningCluster(problem=verified.problem, plan=verified.plan, nodes=nodes)
 

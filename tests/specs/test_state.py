@@ -6,6 +6,7 @@ import pytest
 from specs import codec
 from specs.errors import MalformedDocument
 from specs.protocols.nouns import Copy
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.state import Load, RunningCluster, RunningNode
 from tests.plans import a_chain, gpu, local
 
@@ -13,12 +14,14 @@ from tests.plans import a_chain, gpu, local
 def a_node(plan, number, held, leads=()):
     return RunningNode(
         node=f"n{number}",
-        plan=codec.digest(plan),
-        generation=plan.generation,
+        plan=PlanName(generation=plan.generation, digest=codec.digest(plan)),
         generation_max=plan.generation,
         held=tuple(Copy(blob=blob, place=gpu(number)) for blob in held),
         leads=tuple(Load(pipeline=pipeline, live_requests=2, live_tokens=33) for pipeline in leads),
     )
+
+
+ENTRIES = (("n2", 6), ("new", 0))
 
 
 def a_running_chain():
@@ -35,6 +38,14 @@ def test_it_is_read_as_it_was_written():
 
 def test_nodes_that_said_nothing():
     assert a_running_chain().silent == ("n2", "n3")
+
+
+def test_nodes_without_a_plan_say_how_high_the_next_generation_must_be():
+    state = a_running_chain()
+    empty = [RunningNode(node=node, plan=None, generation_max=most, held=(), leads=()) for node, most in ENTRIES]
+    state = attrs.evolve(state, nodes=(*state.nodes, *empty))
+    assert (state.empty, state.silent, state.generation_max) == (("n2",), ("n3",), 6)
+    assert codec.decode(RunningCluster, codec.encode(state)) == state
 
 
 def test_pipelines_are_those_that_ran_and_those_of_the_plan():
@@ -59,8 +70,8 @@ def test_what_runs_has_the_load_and_the_slots_that_its_leader_says():
     [
         ({"node": "n7"}, "n7 is not in cluster"),
         ({"node": "n1"}, "n1 is given 2 times"),
-        ({"generation": 2}, "n0 has adopted plan"),
-        ({"plan": "0" * 64}, "n0 has adopted plan 000000000000"),
+        ({"plan": PlanName(generation=1, digest="0" * 64)}, "n0 has adopted plan 000000000000, generation 1"),
+        ({"plan": None}, "n0 has no plan, and says that it holds or leads"),
         ({"held": (Copy(blob="llm/0", place=gpu(1)),)}, "which is not a place of it"),
         ({"held": (Copy(blob="llm/9", place=gpu(0)),)}, "holds llm/9, which its plan does not name"),
         ({"held": (Copy(blob="llm/0", place=gpu(0)),) * 2}, "names a copy twice"),

@@ -59,7 +59,7 @@ class FakeServing:
     finished: int = 0
     followers: int = 0
     plan: bytes | None = None
-    running: RunningNode | None = None
+    running: RunningNode = RunningNode(node="n0", plan=None, generation_max=0, held=(), leads=())
     lines: list[str] = attrs.field(factory=lambda: ['{"line":0}', '{"line":1}', '{"line":2}'])
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)
 
@@ -115,7 +115,7 @@ class FakeServing:
     def document(self) -> bytes | None:
         return self.plan
 
-    def state(self) -> RunningNode | None:
+    def state(self) -> RunningNode:
         return self.running
 
     async def adopt(self, document: bytes) -> Adopted | Refused:

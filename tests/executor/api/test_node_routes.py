@@ -6,6 +6,7 @@ import pytest
 from executor.api.serving import Health, Refusal, Refused
 from specs import codec
 from specs.protocols.nouns import Copy
+from specs.protocols.plan_switch_nouns import PlanName
 from specs.state import Load, RunningNode
 from tests.executor.api.fake_serving import LLM
 
@@ -91,10 +92,10 @@ def test_the_plan_comes_back_as_it_was_put(url, serving):
 
 
 def test_the_state_is_canonical_json(url, serving):
-    assert httpx.get(f"{url}/state").status_code == 404
     load = Load(pipeline="p", live_requests=2, live_tokens=30)
     held = (Copy(blob="llm/0", place="n0/gpu0"),)
-    serving.running = RunningNode(node="n0", plan="ab" * 32, generation=3, generation_max=4, held=held, leads=(load,))
+    plan = PlanName(generation=3, digest="ab" * 32)
+    serving.running = RunningNode(node="n0", plan=plan, generation_max=4, held=held, leads=(load,))
     answer = httpx.get(f"{url}/state")
     assert answer.content == codec.encode(serving.running)
     assert codec.decode(RunningNode, answer.content) == serving.running

@@ -184,7 +184,11 @@ class Rounds:
         while True:
             assert time.monotonic() < end, "gave up mending"
             before = self._look()
-            empty = frozenset(daemon.name for daemon in self._running) if before is None else frozenset(before.silent)
+            empty = (
+                frozenset(daemon.name for daemon in self._running)
+                if before is None
+                else frozenset((*before.silent, *before.empty))
+            )
             self._may_lack |= before is None or all(self._harmed & nodes_of(before, each) for each in before.open)
             verified = self._mending(before, empty, wishes)
             if verified is None:
