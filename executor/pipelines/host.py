@@ -265,7 +265,8 @@ class Host:
         def do() -> T | None:
             return work(seat.stage) if self._seats.get((pipeline, index)) is seat else None
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], do)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads[seat.planned.place], do)
+        return found if self._seats.get((pipeline, index)) is seat else None
 
     async def close(self) -> None:
         """Free everything and end the threads."""

@@ -83,7 +83,8 @@ class KvStages:
         opened = [each.seat for each in after.seats if each not in before.seats]
         if opened:
             await self._host.in_turn(*key, lambda stage: stage.cache.release(opened))
-        self._tell(key, actions[-1])
+        if self._host.stage(*key) is not None:  # another plan may have been adopted meanwhile
+            self._tell(key, actions[-1])
 
     async def take(self, kv: Kv, body: memoryview) -> None:
         """Write chunks whose digest is right; say what is there after the last of an order, and now and then before.
@@ -147,7 +148,7 @@ class KvStages:
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             data = await self._read(key, layers, rows)
-            if data is None or not self._is_latest(order):
+            if data is None or not self._is_latest(order) or self._host.planned(order.id.new) is None:
                 break
             self._send(order, rows, data, is_last=is_last)
             if rate is not None:

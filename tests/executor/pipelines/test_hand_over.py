@@ -11,6 +11,7 @@ from executor.pipelines import arrival, departure
 from specs.handing_over import shared_kv
 from specs.plan import KvPath
 from tests.executor.pipelines.hand_over_nodes import NEW, OLD, Nodes
+from tests.plans import activations
 
 PROMPTS = ((5, 60, 70, 9), (3, 4, 5, 6, 7, 8, 9, 10, 11), (100, 90, 80), (42, 17, 8, 99, 55))
 TOKENS = 24
@@ -40,6 +41,16 @@ def run(nodes, test):
             return await test()
 
     return asyncio.run(whole())
+
+
+def adopt_without_new_one(nodes):
+    """What daemons do when they adopt a plan that does not name the successor any more."""
+    plan = attrs.evolve(nodes.plan, pipelines=(nodes.old,), steps=activations(nodes.old))
+    nodes.leader(OLD).abort_hand_over()
+    for node in nodes.nodes.values():
+        node.host.adopt(nodes.problem, plan, node.store)
+        if NEW in node.leaders:
+            node.leaders.pop(NEW).close()
 
 
 async def until(condition):
@@ -318,3 +329,38 @@ def test_requests_decode_on_when_the_connection_to_the_target_breaks(checkpoint,
         return await asyncio.gather(*answers)
 
     assert tokens_of(run(nodes, test)) == expected
+
+
+@pytest.mark.parametrize(("pipeline", "turn"), [(OLD, 1), (NEW, 1), (NEW, 3)], ids=["reads", "opens seats", "writes"])
+def test_another_plan_is_adopted_while_a_stage_has_its_turn(checkpoint, llm, blobs, expected, pipeline, turn):
+    """A daemon that went on with an order of the plan before would look for a pipeline that there is no more."""
+    nodes, turns = Nodes(checkpoint, llm, blobs, *WAYS["one stage into two"]), []
+
+    def watch(host):
+        in_turn = host.in_turn
+
+        async def watched(name, index, work):
+            loop = asyncio.get_running_loop()
+
+            def work_and_adopt(stage):
+                found = work(stage)
+                turns.append(name)
+                if name == pipeline and turns.count(name) == turn:
+                    loop.call_soon_threadsafe(adopt_without_new_one, nodes)
+                return found
+
+            return await in_turn(name, index, work_and_adopt)
+
+        host.in_turn = watched
+
+    async def test():
+        for node in nodes.nodes.values():
+            watch(node.host)
+        answers = await ask(nodes)
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    answers = run(nodes, test)
+    assert tokens_of(answers) == expected
+    assert {name for answer in answers for _, name in answer} == {OLD}
+    assert turns.count(pipeline) >= turn
