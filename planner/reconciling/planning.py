@@ -145,7 +145,7 @@ class Try:
         plan = PlanName(generation=state.plan.generation, digest=codec.digest(state.plan))
         if plan != due.current:
             return Overtaken(sentence=f"generation {plan.generation} has been adopted meanwhile")
-        if missing := sorted(set(due.stays) - {each.node for each in state.nodes}):
+        if missing := sorted(set(due.stays) - {each.node for each in state.nodes if each.plan is not None}):
             return Overtaken(sentence=f"{', '.join(missing)} did not say what is there")
         nodes = {node.id for node in (*state.problem.cluster.nodes, *self._wish.cluster.nodes)}
         back = frozenset(due.fresh)
