@@ -37,7 +37,7 @@ class Generations(Nodes):
         faults: Faults,
         fronts: str | None = None,
     ) -> None:
-        super().__init__(names, plans, fronts)
+        super().__init__(names, plans, fronts, is_harmed=faults != Faults(losses=faults.losses))
         self.offers = frozenset((names.index(node), plan) for node, plan in offers)
         self.faults = faults
 

@@ -19,10 +19,10 @@ from tests.protocols.generations_world import Node, Plans, Told, Word, World
 
 
 class Nodes:
-    """Nodes with these plans.  `fronts`: those that have a request."""
+    """Nodes with these plans.  `fronts`: those that have a request.  `is_harmed`: any may die, hang or start again."""
 
-    def __init__(self, names: str, plans: Plans, fronts: str | None = None) -> None:
-        self.names, self.plans = names, plans
+    def __init__(self, names: str, plans: Plans, fronts: str | None = None, *, is_harmed: bool = True) -> None:
+        self.names, self.plans, self.is_harmed = names, plans, is_harmed
         self.fronts = frozenset(map(names.index, names if fronts is None else fronts))
         self.members = {name: tuple(map(names.index, each)) for name, each in plans.members.items()}
         self._switched: dict[object, tuple[sw.SwitchState, Sequence[sw.Action]]] = {}

@@ -1,16 +1,21 @@
 """What should be true of a cluster whose nodes go from plan to plan: in every state, and in the end."""
 
+import itertools
+from collections.abc import Iterator
+
 import attrs
 
 from specs.protocols import plan_switch
 from specs.protocols import plan_switch_nouns as sw
+from specs.protocols.facts import is_lost
 from specs.protocols.node import Met
 from tests.protocols.generations_nodes import Nodes
 from tests.protocols.generations_world import World
 
 CLOSED = "what a leader has closed stays closed"
 BUILT = "no leader has a pipeline open whose member it knows to be in a life that did not build it"
-IDS = (CLOSED, BUILT)
+SPARED = "where nobody dies, hangs or is started again, whoever carries out a plan is lost to nobody who does"
+IDS = (CLOSED, BUILT, SPARED)
 
 
 def judged(cluster: Nodes, world: World) -> World:
@@ -27,7 +32,19 @@ def judged(cluster: Nodes, world: World) -> World:
             is_met = Met(peer=cluster.names[member], life=str(there.life)) in here.now.met
             if is_met and there.life and not cluster.computes(world, member, name):
                 broken.add(BUILT)
+    if not cluster.is_harmed and any(_is_lost(cluster, world, *pair) for pair in _pairs(len(world.nodes))):
+        broken.add(SPARED)
     return world if not broken else attrs.evolve(world, breaches=world.breaches | broken)
+
+
+def _pairs(count: int) -> Iterator[tuple[int, int]]:
+    return itertools.permutations(range(count), 2)
+
+
+def _is_lost(cluster: Nodes, world: World, node: int, peer: int) -> bool:
+    here, there = world.nodes[node].now, world.nodes[peer].now
+    same = here is not None and there is not None and here.name == there.name
+    return same and is_lost(here.state, cluster.names[peer])
 
 
 def serves(cluster: Nodes, world: World, pipeline: str) -> bool:

@@ -12,6 +12,7 @@ P, P3 = a_plan(1, "xy"), a_plan(1, "xyz")
 A, B = a_plan(2, "xy", P), a_plan(3, "xy", P)
 NEXT = a_plan(3, "xy", A)
 A3, WITHOUT_Z = a_plan(2, "xyz", P3), a_plan(3, "xy", P3)
+Z_BACK = a_plan(4, "xyz", WITHOUT_Z)
 XY, YX, X, Y = [("x", "a"), ("y", "b")], [("y", "b"), ("x", "a")], [("x", "ab")], [("y", "ab")]
 XYZ = [*XY, ("z", "a")]
 
@@ -30,6 +31,12 @@ def three(stages):
     """A pipeline that the next plan keeps, and does nothing else; a rival leaves z out, if it can."""
     kept, rival = parts(running={"p": stages}, nodes="xyz"), parts(running={"p": stages})
     return Plans(P3, {P3: kept, A3: kept} | ({WITHOUT_Z: rival} if stages == XY else {}))
+
+
+def out_and_back():
+    """A plan leaves z out, which has nothing to do, and the one after it takes z in again; y leads."""
+    kept, without = parts(running={"p": YX}, nodes="xyz"), parts(running={"p": YX})
+    return Plans(P3, {P3: kept, WITHOUT_Z: without, Z_BACK: kept})
 
 
 # A pipeline of both nodes, which the next plan keeps while it opens another; a rival keeps it too, or lets it go.
@@ -91,6 +98,11 @@ def left_out(world):
     return world.nodes[2].life == 1 and in_force(world, 0) == in_force(world, 1) == 3
 
 
+def taken_back(world):
+    """All three carry out the plan that takes z in again, in its second life."""
+    return world.nodes[2].life == 1 and {in_force(world, node) for node in range(3)} == {4}
+
+
 AT_X, AT_BOTH, AT_Y = [("x", A)], [("x", A), ("y", B)], [("y", A), ("y", B)]
 IN_TURN, BY_X = [("x", A), ("y", NEXT)], [("x", A), ("x", NEXT)]
 DRAIN, COPY = moved(Continuity.DRAIN), moved(Continuity.COPY)
@@ -133,6 +145,11 @@ SLOW = {
         nodes(three(XY), [("x", A3), ("y", WITHOUT_Z)], "z", "xyz"),
         [kept_on, left_out],
         97967,
+    ),
+    "three nodes, one is left out and taken back": (
+        nodes(out_and_back(), [("x", WITHOUT_Z), ("x", Z_BACK), ("z", Z_BACK)], "x", "xyz"),
+        [kept_on, left_out, taken_back],
+        100612,
     ),
     "three stages": (nodes(three(XYZ), [("x", A3)], "x", "xyz"), [kept_on], 4618),
     "three stages, a restart": (nodes(three(XYZ), [("x", A3)], "x", "xyz", restarts=1), [kept_on], 41842),

@@ -7,8 +7,19 @@ from specs.protocols import block_multicast, plan_switch
 from specs.protocols import node as protocol
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_nodes import Nodes
-from tests.protocols.generations_properties import BUILT, CLOSED
-from tests.protocols.test_generations import AT_BOTH, AT_X, AT_Y, FRONT, KEEP, RIVALS, nodes
+from tests.protocols.generations_properties import BUILT, CLOSED, SPARED
+from tests.protocols.test_generations import (
+    AT_BOTH,
+    AT_X,
+    AT_Y,
+    FRONT,
+    KEEP,
+    RIVALS,
+    WITHOUT_Z,
+    Z_BACK,
+    nodes,
+    out_and_back,
+)
 
 
 def whatever_is_said_counts_as_heard(monkeypatch):
@@ -27,6 +38,17 @@ def whatever_is_said_counts_as_heard(monkeypatch):
 def lives_are_forgotten_with_their_plan(monkeypatch):
     def adopt(before, name, plan):
         return real(None if before is None else attrs.evolve(before, met=frozenset()), name, plan)
+
+    real = protocol.adopt
+    monkeypatch.setattr(protocol, "adopt", adopt)
+
+
+def the_life_of_one_who_was_left_out_is_kept(monkeypatch):
+    """Whoever is taken in again, in a later life, counts as lost at once and for good."""
+
+    def adopt(before, name, plan):
+        now, actions = real(before, name, plan)
+        return attrs.evolve(now, met=frozenset() if before is None else before.met), actions
 
     real = protocol.adopt
     monkeypatch.setattr(protocol, "adopt", adopt)
@@ -93,11 +115,21 @@ BUGS = {
 }
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+SLOW = {
+    the_life_of_one_who_was_left_out_is_kept: (
+        lambda: nodes(out_and_back(), [("x", WITHOUT_Z), ("z", Z_BACK)], "x", "xyz"),
+        SPARED,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "bug", [*BUGS, *(pytest.param(bug, marks=pytest.mark.slow) for bug in SLOW)], ids=lambda bug: bug.__name__
+)
 def test_a_seeded_bug_is_found_with_a_short_trace(bug, monkeypatch):
-    make, about = BUGS[bug]
+    make, about = (BUGS | SLOW)[bug]
     bug(monkeypatch)
-    found = run(make())
+    found = run(make(), states_max=300_000)
     trace = found.broken or found.stuck
     assert trace is not None
     assert trace.about.startswith(about), str(trace)
