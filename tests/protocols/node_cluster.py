@@ -24,7 +24,8 @@ from specs.protocols import events as ev
 from specs.protocols.explore import Move
 from specs.protocols.facts import is_lost
 from specs.protocols.nouns import Carried, LossReason, NodePlan, NodeState, Passage, Report
-from tests.protocols.properties import breaches, slots_of
+from tests.protocols.breaches import breaches
+from tests.protocols.properties import slots_of
 from tests.protocols.world import Faults, Letter, World
 
 

@@ -1,104 +1,13 @@
-"""What should be true of a cluster of nodes: at every action, in every state, and in the end."""
+"""What should be true of a cluster of nodes: in every state, and in the end."""
 
 from collections.abc import Callable
 from functools import partial
 
-from specs.plan import Continuity, PipelineId
+from specs.plan import PipelineId
 from specs.plan import Release as ReleaseStep
-from specs.protocols import events as ev
 from specs.protocols.facts import is_lost, is_settled, lacks
-from specs.protocols.nouns import RUNNING, Copy, Ending, NodePlan, NodeState, Part
+from specs.protocols.nouns import RUNNING, Copy, NodePlan, Part
 from tests.protocols.world import World
-
-
-def breaches(cluster, world: World, node: int, action: ev.Action, before: NodeState | None) -> set[str]:
-    """Ids of the ALWAYS properties that an action of a node breaks."""
-    plan = cluster.plans[node]
-    broken = set()
-    initial = {copy for each in cluster.plans for copy in each.held}
-    right = initial | {cluster.passages[step].destination for step in world.arrivals}
-    match action:
-        case ev.Send(step):
-            passage = cluster.passages[step]
-            state, receiver = world.nodes[node], world.nodes[cluster.index[passage.receiver]]
-            on_port = [e for e in plan.passages if e.sender == plan.node and e.send_port == passage.send_port]
-            busy = [e for e in on_port if e.step in state.sending and e.step != step]
-            if busy or (before is not None and step in before.sending):
-                broken.add("ONE-SEND")
-            if passage.source not in right:
-                broken.add("CAUSE")
-            if any(e.step < step and e.step not in state.sent for e in on_port) and not state.lost | state.refused:
-                broken.add("ORDER")
-            untroubled = world.faults == cluster.faults
-            if untroubled and step not in receiver.receiving | receiver.arrived:
-                broken.add("GRANT")
-        case ev.Receive(step):
-            passage = cluster.passages[step]
-            state = world.nodes[node]
-            on_port = [e for e in plan.passages if e.receiver == plan.node and e.receive_port == passage.receive_port]
-            if any(e.step in state.receiving and e.step != step for e in on_port):
-                broken.add("ONE-RECEIVE")
-            if step in state.arrived:
-                broken.add("TWICE")
-            if any(
-                each.id < step and each.place == passage.destination.place and each.id not in state.released
-                for each in plan.releases
-            ):
-                broken.add("ROOM")
-        case ev.BuildStage(pipeline):
-            if not right.issuperset(plan.part[pipeline].needs):
-                broken.add("EARLY")
-            if plan.part[pipeline].is_running:
-                broken.add("RUNS")
-        case ev.Prove(pipeline):
-            if plan.part[pipeline].is_running:
-                broken.add("RUNS")
-        case ev.Open(pipeline):
-            members = [cluster.index[name] for name in plan.part[pipeline].members]
-            if any(pipeline not in world.nodes[each].built for each in members):
-                broken.add("EARLY")
-            if pipeline not in world.right:
-                broken.add("PROVED")
-            if pipeline in world.ended:
-                broken.add("NEVER-AGAIN")
-        case ev.Close(old, successor, continuity, Ending.SUPERSEDED):
-            if successor not in world.nodes[cluster.leaders[successor]].opened or _has_no_switch(plan, old):
-                broken.add("SERVE")
-            if continuity is Continuity.COPY and old in world.nodes[node].opened - world.handed:
-                broken.add("HANDED")
-            if continuity is Continuity.COPY and _sizes_change(cluster, world, old, successor):
-                broken.add("SIZE")
-        case ev.Resize(step, pipeline, _):
-            state = world.nodes[node]
-            if pipeline not in state.opened - state.closed or (before is not None and step in before.resizing):
-                broken.add("SIZE")
-            if any(plan.sizing[other].pipeline == pipeline for other in state.resizing if other != step):
-                broken.add("SIZE")
-            handing = [each for other in world.nodes for each in other.handing if each.pipeline not in state.closed]
-            if any(pipeline in (each.pipeline, each.successor) for each in handing):
-                broken.add("SIZE")
-        case ev.HandOver(old, successor):
-            state = world.nodes[node]
-            if _sizes_change(cluster, world, old, successor):
-                broken.add("SIZE")
-            if successor not in world.nodes[cluster.leaders[successor]].opened or _has_no_switch(plan, old):
-                broken.add("SERVE")
-            if old in state.closed or old not in state.opened or successor in state.closed:
-                broken.add("HANDED")
-        case ev.Release(_, copy):
-            busy = {step for state in world.nodes for step in state.sending}
-            if any(cluster.passages[step].source == copy for step in busy):
-                broken.add("RELEASE")
-    return broken
-
-
-def _sizes_change(cluster, world: World, *pipelines: PipelineId) -> bool:
-    """Whether one of these is being resized, by a leader to which none of them has closed, or counts as lost."""
-    return any(
-        plan.sizing[step].pipeline in pipelines and state.closed.isdisjoint(pipelines)
-        for plan, state in zip(cluster.plans, world.nodes, strict=True)
-        for step in state.resizing
-    )
 
 
 def slots_of(cluster, world: World, pipeline: PipelineId) -> int:
@@ -162,10 +71,6 @@ def _all_fits(cluster, needed: list[dict[int, int]], world: World) -> bool:
         if used(cluster, world, node) > most:
             return False
     return True
-
-
-def _has_no_switch(plan: NodePlan, pipeline: PipelineId) -> bool:
-    return all(each.old != pipeline for each in plan.switches)
 
 
 def always(cluster) -> dict[str, Callable[[World], bool]]:
