@@ -20,10 +20,11 @@ def test_a_cluster_lives_through_two_hundred_kills(seed, checkpoint, oracle, tmp
     first = first_plan(checkpoint)
     with daemons(first.problem, checkpoint, tmp_path) as running:
         adopt(running, first)
-        rounds = Rounds(seed, first.problem, running, oracle, tmp_path)
+        rounds = Rounds(seed, first, running, oracle, tmp_path)
         for number in range(ROUNDS):
             rounds.carry_out(number)
     assert rounds.counts["answers"] > ROUNDS
+    assert rounds.replayed().breaches == ()
 
 
 @pytest.mark.slow
@@ -37,7 +38,7 @@ def test_what_nobody_holds_any_more_is_read_again_and_a_whole_cluster_starts_aga
     at = {"fault": Fault.KILL_HOLDERS, "deed": Deed.ADOPTED, "anybody": 1}
     with daemons(first.problem, checkpoint, tmp_path) as running:
         adopt(running, first)
-        rounds = Rounds(0, first.problem, running, oracle, tmp_path)
+        rounds = Rounds(0, first, running, oracle, tmp_path)
         for number, places in enumerate((["n1/cpu0"], [f"n{node}/cpu0" for node in range(4)])):
             wish = attrs.evolve(drawn.wishes[0], places=tuple(places), depth_max=1 + number)
             draws = attrs.evolve(drawn, wishes=(wish,), gives_up_the_source=True, **at)

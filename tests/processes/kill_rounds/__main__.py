@@ -31,7 +31,7 @@ def main() -> int:
         first = first_plan(checkpoint)
         with daemons(first.problem, checkpoint, folder) as running:
             adopt(running, first)
-            rounds = Rounds(arguments.seed, first.problem, running, Oracle(checkpoint), folder)
+            rounds = Rounds(arguments.seed, first, running, Oracle(checkpoint), folder)
             for number in range(arguments.first, arguments.first + arguments.rounds):
                 if time.monotonic() > end:
                     break
@@ -42,7 +42,10 @@ def main() -> int:
                     return 1
                 print(f"round {number}", *rounds.story, sep="\n", flush=True)
             print(*rounds.table(), sep="\n")
-    return 0
+        replayed = rounds.replayed()  # once all daemons have written down what they kept
+    print(f"{replayed.records:,} records replayed, {replayed.hand_over_records:,} of hand-overs")
+    print(*(f"BREACH {each.node}: {each.sentence}" for each in replayed.breaches), sep="\n")
+    return 1 if replayed.breaches else 0
 
 
 if __name__ == "__main__":

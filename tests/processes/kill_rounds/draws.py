@@ -37,7 +37,6 @@ class Deed(Enum):
     OPENED = "Opened"
     INVITES = "Invite"
     RESERVES = "Reserve"
-    OPENS_SEATS = "SeatsAre"
     HEARS_OF_SEATS = "LearntAsStage"
     COPIES = "CopyOrdered"
     WROTE = "Wrote"

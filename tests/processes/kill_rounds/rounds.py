@@ -25,9 +25,10 @@ from planner.errors import BadState
 from planner.outcome import Infeasible, Planned
 from planner.reconfiguring.beginning import Begun, begin
 from planner.solve import solve
-from specs import codec
+from specs import codec, journal
 from specs.checker import VerifiedPlan
 from specs.problem import Problem
+from specs.replay import Life, Replayed, replay
 from specs.state import RunningCluster
 from tests.processes.cluster import Daemon, Oracle, completion, document, text_of, wait_for
 from tests.processes.kill_rounds.clients import PATIENCE_S, Clients, Judge
@@ -43,8 +44,9 @@ _LOOK_S = 0.5  # between two looks at how far nodes are
 class Rounds:
     """A cluster of running daemons and the rounds that it lives through."""
 
-    def __init__(self, seed: int, problem: Problem, running: Sequence[Daemon], oracle: Oracle, folder: Path) -> None:
-        self._seed, self._problem, self._running, self._folder = seed, problem, running, folder
+    def __init__(self, seed: int, first: VerifiedPlan, running: Sequence[Daemon], oracle: Oracle, folder: Path) -> None:
+        self._seed, self._problem, self._running, self._folder = seed, first.problem, running, folder
+        self._plans = {codec.digest(first.plan): first}  # all that were put anywhere
         self._judge = Judge(oracle)
         self._harmed: set[str] = set()  # in this round
         self._may_lack = False  # whether there was an instant in it at which no pipeline was open
@@ -252,6 +254,7 @@ class Rounds:
         return said[0]
 
     def _put(self, daemon: Daemon, verified: VerifiedPlan) -> bool:
+        self._plans[codec.digest(verified.plan)] = verified
         try:
             answer = daemon.put(document(verified))
         except httpx.TransportError as error:
@@ -289,6 +292,15 @@ class Rounds:
 
     def _tell(self, what: str) -> None:
         self.story.append(f"{time.monotonic() - self._began:7.2f} s  {what}")
+
+    # --- the journals --------------------------------------------------------------------------------------------
+
+    def replayed(self) -> Replayed:
+        """Replay what all daemons wrote in all their lives; the last line of one that was killed may not be whole."""
+        files = [(daemon, path) for daemon in self._running for path in (daemon.state / "journal").glob("*.jsonl")]
+        texts = [(daemon.name, path.read_text().rpartition("\n")[0]) for daemon, path in files]
+        lives = [Life(node=node, records=journal.read_lines(text)) for node, text in texts if text]
+        return replay(lives, self._plans)
 
     # --- what was hit --------------------------------------------------------------------------------------------
 
