@@ -24,6 +24,7 @@ _SMALL = 0.6  # of the clusters have devices that hold a part of the LLM only
 _SLOW = 0.6  # compute so slowly that KV is copied: to compute it again would hold requests up too long
 _SLOW_FLOPS_PER_SECOND = 10_000_000
 _PATIENT = Slo(llm=LLM, percentile=50, ttft_ns_max=10**13, tpot_ns_max=10**12, pause_ns_max=3 * 10**8)
+_STEPS_MAX = 200  # the best of plans is not what is wanted here
 _SMALL_BYTES = 2_600_000  # KV, workspace and about half of the LLM
 
 
@@ -61,7 +62,7 @@ def _answered(problem: Problem, request: Request) -> VerifiedPlan | str:
     assert request.parent is not None
     key = f"{codec.digest(problem)} {codec.digest(request.parent)} {request.generation}"
     if key not in _made:
-        outcome = solve(problem, request)
+        outcome = solve(problem, request, Search(steps_max=_STEPS_MAX))
         _made[key] = outcome.verified if isinstance(outcome, Planned) else str(outcome)[:200]
     return _made[key]
 
