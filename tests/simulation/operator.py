@@ -8,6 +8,7 @@ import attrs
 
 from planner.outcome import Infeasible, Planned
 from planner.reconfiguring.beginning import begin
+from planner.search import Search
 from planner.solve import Request, solve
 from specs import codec
 from specs.checker import VerifiedPlan
