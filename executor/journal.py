@@ -60,11 +60,6 @@ class Journal:
                 self._append(line)
             self._is_writing = False
 
-    def drop(self) -> None:
-        """Forget all that is kept, as it is forgotten when the process is killed."""
-        self._kept.clear()
-        self._condensed, self._is_writing = iter(()), False
-
     async def follow(self, *, since: int, follow: bool) -> AsyncGenerator[str]:
         """Give the lines from number `since` on; with `follow`, wait for new ones for ever.
 

@@ -122,13 +122,3 @@ def test_what_is_kept_is_written_when_nothing_more_comes(log, monkeypatch):
 
     asyncio.run(run())
     assert sequence_of(log)[:5] == ["Moved"] * 5
-
-
-def test_what_is_kept_goes_with_the_process(log):
-    async def run():
-        log.note(moved(0))
-        log.drop()
-        log.write(1, journal.TransferStarted(step=0))
-
-    asyncio.run(run())
-    assert sequence_of(log) == ["TransferStarted"]

@@ -121,9 +121,8 @@ class World:
     def kill(self, node: str) -> None:
         """End a daemon at once, as SIGKILL does."""
         daemon = self.daemons.pop(node)
-        daemon._journal.drop()
-        # Work that was given to a thread ends in this process, which lives; a dead one's does not.
-        vars(daemon._journal).update(write=lambda *_: None, note=lambda *_: None)
+        # What it kept is lost; and work that was given to a thread ends in this process, which lives, and is noted.
+        vars(daemon._journal).update(_append=lambda *_: None)
         if daemon._run.shell is not None:
             self.network.kill(node)
         for task in list(daemon._run._tasks._tasks):
