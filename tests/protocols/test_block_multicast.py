@@ -8,6 +8,7 @@ from specs.protocols import events as ev
 from specs.protocols.facts import is_settled, lacks
 from specs.protocols.nouns import Cannot, Copy, Ending, LossReason, Report
 from tests.protocols.spaces import CHAIN, EARLY, EARLY_AND_LOCAL, HALVES, THREE, D, R, relay, run, swap, two
+from tests.protocols.verdicts import all_is_well
 from tests.protocols.world import Faults, node_plans
 
 
@@ -102,12 +103,7 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES)
 def test_every_order_of_events(space):
     plans, faults, sometimes, states = SPACES[space]
-    found = run(plans, faults, sometimes)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(plans, faults, sometimes), states)
 
 
 @pytest.mark.slow

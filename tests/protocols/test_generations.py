@@ -6,6 +6,7 @@ from specs.plan import Continuity
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_world import Faults, Plans
 from tests.protocols.switch_cluster import a_plan
+from tests.protocols.verdicts import all_is_well
 from tests.protocols.world import node_plans
 
 P, P3 = a_plan(1, "xy"), a_plan(1, "xyz")
@@ -159,9 +160,4 @@ SLOW = {
 @pytest.mark.parametrize("space", [*SPACES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_every_order_of_events(space):
     cluster, sometimes, states = (SPACES | SLOW)[space]
-    found = run(cluster, sometimes, states_max=300_000)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(cluster, sometimes, states_max=300_000), states)

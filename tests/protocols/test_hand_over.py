@@ -35,6 +35,7 @@ from tests.protocols.hand_over_moves import (
     terms,
 )
 from tests.protocols.hand_over_world import Faults
+from tests.protocols.verdicts import all_is_well
 
 TWO = {"requests": 2, "old_slots": 2, "new_slots": 2}
 FEW = {"requests": 2, "old_slots": 2, "new_slots": 1}
@@ -98,12 +99,7 @@ LARGE = {
 
 def check(space):
     conditions, faults, sometimes, start, states = space
-    found = run(conditions, faults, sometimes, states_max=400_000, **start)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(conditions, faults, sometimes, states_max=400_000, **start), states)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -6,6 +6,7 @@ from specs import codec
 from specs.protocols import plan_switch as protocol
 from specs.protocols import plan_switch_nouns as sw
 from tests.protocols.switch_cluster import Faults, SwitchCluster, a_plan, run
+from tests.protocols.verdicts import all_is_well
 
 P1, P2, P3 = a_plan(1, "x"), a_plan(1, "xy"), a_plan(1, "xyz")
 A2, B2 = a_plan(2, "xy", P2), a_plan(3, "xy", P2)
@@ -159,12 +160,7 @@ SLOW = {
 @pytest.mark.parametrize("space", [*SPACES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_every_order_of_events(space):
     cluster, sometimes, states = (SPACES | SLOW)[space]
-    found = run(cluster, sometimes, states_max=100_000)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(cluster, sometimes, states_max=100_000), states)
 
 
 # --- one node ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from tests.protocols.spaces import (
     took_others,
 )
 from tests.protocols.test_seeded_bugs import replace_rule
+from tests.protocols.verdicts import all_is_well
 from tests.protocols.world import Faults, node_plans
 
 BAD_NETWORK = Faults(losses=1, lates=1, repeats=1)
@@ -84,12 +85,7 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES)
 def test_every_order_of_events(space):
     plans, faults, carried, sometimes, states = SPACES[space]
-    found = run(plans, faults, sometimes, carried=carried)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(plans, faults, sometimes, carried=carried), states)
 
 
 # --- bugs put in on purpose -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from specs.protocols import events as ev
 from specs.protocols.nouns import Carried, Copy, Ending, LossReason, Report, Slots
 from tests.protocols.spaces import TWO, C, D, R, chained, kept, moving, run, shrinking
 from tests.protocols.test_seeded_bugs import replace_rule
+from tests.protocols.verdicts import all_is_well
 from tests.protocols.world import Faults, node_plans
 
 OLD = frozenset({"old"})
@@ -85,12 +86,7 @@ SPACES = {
 @pytest.mark.parametrize("space", SPACES)
 def test_every_order_of_events(space):
     plans, faults, carried, sometimes, states = SPACES[space]
-    found = run(plans, faults, sometimes, carried=carried)
-    assert found.broken is None, str(found.broken)
-    assert found.stuck is None, str(found.stuck)
-    assert found.endless is None, str(found.endless)
-    assert found.unwitnessed == ()
-    assert found.states == states
+    all_is_well(run(plans, faults, sometimes, carried=carried), states)
 
 
 # --- bugs put in on purpose -------------------------------------------------------------------------------------------

@@ -4,12 +4,11 @@ import asyncio
 
 import attrs
 import pytest
-import torch
-import transformers
 
 from executor.pipelines import arrival, departure
 from specs.handing_over import shared_kv
 from specs.plan import KvPath
+from tests.executor.engine.oracle import greedy
 from tests.executor.pipelines.hand_over_nodes import NEW, OLD, Nodes
 from tests.plans import activations
 
@@ -19,14 +18,7 @@ TOKENS = 24
 
 @pytest.fixture(scope="module")
 def expected(checkpoint):
-    llm = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    torch.set_num_threads(1)
-    answers = []
-    for prompt in PROMPTS:
-        ids = torch.tensor([prompt])
-        out = llm.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0, eos_token_id=None)
-        answers.append(out[0][ids.shape[1] :].tolist())
-    return answers
+    return [greedy(checkpoint, prompt, TOKENS) for prompt in PROMPTS]
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,10 @@ import asyncio
 import random
 
 import pytest
-import torch
-import transformers
 
 from executor.pipelines import arrival, departure, resizing
 from specs.timing import stage_kv_bytes
+from tests.executor.engine.oracle import greedy
 from tests.executor.pipelines.hand_over_nodes import NEW, OLD, Nodes
 from tests.executor.pipelines.test_hand_over import ask, run, tokens_of, until
 
@@ -18,14 +17,7 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def expected(checkpoint):
-    llm = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    torch.set_num_threads(1)
-    answers = []
-    for prompt in PROMPTS:
-        ids = torch.tensor([prompt])
-        out = llm.generate(ids, max_new_tokens=TOKENS, do_sample=False, pad_token_id=0, eos_token_id=None)
-        answers.append(out[0][ids.shape[1] :].tolist())
-    return answers
+    return [greedy(checkpoint, prompt, TOKENS) for prompt in PROMPTS]
 
 
 @pytest.fixture(autouse=True)
