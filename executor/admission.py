@@ -16,6 +16,7 @@ from specs.invariants.facts import Facts
 from specs.plan import FORMAT, Pipeline, PipelineId, Plan
 from specs.ports import hops
 from specs.problem import Problem
+from specs.protocols.facts import open_pipelines
 from specs.protocols.nouns import NodeState
 
 _FILE_BYTES_MAX = FRAME_BYTES_MAX - 2**16  # what stands before a file in its message is far shorter
@@ -154,6 +155,8 @@ def _unlike(current: Current, pipeline: PipelineId, slots: int) -> str | None:
     """Say how a pipeline that is led here is not as the plan finds it."""
     if pipeline not in current.state.opened:
         return f"pipeline {pipeline} has not opened"
+    if pipeline not in open_pipelines(current.state) - current.state.draining:
+        return f"pipeline {pipeline} takes no requests any more"
     if current.slots[pipeline] != slots:
         return f"pipeline {pipeline} has {current.slots[pipeline]} slots now, not the {slots} that the plan finds"
     return None

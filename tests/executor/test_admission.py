@@ -29,10 +29,16 @@ def admit(body, node, known):
     return judge(*read(body), node, known)
 
 
-def current(problem=PROBLEM, plan=PLAN, *, built=(), opened=(), slots=None):
+def current(problem=PROBLEM, plan=PLAN, *, built=(), opened=(), closed=(), draining=(), slots=None):
     verified = verify(problem, plan)
     assert isinstance(verified, VerifiedPlan)
-    state = NodeState(held=frozenset(), built=frozenset(built), opened=frozenset(opened))
+    state = NodeState(
+        held=frozenset(),
+        built=frozenset(built),
+        opened=frozenset(opened),
+        closed=frozenset(closed),
+        draining=frozenset(draining),
+    )
     pipelines = (*(each.pipeline for each in problem.running), *plan.pipelines)
     has = {each.id: each.slots for each in pipelines} | (slots or {})
     return Current(verified=verified, state=state, named={each.id for each in plan.pipelines}, slots=has)
@@ -103,6 +109,8 @@ def test_who_has_no_part_in_what_runs_need_not_know_it():
     ("how", "words"),
     [
         ({"opened": ()}, f"pipeline {KEPT_ID} has not opened"),
+        ({"closed": {KEPT_ID}}, f"pipeline {KEPT_ID} takes no requests any more"),
+        ({"draining": {KEPT_ID}}, f"pipeline {KEPT_ID} takes no requests any more"),
         ({"slots": {KEPT_ID: 3}}, f"pipeline {KEPT_ID} has 3 slots now, not the 4 that the plan finds"),
         ({"built": ()}, f"the stage of pipeline {KEPT_ID} on n0 does not compute"),
         ({"at_first": True}, f"pipeline {KEPT_ID} does not run on n0, which has no plan yet"),

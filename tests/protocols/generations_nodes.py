@@ -138,9 +138,14 @@ class Nodes:
                 return f"no pipeline {part.pipeline} before"
             elif part.leader == name and part.pipeline not in now.state.opened:
                 return f"{part.pipeline} has not opened"
+            elif part.leader == name and self.takes_no_more(now, part.pipeline):
+                return f"{part.pipeline} takes no requests any more"
             elif name in part.members and part.pipeline not in now.state.built:
                 return f"{part.pipeline} does not compute"
         return None
+
+    def takes_no_more(self, now: InForce, pipeline: str) -> bool:
+        return pipeline in now.state.closed | now.state.draining
 
     def _tell(self, world: World, node: int, actions: tuple[ev.Action, ...], *, is_tick: bool = False) -> World:
         now = world.nodes[node].now

@@ -22,8 +22,12 @@ from tests.protocols.test_generations import (
 )
 
 
+def what_has_closed_is_no_reason_to_decline(monkeypatch):
+    monkeypatch.setattr(Nodes, "takes_no_more", lambda *_: False)
+
+
 def whatever_is_said_counts_as_heard(monkeypatch):
-    """A node that lives and never carries out the plan is awaited for ever."""
+    """A node that lives and never carries out the plan is awaited for ever; plans were not declined for what closed."""
 
     def speaks(cluster, world, teller, hearer):
         there, name = world.nodes[teller], cluster.names[hearer]
@@ -33,6 +37,7 @@ def whatever_is_said_counts_as_heard(monkeypatch):
         return reports or name in plan_switch.peers(there.switch)
 
     monkeypatch.setattr(Generations, "speaks", speaks)
+    what_has_closed_is_no_reason_to_decline(monkeypatch)
 
 
 def lives_are_forgotten_with_their_plan(monkeypatch):
