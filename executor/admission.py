@@ -96,6 +96,19 @@ def judge(problem: Problem, plan: Plan, node: NodeId, current: Current | None) -
     return verdict
 
 
+def judge_again(verified: VerifiedPlan, current: Current | None) -> VerifiedPlan | Stale:
+    """Judge once more what a node knows of pipelines that it leads: they may have closed while memory was made ready.
+
+    This takes no time, so that nothing changes between it and the node's word.
+    """
+    found = () if current is None else verified.problem.running
+    for running in found:
+        name = running.pipeline.id
+        if current is not None and name in current.slots and (other := _unlike(current, name, running.slots_now)):
+            return Stale(other)
+    return verified
+
+
 def sentence_of(refusal: Refusal) -> str:
     """Say why a plan is refused."""
     match refusal:

@@ -117,7 +117,12 @@ class Agreement:
             if loaded is not None:
                 loaded.store.clear()  # another plan was adopted meanwhile, and it was loaded from what was there before
         if loaded is not None:
-            self._loaded[offer.name], self._documents[offer.name] = loaded, document
+            assert isinstance(verdict, VerifiedPlan), "others are not loaded"
+            verdict = admission.judge_again(verdict, self._run.current)
+            if isinstance(verdict, VerifiedPlan):
+                self._loaded[offer.name], self._documents[offer.name] = loaded, document
+            else:
+                loaded.store.clear()
         unable = None if isinstance(verdict, VerifiedPlan) else admission.sentence_of(verdict)
         refused = admission.Stale("") if isinstance(verdict, VerifiedPlan) else verdict
         return self._answer(offer, refused, self._step(switch.Offered(offer, unable)))

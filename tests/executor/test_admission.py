@@ -5,7 +5,7 @@ import json
 import attrs
 import pytest
 
-from executor.admission import Broken, Current, NotForUs, Stale, Unable, judge, read
+from executor.admission import Broken, Current, NotForUs, Stale, Unable, judge, judge_again, read
 from specs import codec
 from specs.checker import VerifiedPlan, verify
 from specs.cluster import Place, PlaceKind
@@ -121,6 +121,18 @@ def test_what_does_not_run_as_the_plan_says_is_stale(how, words):
     verdict = growing(**how)
     assert isinstance(verdict, Stale)
     assert words in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("how", "is_good"),
+    [({}, True), ({"closed": {KEPT_ID}}, False), ({"draining": {KEPT_ID}}, False), ({"slots": {KEPT_ID: 3}}, False)],
+)
+def test_what_is_led_here_is_judged_again(how, is_good):
+    verified = growing()
+    now = current(GROWING, GROWTH, **{"built": {KEPT_ID}, "opened": {KEPT_ID}} | how)
+    assert (judge_again(verified, now) == verified) == is_good
+    elsewhere = attrs.evolve(now, slots={})
+    assert judge_again(verified, elsewhere) == judge_again(verified, None) == verified
 
 
 def with_plan(**changes):

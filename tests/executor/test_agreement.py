@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from unittest import mock
 
 import attrs
 import pytest
@@ -252,6 +253,19 @@ async def test_what_was_loaded_before_another_plan_was_adopted_is_loaded_anew(cl
     assert isinstance(await offering, Taken)
     _, stale, fresh = run.loaded
     assert (stale.store.cleared, fresh.store.cleared) == (True, False)
+
+
+@on_a_loop
+async def test_what_has_changed_while_a_plan_was_loaded_is_seen_before_it_is_accepted(cluster):
+    def closed_by_now(_verified, _current):
+        return Stale("pipeline p takes no requests any more")
+
+    with mock.patch.object(agreement.admission, "judge_again", closed_by_now):
+        answer = await cluster.nodes["n0"].offer(document(plan=CHILD))
+    assert answer == Stale("pipeline p takes no requests any more")
+    assert cluster.runs["n0"].loaded[-1].store.cleared
+    await cluster.settle()
+    assert cluster.adopted() == [1, 1, 1]
 
 
 @on_a_loop
