@@ -101,10 +101,11 @@ def judge_again(verified: VerifiedPlan, current: Current | None) -> VerifiedPlan
 
     This takes no time, so that nothing changes between it and the node's word.
     """
-    found = () if current is None else verified.problem.running
-    for running in found:
+    if current is None:
+        return verified
+    for running in verified.problem.running:
         name = running.pipeline.id
-        if current is not None and name in current.slots and (other := _unlike(current, name, running.slots_now)):
+        if name in current.slots and (other := _unlike(current, name, running.slots_now)):
             return Stale(other)
     return verified
 
