@@ -28,7 +28,7 @@ from specs.cluster import NodeId
 from specs.errors import InvalidProblem, MalformedDocument, SpecError
 from specs.plan import Plan
 from specs.problem import Problem
-from specs.protocols import plan_switch
+from specs.protocols import node, plan_switch
 from specs.protocols import plan_switch_nouns as switch
 from specs.protocols.plan_switch_nouns import Offer, PlanName
 
@@ -118,6 +118,7 @@ class Agreement:
                 loaded.store.clear()  # another plan was adopted meanwhile, and it was loaded from what was there before
         if loaded is not None:
             assert isinstance(verdict, VerifiedPlan), "others are not loaded"
+            self._run.take_receipts()
             verdict = admission.judge_again(verdict, self._run.current)
             if isinstance(verdict, VerifiedPlan):
                 self._loaded[offer.name], self._documents[offer.name] = loaded, document
@@ -190,7 +191,14 @@ class Agreement:
                     self._ask(peer, plan)
                 case switch.Tell(peer=peer, standing=standing):
                     self._send(peer, StandingIs(standing=standing, life=self._run.life))
+        self._keep_open()
         return reason
+
+    def _keep_open(self) -> None:
+        """Keep what plans count on that may be adopted next: within the step that changed which plans these are."""
+        if not self._has_left:
+            plans = {plan: loaded.node_plan for plan, loaded in self._loaded.items()}
+            self._run.keep_open(node.counted_on(self.state, plans))
 
     def _note_learnt(self, before: switch.SwitchState, event: switch.Event) -> None:
         self._note(journal.LearntOfPlans(event=event))

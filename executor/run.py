@@ -275,6 +275,16 @@ class Run:
                 pipeline, spawn = facts.pipelines[name], self._tasks.spawn
                 leaders[name] = Leader(pipeline, slots, self._host, self._mail, spawn, self._journal.note)
 
+    def take_receipts(self) -> None:
+        """Let the plan in force know what was done under it so far: what is judged next depends on it."""
+        if self.shell is not None:
+            self.shell.take_receipts()
+
+    def keep_open(self, counted_on: core.CountedOn) -> None:
+        """Let no switch of the plan in force end the pipelines that a plan counts on which may be adopted next."""
+        if self.shell is not None and frozenset(counted_on.pipelines) != self.shell.machine.state.counted_on:
+            self.shell.take(counted_on)
+
     async def stop(self) -> None:
         """End it: requests go back to their fronts, connections close, memory is freed."""
         self.front.close("the node is being stopped")

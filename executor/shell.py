@@ -91,7 +91,7 @@ class Shell:
 
         Nothing that happens from now on is taken for an event of the plan.
         """
-        self._take_handed_over()
+        self.take_receipts()
         self._over = True
         state, plan = self.machine.state, self.machine.plan
         for handing in state.handing:
@@ -118,12 +118,12 @@ class Shell:
 
     def take(self, event: core.Event) -> None:
         """Let the core take an event, and do what is due."""
-        self._take_handed_over()
+        self.take_receipts()
         if not self._over:
             self._learn(event)
 
-    def _take_handed_over(self) -> None:
-        """Let the core know that requests were handed over, before it decides anything else about their pipeline."""
+    def take_receipts(self) -> None:
+        """Let the core know that requests were handed over, before anything else is decided about their pipeline."""
         while self._handed_over and not self._over:
             receipt = self._handed_over.pop(0)
             self.note(receipt)
@@ -382,7 +382,7 @@ class Shell:
         def handed_over(receipt: journal.HandedOver) -> None:
             self._handed_over.append(receipt)
             # After the word to a front on this node, which comes on the next turn of the loop.
-            asyncio.get_running_loop().call_soon(self._take_handed_over)
+            asyncio.get_running_loop().call_soon(self.take_receipts)
 
         self._equipment.leaders[pipeline].hand_over(successor, how, handed_over)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from executor.agreement import Agreement
 from executor.pipelines.leader import Leader
 from executor.run import Run
-from specs.protocols.facts import lacks, open_pipelines
+from specs.protocols.facts import kept_open, lacks, open_pipelines
 from specs.protocols.plan_switch_nouns import PlanName
 from specs.protocols.progress import progress
 from specs.state import Load, RunningNode
@@ -83,6 +83,7 @@ def status_of(run: Run, agreement: Agreement) -> Mapping[str, object]:
             "proving": sorted(state.proving - state.proved - state.closed),
             "handing_over": sorted(each.pipeline for each in state.handing if each.pipeline not in state.closed),
             "draining": sorted(state.draining - state.closed),
+            "kept_open": list(kept_open(plan, state)),
             "resizing": [name for name, leader in sorted(run.leaders.items()) if leader.resizing.is_under_way],
             "slots": {name: leader.resizing.slots for name, leader in sorted(run.leaders.items()) if name in opened},
         },

@@ -76,6 +76,7 @@ def _remark(kind: str, there: Sequence[Said]) -> str:
     if kind == "switches":
         parts = [_hand_over(each) for said in there for each in said.document["hand_overs"]]
         parts += [f"{name} finishes its requests" for said in there for name in said.draining]
+        parts += [f"{name} is kept open for the plan that is offered" for said in there for name in said.kept_open]
         return "; ".join(parts)
     return ""
 

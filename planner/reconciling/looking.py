@@ -47,6 +47,11 @@ class Said:
         return tuple(self.document.get("pipelines", {}).get("draining", ()))
 
     @property
+    def kept_open(self) -> tuple[str, ...]:
+        """Name the pipelines led there whose successor is open, and which the plan that is accepted counts on."""
+        return tuple(self.document.get("pipelines", {}).get("kept_open", ()))
+
+    @property
     def requests(self) -> int:
         """How many requests have entered there and not ended."""
         found = self.document.get("requests", {})

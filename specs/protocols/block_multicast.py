@@ -55,6 +55,11 @@ A pipeline that no switch names as old is kept.  A hand-over that is under way w
 carried over: the shell aborts it, and the next plan's switch, if there is one, begins it anew.  A pipeline that drains
 is carried as draining, since it takes no requests any more.
 
+What the next plan counts on.  Between a plan's acceptance and its adoption the plan before it goes on.  A pipeline that
+the next plan finds open must be open still when it is adopted, or under it nobody might serve.  So while such a plan
+may be adopted (CountedOn), no switch ends the pipeline, which serves beside its open successor, and a hand-over that is
+under way is aborted.  Losses and failures close it as ever.
+
 Releases.  A copy is given up once every transfer before the release that touches it is over, and every stage that
 was activated before the release, or ran, and needs it is freed or will never be built.
 
@@ -100,6 +105,7 @@ from specs.protocols.facts import (
     is_received,
     is_sent,
     is_unable,
+    open_successor,
 )
 from specs.protocols.learn import LEARN, with_slots
 from specs.protocols.nouns import (
@@ -233,7 +239,7 @@ def _close(plan: NodePlan, state: NodeState) -> Outcome:
             continue
         pipeline = part.pipeline
         closed = attrs.evolve(state, closed=state.closed | {pipeline})
-        successor = _open_successor(plan, state, pipeline)
+        successor = open_successor(plan, state, pipeline)
         new = None if successor is None else successor[0]
         ending = _spoilt_by(plan, state, part)
         if ending is not None:
@@ -243,9 +249,10 @@ def _close(plan: NodePlan, state: NodeState) -> Outcome:
         handing = next((each for each in state.handing if each.pipeline == pipeline), None)
         if handing is not None and pipeline in state.handed:
             return closed, (Close(pipeline, handing.successor, Continuity.COPY, Ending.SUPERSEDED),)
-        if handing is not None and handing.successor in state.closed:
+        is_counted_on = pipeline in state.counted_on
+        if handing is not None and (is_counted_on or handing.successor in state.closed):
             return attrs.evolve(state, handing=state.handing - {handing}), (AbortHandOver(pipeline),)
-        if successor is None or handing is not None or pipeline in state.draining:
+        if successor is None or is_counted_on or handing is not None or pipeline in state.draining:
             continue
         if pipeline in state.opened and switch_awaits_resize(plan, state, pipeline):
             continue
@@ -262,26 +269,6 @@ def _supersede(state: NodeState, old: PipelineId, new: PipelineId, continuity: C
     if old in state.opened and continuity is Continuity.DRAIN:
         return attrs.evolve(state, draining=state.draining | {old}), (act,)
     return attrs.evolve(state, closed=state.closed | {old}), (act,)
-
-
-def _open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tuple[PipelineId, Continuity] | None:
-    """Find an open pipeline that a chain of the plan's switches puts in this one's place.
-
-    A successor that has closed, or never opened because its own successor came first, is passed over for that one.
-    """
-    continuity: Continuity | None = None
-    old = pipeline
-    for _ in plan.switches:  # a pipeline is switched away from once at most: the chain ends
-        switch = next((each for each in plan.switches if each.old == old), None)
-        if switch is None:
-            return None
-        continuity = continuity or switch.continuity
-        if switch.new in state.opened - state.closed:
-            return switch.new, continuity
-        if switch.new not in state.closed:
-            return None
-        old = switch.new
-    return None
 
 
 def _spoilt_by(plan: NodePlan, state: NodeState, part: Part) -> Ending | None:

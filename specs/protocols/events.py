@@ -106,6 +106,16 @@ class Resized:
     step: StepId
 
 
+@attrs.frozen
+class CountedOn:
+    """A plan that may be adopted next finds these pipelines, which this node leads, open; of no other is that so now.
+
+    Until another CountedOn, or the next plan, no switch ends them.
+    """
+
+    pipelines: tuple[PipelineId, ...]  # sorted
+
+
 Event = (
     Tick
     | Heard
@@ -121,6 +131,7 @@ Event = (
     | Drained
     | HandedOver
     | Resized
+    | CountedOn
 )
 
 # --- actions: what a node does ---------------------------------------------------------------------------------------
@@ -211,7 +222,7 @@ class HandOver:
 
 @attrs.frozen
 class AbortHandOver:
-    """The successor has closed: forget what was copied, and serve on."""
+    """The successor has closed, or the next plan counts on the pipeline: forget what was copied, and serve on."""
 
     pipeline: PipelineId
 

@@ -1,7 +1,7 @@
 """What follows from a node's state: which transfers are over, what is lacking, and who is to blame."""
 
 from specs.cluster import NodeId
-from specs.plan import PipelineId
+from specs.plan import Continuity, PipelineId
 from specs.protocols.nouns import Copy, Lack, NodePlan, NodeState, Part, Passage
 
 
@@ -85,3 +85,29 @@ def is_unable(plan: NodePlan, state: NodeState, part: Part) -> bool:
     return part.pipeline in state.unbuildable or any(
         hopeless_because(plan, state, copy) is not None for copy in part.needs
     )
+
+
+def open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tuple[PipelineId, Continuity] | None:
+    """Find an open pipeline that a chain of the plan's switches puts in this one's place.
+
+    A successor that has closed, or never opened because its own successor came first, is passed over for that one.
+    """
+    continuity: Continuity | None = None
+    old = pipeline
+    for _ in plan.switches:  # a pipeline is switched away from once at most: the chain ends
+        switch = next((each for each in plan.switches if each.old == old), None)
+        if switch is None:
+            return None
+        continuity = continuity or switch.continuity
+        if switch.new in state.opened - state.closed:
+            return switch.new, continuity
+        if switch.new not in state.closed:
+            return None
+        old = switch.new
+    return None
+
+
+def kept_open(plan: NodePlan, state: NodeState) -> tuple[PipelineId, ...]:
+    """Name the pipelines led here that a switch would end, but that a plan which may be adopted next counts on them."""
+    still = state.opened & state.counted_on - state.closed
+    return tuple(each for each in sorted(still) if open_successor(plan, state, each) is not None)

@@ -11,6 +11,7 @@ from specs.plan import PipelineId, StepId
 from specs.protocols.events import (
     Arrived,
     Corrupt,
+    CountedOn,
     Drained,
     Event,
     HandedOver,
@@ -184,6 +185,10 @@ def _resized(plan: NodePlan, state: NodeState, event: Resized) -> NodeState:
     return with_slots(state, plan.sizing[event.step])
 
 
+def _counted_on(_plan: NodePlan, state: NodeState, event: CountedOn) -> NodeState:
+    return attrs.evolve(state, counted_on=frozenset(event.pipelines))
+
+
 def with_slots(state: NodeState, sizing: Sizing) -> NodeState:
     """A pipeline that this node leads has as many slots as a resize says."""
     others = frozenset(each for each in state.slots if each.pipeline != sizing.pipeline)
@@ -205,4 +210,5 @@ LEARN: dict[type[Event], Callable[[NodePlan, NodeState, Any], NodeState]] = {
     Drained: _drained,
     HandedOver: _handed_over,
     Resized: _resized,
+    CountedOn: _counted_on,
 }

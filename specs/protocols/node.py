@@ -14,15 +14,20 @@ nothing that it did in the life before.  Its report counts only when it was made
 silence: a peer that says that it carries out another plan, or none, is not heard.  Either it is about to adopt this
 one, which takes less than a silence may last, or it never will: it was started again after it had accepted it, or has
 adopted a rival.
+
+A plan that was accepted and may yet be adopted finds some pipelines open.  Those that are led here stay open until it
+is adopted, or forgotten: `counted_on` names them, and the plan in force is told (CountedOn) whenever they change.
 """
+
+from collections.abc import Mapping
 
 import attrs
 
 from specs.cluster import NodeId
-from specs.protocols import block_multicast
-from specs.protocols.events import Action, Event, PeerLost
+from specs.protocols import block_multicast, plan_switch
+from specs.protocols.events import Action, CountedOn, Event, PeerLost
 from specs.protocols.nouns import Carried, LossReason, NodePlan, NodeState
-from specs.protocols.plan_switch_nouns import PlanName
+from specs.protocols.plan_switch_nouns import PlanName, SwitchState
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -66,3 +71,13 @@ def meet(now: InForce, peer: NodeId, life: str) -> tuple[InForce, PeerLost | Non
         return now, None
     lost = None if before is None else PeerLost(peer, LossReason.RESTARTED)
     return attrs.evolve(now, met=now.met - {before} | {met}), lost
+
+
+def counted_on(switch: SwitchState, plans: Mapping[PlanName, NodePlan]) -> CountedOn:
+    """Name the pipelines led here that an accepted plan, which may yet be adopted, finds open.
+
+    `plans` holds at least those.
+    """
+    pending = [plans[offer.name] for offer in plan_switch.pending(switch)]
+    led = (part for plan in pending for part in plan.led_by.get(plan.node, ()) if part.is_running)
+    return CountedOn(tuple(sorted({part.pipeline for part in led})))

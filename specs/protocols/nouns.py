@@ -252,7 +252,8 @@ class Handing:
 class NodeState:
     """Everything that one node knows.
 
-    Each set only grows, except `held`, `receiving`, `granted`, `sending`, `handing`, `resizing` and `slots`.
+    Each set only grows, except `held`, `receiving`, `granted`, `sending`, `handing`, `counted_on`, `resizing` and
+    `slots`.
     """
 
     held: frozenset[Copy]
@@ -283,6 +284,7 @@ class NodeState:
     drained: frozenset[PipelineId] = frozenset()
     handing: frozenset[Handing] = frozenset()  # HandOver was given, and AbortHandOver was not; one per pipeline
     handed: frozenset[PipelineId] = frozenset()
+    counted_on: frozenset[PipelineId] = frozenset()  # by a plan that may be adopted next
     resizing: frozenset[StepId] = frozenset()  # Resize was given; until Resized
     roomy: frozenset[Roomy] = frozenset()
     slots: frozenset[Slots] = frozenset()  # one per pipeline that is open

@@ -105,7 +105,12 @@ def why_dead(state: SwitchState, offer: Offer) -> str | None:
 
 def foremost(state: SwitchState) -> Offer | None:
     """Find the accepted plan for which this node stands."""
-    return next((each for each in reversed(state.accepted) if why_dead(state, each) is None), None)
+    return next(reversed(pending(state)), None)
+
+
+def pending(state: SwitchState) -> tuple[Offer, ...]:
+    """Find the accepted plans that may yet be adopted: all that nobody has declined."""
+    return tuple(each for each in state.accepted if why_dead(state, each) is None)
 
 
 def awaited(state: SwitchState) -> tuple[NodeId, ...]:
@@ -191,7 +196,7 @@ class _Answer(Enum):
 def _answer(state: SwitchState, offer: Offer, unable: str | None) -> tuple[_Answer, str]:
     """Judge a plan that this node has not judged yet."""
     generation, parent = offer.name.generation, offer.parent
-    live = [each.name for each in state.accepted if why_dead(state, each) is None]
+    live = [each.name for each in pending(state)]
     is_newest = generation >= state.settled and all(each.generation < generation for each in live)
     if state.node not in offer.nodes:
         return _Answer.DECLINE, f"{state.node} is not in the plan's cluster"

@@ -8,15 +8,17 @@ from specs import journal
 from specs.checker import VerifiedPlan
 from specs.cluster import NodeId
 from specs.journal import Record, What
+from specs.plan import PipelineId
 from specs.protocols import block_multicast, plan_switch
 from specs.protocols import events as core
 from specs.protocols import plan_switch_nouns as switch
 from specs.protocols.kv_hand_over_events import ChunkCame
+from specs.protocols.node import counted_on
 from specs.protocols.node_plan import node_plan
 from specs.protocols.nouns import Carried, NodePlan, NodeState, Report
 from specs.replay.hand_over import ROLES, Awaited, Breach, HandOverReplay
 from specs.replay.hand_over_told import HandOverTold
-from specs.replay.rules import AWAITED, ONCE, RULES, done_about_plans, done_under_plan, is_written
+from specs.replay.rules import AWAITED, COUNTED_ON, ONCE, RULES, done_about_plans, done_under_plan, is_written
 
 _ABOUT_PLANS = (journal.Accepted, journal.Declined, journal.Forgotten, journal.Adopted)
 
@@ -146,6 +148,8 @@ class LifeReplay:
 
     def _learn_of_plans(self, event: switch.Event) -> None:
         self._nothing_is_due(self._due)
+        if self._core is not None and self._what_is_counted_on() not in (None, self._core.state.counted_on):
+            raise Breach(f"what plans that it has accepted count on has changed before it; {COUNTED_ON}")
         before = self._switch
         assert before is not None, "a life that is replayed begins with Started"
         self._switch, actions = plan_switch.step(before, event)
@@ -172,6 +176,17 @@ class LifeReplay:
         self._core = _Core(digest=adopted.plan, generation=generation, plan=plan, state=state, due=[])
         self._act(self._core, actions)
 
+    def _what_is_counted_on(self) -> frozenset[PipelineId] | None:
+        """Name what accepted plans that may yet be adopted count on; None where one of them is not at hand."""
+        assert self._switch is not None
+        plans = {}
+        for offer in plan_switch.pending(self._switch):
+            verified = self._plans.get(offer.name.digest)
+            if verified is None:
+                return None
+            plans[offer.name] = node_plan(verified.problem, verified.plan, self.node)
+        return frozenset(counted_on(self._switch, plans).pipelines)
+
     def _learn_under_plan(self, event: core.Event, generation: int) -> None:
         now = self._core
         if now is None:
@@ -181,6 +196,8 @@ class LifeReplay:
         # Draining may end within the step that begins it; whatever else comes finds everything done.
         if not isinstance(event, core.Drained):
             self._nothing_is_due(now.due)
+        if isinstance(event, core.CountedOn) and self._what_is_counted_on() not in (None, frozenset(event.pipelines)):
+            raise Breach(f"plans that it has accepted count on others; {COUNTED_ON}")
         if not is_written(event, now.written):
             raise Breach("its node has not written that this happened")
         before = now.state

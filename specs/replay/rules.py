@@ -35,6 +35,9 @@ RULES: dict[type[What], str] = {
     journal.Lacks: "a copy is lacking when nothing can bring it any more",
 }
 
+# Of what block multicast learns from plan switch.
+COUNTED_ON = "a node keeps open what a plan counts on that it has accepted and may adopt next, and nothing else"
+
 
 def done_about_plans(
     before: switch.SwitchState, after: switch.SwitchState, actions: Iterable[switch.Action]

@@ -14,7 +14,8 @@ from executor.errors import NotHere
 from executor.journal import Journal
 from executor.tasks import Tasks
 from specs import codec, journal
-from specs.protocols.nouns import NodeState
+from specs.protocols.node_plan import node_plan
+from specs.protocols.nouns import RUNNING, NodeState
 from specs.protocols.plan_switch_nouns import PlanName
 from tests.executor.test_admission import CHILD, PLAN, PROBLEM, document, following, with_step
 from tests.plans import a_chain
@@ -42,12 +43,16 @@ class FakeRun:
         self.loaded = []
         self.unable = None
         self.while_loading = None
+        self.finds_running = False  # the plans that are loaded activate nothing
+        self.state = NodeState(held=frozenset())
+        self.receipts = None  # the state after those that the plan in force does not know yet
+        self.kept_open = ()
 
     @property
     def current(self):
         if self.shell is None:
             return None
-        return Current(verified=self.shell.verified, state=NodeState(held=frozenset()), named=frozenset(), slots={})
+        return Current(verified=self.shell.verified, state=self.state, named=frozenset(), slots={})
 
     async def load(self, verified, digest):
         assert digest == codec.digest(verified.plan)
@@ -56,12 +61,22 @@ class FakeRun:
             await event.wait()
         if self.unable is not None:
             raise NotHere(self.unable)
-        self.loaded.append(SimpleNamespace(verified=verified, store=FakeStore()))
+        plan = node_plan(verified.problem, verified.plan, self.node)
+        if self.finds_running:
+            plan = attrs.evolve(plan, parts=tuple(attrs.evolve(part, step=RUNNING) for part in plan.parts))
+        self.loaded.append(SimpleNamespace(verified=verified, node_plan=plan, store=FakeStore()))
         return self.loaded[-1]
 
     def adopt(self, loaded):
         assert not loaded.store.cleared
         self.shell = SimpleNamespace(verified=loaded.verified, generation=loaded.verified.plan.generation)
+
+    def take_receipts(self):
+        if self.receipts is not None:
+            self.state, self.receipts = self.receipts, None
+
+    def keep_open(self, counted_on):
+        self.kept_open = counted_on.pipelines
 
     def met(self, peer, life, _adopted):
         self.met_lives.add((peer, life))
@@ -266,6 +281,53 @@ async def test_what_has_changed_while_a_plan_was_loaded_is_seen_before_it_is_acc
     assert cluster.runs["n0"].loaded[-1].store.cleared
     await cluster.settle()
     assert cluster.adopted() == [1, 1, 1]
+
+
+@on_a_loop
+async def test_receipts_are_taken_before_a_plan_is_accepted(cluster):
+    """Of a hand-over that is done, and the core does not know it, the next event would close what was counted on."""
+    run, judged = cluster.runs["n0"], []
+    run.receipts = closed = NodeState(held=frozenset(), closed=frozenset({"p"}))
+
+    def judge_again(verified, current):
+        judged.append(current.state)
+        return verified
+
+    with mock.patch.object(agreement.admission, "judge_again", judge_again):
+        await cluster.nodes["n0"].offer(document(plan=CHILD))
+    assert judged == [closed]
+
+
+@on_a_loop
+async def test_what_a_plan_counts_on_is_kept_open_until_it_is_adopted(cluster):
+    for run in cluster.runs.values():
+        run.finds_running = True
+    cluster.deaf.add("n2")
+    await cluster.nodes["n0"].offer(document(plan=CHILD))
+    led = {node: tuple(each.id for each in CHILD.pipelines if each.stages[0].place == f"{node}/gpu0") for node in NODES}
+    assert led["n0"]
+    kept = [(node, cluster.runs[node].kept_open) for node in NODES]
+    assert kept == [("n0", led["n0"]), ("n1", ()), ("n2", ())]
+    await cluster.settle()
+    assert cluster.adopted() == [1, 1, 1]
+    assert cluster.runs["n1"].kept_open == led["n1"]
+    cluster.deaf.clear()
+    await cluster.settle()
+    assert cluster.adopted() == [2, 2, 2]
+    assert [run.kept_open for run in cluster.runs.values()] == [(), (), ()]
+
+
+@on_a_loop
+async def test_what_a_forgotten_plan_counted_on_may_close(cluster):
+    for run in cluster.runs.values():
+        run.finds_running = True
+    cluster.runs["n2"].unable = "full"
+    cluster.deaf.add("n2")
+    await cluster.nodes["n0"].offer(document(plan=CHILD))
+    assert cluster.runs["n0"].kept_open
+    cluster.deaf.clear()
+    await cluster.settle()
+    assert cluster.runs["n0"].kept_open == ()
 
 
 @on_a_loop

@@ -60,7 +60,19 @@ class Nodes:
                 case sw.Tell(peer, standing):
                     letter = (node, self.names.index(peer), world.nodes[node].life, standing)
                     world = self._send(world, "words", letter, is_tick=isinstance(event, sw.Tick))
-        return world
+        return self.keep_open(world, node)
+
+    def keep_open(self, world: World, node: int) -> World:
+        """The plan in force is told what plans that may be adopted next count on."""
+        here = world.nodes[node]
+        if here.now is None:
+            return world
+        name = self.names[node]
+        plans = {each.name: self.plans.of[each.name, name] for each in plan_switch.pending(here.switch)}
+        counted_on = protocol.counted_on(here.switch, plans)
+        if frozenset(counted_on.pipelines) == here.now.state.counted_on:
+            return world
+        return self.core(world, node, counted_on)
 
     def core(self, world: World, node: int, event: ev.Event) -> World:
         """Let block multicast take an event at a node."""

@@ -3,6 +3,7 @@
 import pytest
 
 from specs.plan import Continuity
+from specs.protocols import facts
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_world import Faults, Plans
 from tests.protocols.switch_cluster import a_plan
@@ -26,6 +27,12 @@ def moved(continuity):
     """The next plan puts q in the place of p, and the one after finds both, as far as they are open by then."""
     first, after = parts(running={"p": XY}), parts({"s": X}, {"p": XY, "q": Y})
     return Plans(P, {P: first, A: parts({"q": Y}, {"p": XY}, [("p", "q", continuity)]), NEXT: after})
+
+
+def counting_on_p(continuity):
+    """The next plan puts q in the place of p, and the one after it, made before that was done, counts on p alone."""
+    moving = parts({"q": Y}, {"p": XY}, [("p", "q", continuity)])
+    return Plans(P, {P: parts(running={"p": XY}), A: moving, NEXT: parts(running={"p": XY})})
 
 
 def three(stages):
@@ -104,9 +111,30 @@ def taken_back(world):
     return world.nodes[2].life == 1 and {in_force(world, node) for node in range(3)} == {4}
 
 
+def kept_open(world):
+    """Something is kept open beside its successor, for a plan that is accepted."""
+    return any(here.now is not None and facts.kept_open(here.now.plan, here.now.state) for here in world.nodes)
+
+
+def kept_in_the_end(world):
+    """The plan that counts on p is in force at both, and p open."""
+    return all(
+        in_force(world, node) == 3 and "p" in here.now.state.opened - here.now.state.closed
+        for node, here in enumerate(world.nodes)
+    )
+
+
+def kept_for_nothing(world):
+    """A plan was declined for what it counts on beside p, and so p has closed for q."""
+    here = world.nodes[0]
+    declined = any(each.plan == NEXT.name for each in world.nodes[1].switch.declined)
+    return declined and NEXT in here.switch.accepted and "p" in here.now.state.closed
+
+
 AT_X, AT_BOTH, AT_Y = [("x", A)], [("x", A), ("y", B)], [("y", A), ("y", B)]
 IN_TURN, BY_X = [("x", A), ("y", NEXT)], [("x", A), ("x", NEXT)]
 DRAIN, COPY = moved(Continuity.DRAIN), moved(Continuity.COPY)
+COUNTED_ON_RECOMPUTE, COUNTED_ON_DRAIN, COUNTED_ON_COPY = map(counting_on_p, Continuity)
 # name: cluster, what must be reachable, exact number of states
 SPACES = {
     "one plan": (nodes(KEEP, AT_X), [kept_on, apart, both_open], 143),
@@ -120,8 +148,14 @@ SPACES = {
     "rivals at one node, a restart": (nodes(RIVALS, AT_Y, restarts=1), [alone], 2333),
     "rivals that keep, a restart": (nodes(RIVALS_KEEP, AT_BOTH, restarts=1), [kept_on, alone], 1422),
     "one after the other, a restart": (nodes(CHAIN, IN_TURN, restarts=1), [back, alone], 1789),
-    "drained": (nodes(DRAIN, BY_X), [both_open, apart], 1722),
-    "handed over": (nodes(COPY, BY_X), [both_open, apart], 1077),
+    "drained": (nodes(DRAIN, BY_X), [both_open, apart], 808),
+    "handed over": (nodes(COPY, BY_X), [both_open, apart, kept_for_nothing], 760),
+    "counted on, recompute": (nodes(COUNTED_ON_RECOMPUTE, BY_X), [both_open, kept_open, kept_in_the_end], 482),
+    "counted on, drain": (nodes(COUNTED_ON_DRAIN, BY_X), [both_open, kept_open, kept_in_the_end], 532),
+    "counted on, copy": (nodes(COUNTED_ON_COPY, BY_X), [both_open, kept_open, kept_in_the_end], 500),
+    "counted on, recompute, a loss": (nodes(COUNTED_ON_RECOMPUTE, BY_X, losses=1), [kept_open, kept_in_the_end], 1389),
+    "counted on, drain, a loss": (nodes(COUNTED_ON_DRAIN, BY_X, losses=1), [kept_open, kept_in_the_end], 1489),
+    "counted on, copy, a loss": (nodes(COUNTED_ON_COPY, BY_X, losses=1), [kept_open, kept_in_the_end], 1425),
 }
 SLOW = {
     "a front elsewhere, a suspicion, a restart, a loss": (

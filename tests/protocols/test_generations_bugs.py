@@ -3,20 +3,26 @@
 import attrs
 import pytest
 
+from specs.plan import Continuity
 from specs.protocols import block_multicast, plan_switch
+from specs.protocols import events as ev
 from specs.protocols import node as protocol
+from specs.protocols.learn import LEARN
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_nodes import Nodes
-from tests.protocols.generations_properties import BUILT, CLOSED, SPARED
+from tests.protocols.generations_properties import BUILT, CLOSED, SERVED, SPARED
 from tests.protocols.test_generations import (
     AT_BOTH,
     AT_X,
     AT_Y,
+    BY_X,
+    COPY,
     FRONT,
     KEEP,
     RIVALS,
     WITHOUT_Z,
     Z_BACK,
+    counting_on_p,
     nodes,
     out_and_back,
 )
@@ -103,6 +109,26 @@ def a_freed_stage_is_carried_as_built(monkeypatch):
     change_carried(monkeypatch, lambda state, carried: attrs.evolve(carried, built=state.built))
 
 
+def what_the_next_plan_counts_on_may_close(monkeypatch):
+    monkeypatch.setattr(Nodes, "keep_open", lambda _cluster, world, _node: world)
+
+
+def what_a_forgotten_plan_counted_on_stays_open(monkeypatch):
+    monkeypatch.setattr(plan_switch, "pending", lambda state: state.accepted)
+
+
+def a_hand_over_goes_on_though_the_next_plan_counts_on_what_it_ends(monkeypatch):
+    """Whatever is accepted while it is under way."""
+
+    def counted_on(plan, state, event):
+        handing = frozenset(each.pipeline for each in state.handing)
+        learnt = real(plan, state, event)
+        return attrs.evolve(learnt, counted_on=learnt.counted_on - handing)
+
+    real = LEARN[ev.CountedOn]
+    monkeypatch.setitem(LEARN, ev.CountedOn, counted_on)
+
+
 def suspected():
     return nodes(FRONT, AT_X, "y", suspicions=1)
 
@@ -116,6 +142,12 @@ BUGS = {
     what_a_lost_leader_had_open_is_open_at_once: (suspected, STUCK),
     what_was_closed_is_carried_as_open: (lambda: nodes(KEEP, AT_X, suspicions=1), CLOSED),
     what_was_open_is_forgotten: (lambda: nodes(KEEP, AT_X), STUCK),
+    what_the_next_plan_counts_on_may_close: (lambda: nodes(counting_on_p(Continuity.DRAIN), BY_X), SERVED),
+    a_hand_over_goes_on_though_the_next_plan_counts_on_what_it_ends: (
+        lambda: nodes(counting_on_p(Continuity.COPY), BY_X),
+        SERVED,
+    ),
+    what_a_forgotten_plan_counted_on_stays_open: (lambda: nodes(COPY, BY_X), STUCK),
     a_freed_stage_is_carried_as_built: (lambda: nodes(KEEP, AT_X, suspicions=1), STUCK),
 }
 

@@ -147,7 +147,7 @@ def a_hand_over_begins_before_its_successor_is_open(monkeypatch):
     def successor(plan, _state, pipeline):
         return next(((each.new, each.continuity) for each in plan.switches if each.old == pipeline), None)
 
-    monkeypatch.setattr(block_multicast, "_open_successor", successor)
+    monkeypatch.setattr(block_multicast, "open_successor", successor)
 
 
 def a_member_that_was_started_again_says_nothing(monkeypatch):

@@ -100,7 +100,7 @@ def a_switch_does_not_wait_for_its_successor(monkeypatch):
     def successor(plan, _state, pipeline):
         return next(((each.new, each.continuity) for each in plan.switches if each.old == pipeline), None)
 
-    monkeypatch.setattr(block_multicast, "_open_successor", successor)
+    monkeypatch.setattr(block_multicast, "open_successor", successor)
 
 
 def ticks_repeat_nothing(monkeypatch):

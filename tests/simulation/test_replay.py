@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from executor.agreement import Agreement
 from executor.shell import Shell
 from specs import journal
 from specs.protocols import block_multicast, plan_switch
@@ -72,7 +73,7 @@ _BROKEN = {
     ),
     "never frees": (block_multicast, "_RULES", _rule("_free", _nothing), "StageFreed .* was due before it"),
     "closes before the successor is open": (
-        block_multicast, "_open_successor", _next_one, "Closed .* or its successor is open"
+        block_multicast, "open_successor", _next_one, "Closed .* or its successor is open"
     ),
     "releases what a stage uses": (
         block_multicast, "_is_needed", lambda *_: False, "Released .* no stage before its release needs it"
@@ -82,6 +83,9 @@ _BROKEN = {
     ),
     "tells that it has built what it has not": (
         block_multicast, "_tell", lambda *each: tuple(_boast(*each)), "Heard n. .* n. has told nothing of the kind"
+    ),
+    "keeps nothing open for the next plan": (
+        Agreement, "_keep_open", lambda _: None, "LearntOfPlans .* a node keeps open what a plan counts on"
     ),
     "takes a stage for built": (Shell, "_build", _unbuilt, "StageBuilt .* has not written that this happened"),
 }  # fmt: skip

@@ -82,6 +82,7 @@ def test_phases_are_counted_over_all_nodes(cluster):
         document = cluster.status(node)
         document["transfers"] = {"arrived": number, "arrive": 3, "receiving": [7] if number else []}
         document["steps"] = {"switches": {"done": 1, "given_up": 0, "all": 2}}
+        document["pipelines"]["kept_open"] = ["c"] * (node == "n1")
         document["hand_overs"] = [
             {"pipeline": "a", "successor": "b", "phase": "rounds", "round": 2, "requests": 3, "tokens_left": 40}
         ] * (node == "n0")
@@ -91,7 +92,10 @@ def test_phases_are_counted_over_all_nodes(cluster):
     assert (adopted.done, adopted.all, adopted.remark) == (3, 4, "not by n3")
     assert (transfers.done, transfers.all, transfers.remark) == (3, 9, "2 under way")
     assert (switches.done, switches.all) == (3, 6)
-    assert switches.remark == "a hands over to b: rounds, round 2, 3 requests, 40 tokens of KV left"
+    assert switches.remark == (
+        "a hands over to b: rounds, round 2, 3 requests, 40 tokens of KV left; "
+        "c is kept open for the plan that is offered"
+    )
 
 
 def records(facts, *whats):
