@@ -2,9 +2,10 @@
 
 The model (`switching_model`) is the part of `specs.protocols.block_multicast` that builds, opens, switches and closes
 pipelines and releases blobs, without messages: what a node hears was true and stays true.  It can do more than the code
-(pipelines fail and leaders are lost at any moment, nothing waits for transfers or for what the next plan counts on).  `tests/proofs` holds it against the
-code: whatever a rule of the code changes, wherever the explorer gets, the guards of the model's step hold.  A pipeline
-that drains when the plan begins is one that failed, here: its successor is of the plan before.
+(pipelines fail and leaders are lost at any moment, nothing waits for transfers, or for what the next plan counts on).
+`tests/proofs` holds it against the code: whatever a rule of the code changes, wherever the explorer gets, the guards of
+the model's step hold.  A pipeline that drains when the plan begins is one that failed, here: its successor is of the
+plan before.
 
 Of the plan it assumes what the checker has seen to: switches form no circle (SERVE), and a release stands behind every
 stage that needs the copy (LAST), so that a release need only look at stages that it stands behind.
