@@ -196,9 +196,8 @@ class Agreement:
 
     def _keep_open(self) -> None:
         """Keep what plans count on that may be adopted next: within the step that changed which plans these are."""
-        if not self._has_left:
-            plans = {plan: loaded.node_plan for plan, loaded in self._loaded.items()}
-            self._run.keep_open(node.counted_on(self.state, plans))
+        plans = {plan: loaded.node_plan for plan, loaded in self._loaded.items()}
+        self._run.keep_open(node.counted_on(self.state, plans))
 
     def _note_learnt(self, before: switch.SwitchState, event: switch.Event) -> None:
         self._note(journal.LearntOfPlans(event=event))

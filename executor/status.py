@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from executor.agreement import Agreement
 from executor.pipelines.leader import Leader
 from executor.run import Run
-from specs.protocols.facts import kept_open, lacks, open_pipelines
+from specs.protocols.facts import lacks, open_pipelines
 from specs.protocols.plan_switch_nouns import PlanName
-from specs.protocols.progress import progress
+from specs.protocols.progress import kept_open, progress
 from specs.state import Load, RunningNode
 from specs.units import Tokens
 

@@ -41,7 +41,7 @@ class Departure:
         """Begin to hand over, once more whenever it fails, until it is done or `abort` is called."""
         self.abort()
         self._plan = _Wish(self._led.pipeline, successor, how, self._led.host, on_handed_over)
-        self._copied_bytes = 0
+        self._rounds = self._copied_bytes = self._halted_at = 0
         self._known.clear()
         self._led.spawn(self._tick(self._plan))
 

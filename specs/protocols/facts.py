@@ -105,9 +105,3 @@ def open_successor(plan: NodePlan, state: NodeState, pipeline: PipelineId) -> tu
             return None
         old = switch.new
     return None
-
-
-def kept_open(plan: NodePlan, state: NodeState) -> tuple[PipelineId, ...]:
-    """Name the pipelines led here that a switch would end, but that a plan which may be adopted next counts on them."""
-    still = state.opened & state.counted_on - state.closed
-    return tuple(each for each in sorted(still) if open_successor(plan, state, each) is not None)

@@ -54,11 +54,12 @@ back under this name, and is never resumed: what gets into its seat matters to n
 Why one pipeline at most decodes a request.  Fronts take tokens of the latest submission alone.  The target leader
 begins with a guest only when its front says so, and the front only when the source leader has forgotten the request.
 
-Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped; also one that
-ends with the last iteration, whatever the target leader was told to expect.  A guest without seat, or whose chunks do
-not arrive for `late_max` ticks, is dropped and not invited again.  When the rest makes no progress for `tries_max`
-ticks, the source leader gives up the hand-over and decodes on; after `hand_overs_max` of them it lets all requests be
-computed again.  It also gives up when the successor closes (a stage or the target leader is lost), or the target
+Ends.  A request that ends or is cancelled is missing at the next boundary, and its guest is dropped; also one that ends
+with the last iteration, whatever the target leader was told to expect.  A guest without seat, or whose chunks do not
+arrive for `late_max` ticks, is dropped and not invited again.  When the rest makes no progress for `tries_max` ticks,
+the source leader gives up the hand-over and decodes on; after `hand_overs_max` tries of a pipeline, whoever ended them
+and under whichever plan, it lets all requests be computed again.  It also gives up when the successor closes (a stage
+or the target leader is lost), when another plan is adopted or may be that counts on the old pipeline, or the target
 leader says that the hand-over is over.  The target leader ends a hand-over when it is told, when one with a higher
 number begins, or when it has heard no invitation for `patience` ticks: the source leader is lost, or done and a front
 has not resumed.  Ids do not repeat, and what is over stays over.

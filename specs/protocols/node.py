@@ -52,8 +52,8 @@ def adopt(before: InForce | None, name: PlanName, plan: NodePlan) -> tuple[InFor
     """Put a plan into force in the place of the one before, if there was one; give what is due at once."""
     carried = Carried() if before is None else block_multicast.carry(before.state)
     state, actions = block_multicast.begin(plan, carried)
-    counted_on = {member for part in plan.parts if part.is_running for member in part.members}
-    met = frozenset(each for each in (() if before is None else before.met) if each.peer in counted_on)
+    needed = {member for part in plan.parts if part.is_running for member in part.members}
+    met = frozenset(each for each in (() if before is None else before.met) if each.peer in needed)
     return InForce(name=name, plan=plan, state=state, met=met), actions
 
 

@@ -12,9 +12,9 @@ adopted or declined a plan) are of the kind that once true stays true: lost, lat
 Accepting.  A plan is offered to a node by a person, or by a peer that has accepted or adopted it and was asked for it.
 The daemon verifies it and says whether this node could carry it out (`Offered.unable`).  A node *accepts* a plan that
 names it, that it can carry out, whose parent is the plan that it has adopted, and whose generation is above every one
-that it ever accepted.  It changes nothing that serves.  It is binding: what was accepted is never declined.  Any other
-plan is refused with a reason.  Once a peer stands on it the refusal is told, and binding too: it is *declined*.
-A plan that follows one that is accepted here and not adopted yet is neither: it is asked for again until that is over.
+that it ever accepted.  It is binding: what was accepted is never declined.  Any other plan is refused with a reason.
+Once a peer stands on it the refusal is told, and binding too: it is *declined*.  A plan that follows one that is
+accepted here and not adopted yet is neither: it is asked for again until that is over.
 
 Adopting.  Of the plans that a node has accepted since it last adopted one, those that a node of theirs has declined are
 dead.  The one of the highest generation that is not dead is the *foremost*: it supersedes the others, and only for it
@@ -31,7 +31,9 @@ and nobody could count it.  (`specs.proofs.plan_switch` has the induction, for a
 So two parts of a cluster go apart only where the plan of the one leaves out the other.  Generations only rise: what is
 adopted follows what was adopted before, and what a node has accepted is above it.
 
-Nothing that serves closes because of an offer, an acceptance, a decline or an abort: only `Adopt` changes the core.
+What serves goes on serving through offers, acceptances and declines: the plan in force changes only with `Adopt`.  What
+a pending plan counts on is kept open meanwhile, so that switches of the plan in force may wait
+(`specs.protocols.node`).
 
 Death.  Loss of a peer is no event here.  A node that dies before it accepted blocks the plan until somebody offers one
 without it, of a higher generation; a node that dies after it accepted is lost under the new plan.

@@ -16,8 +16,10 @@ from specs.protocols.facts import (
     is_sent,
     is_unable,
     lacks,
+    open_successor,
 )
 from specs.protocols.nouns import Copy, NodePlan, NodeState, Part, Passage, Sizing
+from specs.protocols.room import switch_awaits_resize
 
 PHASE_OF = {
     "transfers": "transferring",
@@ -98,6 +100,16 @@ def progress(plan: NodePlan, state: NodeState) -> Progress:
         ),
         resizes=_count(_resize(plan, state, each) for each in plan.sizings if plan.part[each.pipeline] in led),
         lacking=len(lacks(plan, state)),
+    )
+
+
+def kept_open(plan: NodePlan, state: NodeState) -> tuple[PipelineId, ...]:
+    """Name the pipelines led here that a switch would end, but that a plan which may be adopted next counts on them."""
+    still = state.opened & state.counted_on - state.closed
+    return tuple(
+        each
+        for each in sorted(still)
+        if open_successor(plan, state, each) is not None and not switch_awaits_resize(plan, state, each)
     )
 
 

@@ -54,6 +54,7 @@ class LifeReplay:
     def __init__(self, node: NodeId, plans: Plans, told: Told) -> None:
         self.node = node
         self._plans = plans
+        self._node_plans: dict[str, NodePlan] = {}  # of those that mattered, by digest
         self._told = told
         self._switch: switch.SwitchState | None = None
         self._due: list[What] = []  # about plans
@@ -148,8 +149,7 @@ class LifeReplay:
 
     def _learn_of_plans(self, event: switch.Event) -> None:
         self._nothing_is_due(self._due)
-        if self._core is not None and self._what_is_counted_on() not in (None, self._core.state.counted_on):
-            raise Breach(f"what plans that it has accepted count on has changed before it; {COUNTED_ON}")
+        self._nothing_new_is_counted_on()
         before = self._switch
         assert before is not None, "a life that is replayed begins with Started"
         self._switch, actions = plan_switch.step(before, event)
@@ -171,21 +171,28 @@ class LifeReplay:
             self._core = None
             return
         self._hand_overs.adopt(verified)
-        plan = node_plan(verified.problem, verified.plan, self.node)
+        plan = self._node_plan(adopted.plan)
         state, actions = block_multicast.begin(plan, carried)
         self._core = _Core(digest=adopted.plan, generation=generation, plan=plan, state=state, due=[])
         self._act(self._core, actions)
 
+    def _nothing_new_is_counted_on(self) -> None:
+        if self._core is not None and self._what_is_counted_on() not in (None, self._core.state.counted_on):
+            raise Breach(f"what plans that it has accepted count on has changed before it; {COUNTED_ON}")
+
     def _what_is_counted_on(self) -> frozenset[PipelineId] | None:
         """Name what accepted plans that may yet be adopted count on; None where one of them is not at hand."""
         assert self._switch is not None
-        plans = {}
-        for offer in plan_switch.pending(self._switch):
-            verified = self._plans.get(offer.name.digest)
-            if verified is None:
-                return None
-            plans[offer.name] = node_plan(verified.problem, verified.plan, self.node)
-        return frozenset(counted_on(self._switch, plans).pipelines)
+        pending = [offer.name for offer in plan_switch.pending(self._switch)]
+        if any(name.digest not in self._plans for name in pending):
+            return None
+        return frozenset(counted_on(self._switch, {name: self._node_plan(name.digest) for name in pending}).pipelines)
+
+    def _node_plan(self, digest: str) -> NodePlan:
+        if digest not in self._node_plans:
+            verified = self._plans[digest]
+            self._node_plans[digest] = node_plan(verified.problem, verified.plan, self.node)
+        return self._node_plans[digest]
 
     def _learn_under_plan(self, event: core.Event, generation: int) -> None:
         now = self._core
@@ -196,8 +203,11 @@ class LifeReplay:
         # Draining may end within the step that begins it; whatever else comes finds everything done.
         if not isinstance(event, core.Drained):
             self._nothing_is_due(now.due)
-        if isinstance(event, core.CountedOn) and self._what_is_counted_on() not in (None, frozenset(event.pipelines)):
-            raise Breach(f"plans that it has accepted count on others; {COUNTED_ON}")
+        if isinstance(event, core.CountedOn):
+            if self._what_is_counted_on() not in (None, frozenset(event.pipelines)):
+                raise Breach(f"plans that it has accepted count on others; {COUNTED_ON}")
+        elif not isinstance(event, core.HandedOver):  # receipts are taken first
+            self._nothing_new_is_counted_on()
         if not is_written(event, now.written):
             raise Breach("its node has not written that this happened")
         before = now.state

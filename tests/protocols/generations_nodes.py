@@ -15,7 +15,10 @@ from specs.protocols import plan_switch
 from specs.protocols import plan_switch_nouns as sw
 from specs.protocols.facts import is_lost
 from specs.protocols.node import InForce
+from specs.protocols.nouns import Part
 from tests.protocols.generations_world import Node, Plans, Told, Word, World
+
+KEPT = "where nobody dies, hangs or is started again, what a plan finds running is open when it is adopted"
 
 
 class Nodes:
@@ -96,13 +99,24 @@ class Nodes:
 
     def _adopt(self, world: World, node: int, name: sw.PlanName) -> World:
         here = world.nodes[node]
-        now, actions = protocol.adopt(here.now, name, self.plans.of[name, self.names[node]])
+        plan = self.plans.of[name, self.names[node]]
+        if not self.is_harmed and any(part.is_running and not self.takes(here.now, part) for part in plan.parts):
+            world = attrs.evolve(world, breaches=world.breaches | {KEPT})
+        now, actions = protocol.adopt(here.now, name, plan)
         before = frozenset() if here.now is None else frozenset(here.now.plan.part)
         gone = before - now.plan.part.keys()
         world = self.change(world, node, now=now, shut=here.shut - gone - here.over, over=frozenset())
         world = self._tell(world, node, actions)
         world = self._follow(world, node, here.now)
         return self.make_up(world, node, here.now)
+
+    def takes(self, now: InForce | None, part: Part) -> bool:
+        """Tell whether the leader of a pipeline has it open under a plan, for new requests too."""
+        return (
+            now is None
+            or part.leader != now.plan.node
+            or part.pipeline in (now.state.opened - now.state.closed - now.state.draining)
+        )
 
     def make_up(self, world: World, node: int, before: InForce | None) -> World:
         """What was dropped between a node and those whom it counted as lost until now is asked for again."""

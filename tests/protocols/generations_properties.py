@@ -9,14 +9,13 @@ from specs.protocols import plan_switch
 from specs.protocols import plan_switch_nouns as sw
 from specs.protocols.facts import is_lost
 from specs.protocols.node import Met
-from tests.protocols.generations_nodes import Nodes
+from tests.protocols.generations_nodes import KEPT, Nodes
 from tests.protocols.generations_world import Node, World
 
 CLOSED = "what a leader has closed stays closed"
 BUILT = "no leader has a pipeline open whose member it knows to be in a life that did not build it"
 SPARED = "where nobody dies, hangs or is started again, whoever carries out a plan is lost to nobody who does"
-SERVED = "where nobody dies, hangs or is started again, not all pipelines of a plan in force have closed"
-IDS = (CLOSED, BUILT, SPARED, SERVED)
+IDS = (CLOSED, BUILT, SPARED, KEPT)
 
 
 def judged(cluster: Nodes, world: World) -> World:
@@ -35,8 +34,6 @@ def judged(cluster: Nodes, world: World) -> World:
                 broken.add(BUILT)
     if not cluster.is_harmed and any(_is_lost(cluster, world, *pair) for pair in _pairs(len(world.nodes))):
         broken.add(SPARED)
-    if not cluster.is_harmed and any(_all_closed(here) for here in world.nodes):
-        broken.add(SERVED)
     return world if not broken else attrs.evolve(world, breaches=world.breaches | broken)
 
 
@@ -48,10 +45,6 @@ def _is_lost(cluster: Nodes, world: World, node: int, peer: int) -> bool:
     here, there = world.nodes[node].now, world.nodes[peer].now
     same = here is not None and there is not None and here.name == there.name
     return same and is_lost(here.state, cluster.names[peer])
-
-
-def _all_closed(here: Node) -> bool:
-    return here.now is not None and here.now.state.closed.issuperset(here.now.plan.part)
 
 
 def serves(cluster: Nodes, world: World, pipeline: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from specs.plan import Continuity
-from specs.protocols import facts
+from specs.protocols import progress
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_world import Faults, Plans
 from tests.protocols.switch_cluster import a_plan
@@ -113,7 +113,7 @@ def taken_back(world):
 
 def kept_open(world):
     """Something is kept open beside its successor, for a plan that is accepted."""
-    return any(here.now is not None and facts.kept_open(here.now.plan, here.now.state) for here in world.nodes)
+    return any(here.now is not None and progress.kept_open(here.now.plan, here.now.state) for here in world.nodes)
 
 
 def kept_in_the_end(world):
@@ -169,9 +169,9 @@ SLOW = {
     "rivals, a suspicion, a restart": (nodes(RIVALS, AT_BOTH, suspicions=1, restarts=1), [alone], 8927),
     "one after the other, two restarts": (nodes(CHAIN, IN_TURN, restarts=2), [back, alone], 2828),
     "one after the other, a suspicion": (nodes(CHAIN, IN_TURN, suspicions=1), [apart], 5044),
-    "drained, a death": (nodes(DRAIN, BY_X, deaths=1), [both_open], 3298),
-    "drained, a suspicion": (nodes(DRAIN, BY_X, suspicions=1), [both_open], 6385),
-    "handed over, a suspicion": (nodes(COPY, BY_X, suspicions=1), [both_open], 4698),
+    "drained, a death": (nodes(DRAIN, BY_X, deaths=1), [both_open], 1553),
+    "drained, a suspicion": (nodes(DRAIN, BY_X, suspicions=1), [both_open], 3855),
+    "handed over, a suspicion": (nodes(COPY, BY_X, suspicions=1), [both_open], 3799),
     "three nodes": (nodes(three(XY), [("x", A3)], "z", "xyz"), [kept_on], 9300),
     "three nodes, a death": (nodes(three(XY), [("x", A3)], "z", "xyz", deaths=1), [kept_on], 43480),
     "three nodes, a restart": (nodes(three(XY), [("x", A3)], "z", "xyz", restarts=1), [kept_on], 37796),

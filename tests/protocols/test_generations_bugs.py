@@ -10,7 +10,7 @@ from specs.protocols import node as protocol
 from specs.protocols.learn import LEARN
 from tests.protocols.generations_cluster import Generations, run
 from tests.protocols.generations_nodes import Nodes
-from tests.protocols.generations_properties import BUILT, CLOSED, SERVED, SPARED
+from tests.protocols.generations_properties import BUILT, CLOSED, KEPT, SPARED
 from tests.protocols.test_generations import (
     AT_BOTH,
     AT_X,
@@ -142,10 +142,10 @@ BUGS = {
     what_a_lost_leader_had_open_is_open_at_once: (suspected, STUCK),
     what_was_closed_is_carried_as_open: (lambda: nodes(KEEP, AT_X, suspicions=1), CLOSED),
     what_was_open_is_forgotten: (lambda: nodes(KEEP, AT_X), STUCK),
-    what_the_next_plan_counts_on_may_close: (lambda: nodes(counting_on_p(Continuity.DRAIN), BY_X), SERVED),
+    what_the_next_plan_counts_on_may_close: (lambda: nodes(counting_on_p(Continuity.DRAIN), BY_X), KEPT),
     a_hand_over_goes_on_though_the_next_plan_counts_on_what_it_ends: (
         lambda: nodes(counting_on_p(Continuity.COPY), BY_X),
-        SERVED,
+        KEPT,
     ),
     what_a_forgotten_plan_counted_on_stays_open: (lambda: nodes(COPY, BY_X), STUCK),
     a_freed_stage_is_carried_as_built: (lambda: nodes(KEEP, AT_X, suspicions=1), STUCK),

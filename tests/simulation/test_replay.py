@@ -189,6 +189,29 @@ def test_a_journal_with_one_record_changed_does_not_pass(kept, kind, fields, sen
     assert any(re.search(sentence, each.sentence) for each in breaches), breaches
 
 
+def test_what_is_kept_open_too_late_does_not_pass(checkpoint, tmp_path):
+    for seed in range(40):
+        with pytest.MonkeyPatch.context() as patch:
+            lives, plans = _journals(seed, checkpoint, tmp_path / f"state-{seed}", patch)
+        if (late := tuple(map(_late, lives))) != lives:
+            breaches = replay(late, plans).breaches
+            assert any("a node keeps open what a plan counts on" in each.sentence for each in breaches), breaches
+            return
+    raise AssertionError("no schedule has an event under a plan while another is accepted that counts on something")
+
+
+def _late(life):
+    """Put what a plan counts on behind the next event of the core."""
+    records = list(life.records)
+    for at, record in enumerate(records[:-1]):
+        events = [getattr(each.what, "event", None) for each in records[at : at + 2]]
+        is_next = isinstance(records[at + 1].what, journal.LearntUnderPlan)
+        if isinstance(events[0], core.CountedOn) and events[0].pipelines and is_next:
+            records[at : at + 2] = [records[at + 1], record]
+            return Life(node=life.node, records=tuple(records))
+    return life
+
+
 def test_what_cannot_be_judged_is_said(kept):
     lives, plans = kept
     some = replay(lives[1:], plans)

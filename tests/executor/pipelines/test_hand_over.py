@@ -300,6 +300,26 @@ def test_what_is_cancelled_on_the_way_keeps_no_seat(checkpoint, llm, blobs, expe
     assert tokens_of(again) == expected
 
 
+def test_what_is_aborted_as_often_as_is_tried_is_computed_again(checkpoint, llm, blobs, expected):
+    """Three times, as by plans that are accepted and declined; the receipt is of what was begun last."""
+    nodes = Nodes(checkpoint, llm, blobs, *WAYS["two stages into one"])
+
+    async def test():
+        answers = await ask(nodes)
+        departure = nodes.leader(OLD).departure
+        for _ in range(3):
+            nodes.hand_over()
+            await until(lambda: departure.state.current is not None)
+            departure._halted_at = 1
+            nodes.leader(OLD).abort_hand_over()
+        nodes.hand_over()
+        return await asyncio.gather(*answers)
+
+    assert tokens_of(run(nodes, test)) == expected
+    (receipt,) = nodes.receipts
+    assert (receipt.copied, receipt.recomputed, receipt.halted_ns) == (0, len(PROMPTS), 0)
+
+
 def test_requests_decode_on_when_the_connection_to_the_target_breaks(checkpoint, llm, blobs, expected):
     """Nothing comes from the target once the source has halted; the source hears that the connection broke."""
     halted = []
