@@ -15,9 +15,13 @@
     +-- FixedKv                a plan changes the slots of a pipeline where its KV cannot give memory back
     +-- NotHere                a blob that the plan says is here is not
     +-- NoReference            a node that must know the right tokens of an LLM cannot compute them
+    +-- VerbsMissing           RDMA is asked for on a node that lacks a part of it
+    +-- DeviceFailed           an RDMA device refused or could not do what it was told
 
 A peer that is lost and a blob that arrives corrupt are expected outcomes: they are events of `transport.interface`.
 """
+
+import enum
 
 
 class ExecutorError(Exception):
@@ -78,3 +82,27 @@ class CannotListen(ExecutorError):
 
 class Rewired(ExecutorError):
     """A plan gives this node another address or other devices than it has; it would have to be started again."""
+
+
+class VerbsMissing(ExecutorError):
+    """RDMA is asked for on a node without pyverbs, without the libraries that fit it, or without RDMA in the kernel."""
+
+
+class Failure(enum.Enum):
+    """Why an RDMA device did not do something, as the end of a sentence."""
+
+    ACCESS_REFUSED = "the peer's device refused access to its memory"
+    PEER_SILENT = "the peer's device did not answer"
+    NOT_READY = "the peer had posted no receive"
+    FLUSHED = "the queue pair was broken or closed before"
+    LOCAL = "this node's device refused the work"
+    REGISTRATION = "the memory could not be registered"
+    DEVICE = "this node's device or port is lost"
+
+
+class DeviceFailed(ExecutorError):
+    """An RDMA device refused or could not do what it was told; nothing is known of work that was under way."""
+
+    def __init__(self, failure: Failure, sentence: str) -> None:
+        super().__init__(sentence)
+        self.failure = failure
