@@ -90,4 +90,5 @@ def test_the_picture_is_written(small, tmp_path, capsys):
 
 
 def test_the_options_are_these():
-    assert list(inspect.signature(describe).parameters) == ["description", "as_json", "picture"]
+    options = ["description", "this_node", "as_json", "as_yaml", "picture"]
+    assert list(inspect.signature(describe).parameters) == options
