@@ -64,7 +64,7 @@ def test_imports_point_the_right_way(path):
     assert not roots & FORBIDDEN_IMPORTS[package] - allowed
     if name_of(path).startswith(PURE):
         assert not roots & IMPURE
-    if name_of(path) != "executor/transport/rdma.py":
+    if name_of(path) != "executor/transport/rdma/verbs.py":
         assert "pyverbs" not in roots
 
 

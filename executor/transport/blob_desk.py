@@ -1,4 +1,4 @@
-"""Which blobs go and come over TCP: the tables on the event loop; the bytes move in threads (`blob_stream`)."""
+"""Which blobs go and come: the tables on the event loop; the bytes move in threads (`carrier`)."""
 
 import asyncio
 import socket
@@ -10,7 +10,8 @@ import attrs
 
 from executor.errors import MalformedFrame, TransferInUse
 from executor.transport import handshake
-from executor.transport.blob_stream import StreamEnd, receive_stream, send_stream
+from executor.transport.blob_line import BlobEnd
+from executor.transport.carrier import Carrier, Outgoing
 from executor.transport.framing import Hello, Offer, Verdict
 from executor.transport.interface import (
     BlobArrived,
@@ -51,8 +52,11 @@ class _Running:
 class BlobDesk:
     """One node's outgoing, expected and arrived blobs."""
 
-    def __init__(self, *, emit: OnEvent, hello: Callable[[str, Offer], Hello], threads_each_way: int) -> None:
+    def __init__(
+        self, *, emit: OnEvent, hello: Callable[[str, Offer], Hello], carrier: Carrier, threads_each_way: int
+    ) -> None:
         self._emit = emit
+        self._carrier = carrier
         self._hello = hello
         self._pool = ThreadPoolExecutor(2 * threads_each_way, thread_name_prefix="blob")
         self._may_send = asyncio.Semaphore(threads_each_way)
@@ -106,15 +110,15 @@ class BlobDesk:
         return Verdict.WELCOME, ""
 
     async def receive(self, sock: socket.socket, peer: str, offer: Offer) -> None:
-        """Take a blob whose offer was just judged welcome; the caller closes the socket."""
+        """Welcome a blob whose offer was just judged so, and take it; the caller closes the socket."""
         key = (peer, offer.transfer_id)
         blob = self._expected.pop(key)
         running = self._incoming[key] = _Running(sock=sock, task=asyncio.current_task())
         loop = asyncio.get_running_loop()
-        end = await loop.run_in_executor(self._pool, receive_stream, sock, blob, running.stop)
+        end = await loop.run_in_executor(self._pool, self._carrier.receive, sock, blob, offer, running.stop)
         del self._incoming[key]
         if end.kind is not None:
-            self._emit(_stream_failed(key, end.kind, end))
+            self._emit(_blob_failed(key, end.kind, end))
             return
         self._arrived[key] = end.moved_bytes
         if len(self._arrived) > ARRIVED_MAX:
@@ -135,17 +139,23 @@ class BlobDesk:
         key = (blob.peer, blob.transfer_id)
         try:
             async with self._may_send:
-                event = await self._offer(peer, blob, running)
+                event = await self._carry(peer, blob, running)
         except asyncio.CancelledError:
             sentence = f"transfer {blob.transfer_id!r} to {blob.peer!r}: it was abandoned on this side, before consent."
             event = _failed(key, FailureKind.ABANDONED, sentence)
         del self._outgoing[key]
         self._emit(event)
 
-    async def _offer(self, peer: Peer, blob: OutgoingBlob, running: _Running) -> BlobSent | BlobFailed:
+    async def _carry(self, peer: Peer, blob: OutgoingBlob, running: _Running) -> BlobSent | BlobFailed:
+        with self._carrier.outgoing(blob) as outgoing:
+            return await self._offer(peer, blob, outgoing, running)
+
+    async def _offer(
+        self, peer: Peer, blob: OutgoingBlob, outgoing: Outgoing, running: _Running
+    ) -> BlobSent | BlobFailed:
         key = (blob.peer, blob.transfer_id)
         where = f"transfer {blob.transfer_id!r} to {blob.peer!r}"
-        offer = Offer(transfer_id=blob.transfer_id, size_bytes=Bytes(len(blob.buffer)))
+        offer = Offer(transfer_id=blob.transfer_id, size_bytes=Bytes(len(blob.buffer)), writing=outgoing.writing)
         try:
             hello = self._hello(blob.peer, offer)
             sock, verdict, sentence = await handshake.call(peer, hello, blob.progress_deadline_ns)
@@ -163,9 +173,9 @@ class BlobDesk:
                 return _sent(key, Bytes(0), Nanos(0))
             running.sock = sock
             loop = asyncio.get_running_loop()
-            end = await loop.run_in_executor(self._pool, send_stream, sock, blob, running.stop)
+            end = await loop.run_in_executor(self._pool, outgoing.send, sock, sentence, running.stop)
             running.sock = None
-        return _sent(key, end.moved_bytes, end.elapsed_ns) if end.kind is None else _stream_failed(key, end.kind, end)
+        return _sent(key, end.moved_bytes, end.elapsed_ns) if end.kind is None else _blob_failed(key, end.kind, end)
 
 
 def _sent(key: _Key, sent_bytes: Bytes, elapsed_ns: Nanos) -> BlobSent:
@@ -180,7 +190,7 @@ def _failed(key: _Key, kind: FailureKind, sentence: str) -> BlobFailed:
     )
 
 
-def _stream_failed(key: _Key, kind: FailureKind, end: StreamEnd) -> BlobFailed:
+def _blob_failed(key: _Key, kind: FailureKind, end: BlobEnd) -> BlobFailed:
     peer, transfer_id = key
     return BlobFailed(
         transfer_id=transfer_id,

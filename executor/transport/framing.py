@@ -2,16 +2,20 @@
 
 A connection begins with the caller's hello: a fixed head and a JSON body that names both nodes, the realm and, for a
 blob, the offer.  The other side answers with a verdict.  Then a connection carries either frames of messages, one way
-(the other way only answers pings), or the bytes of one blob, answered by a receipt.  All integers are big-endian.
+(the other way only answers pings), or the bytes of one blob, answered by a receipt.  Where both ends can, the bytes are
+written into the receiver's memory instead, and the connection carries words about that (`rdma.blob_words`).  All
+integers are big-endian.
 """
 
 import enum
 import json
 import struct
+from typing import Any
 
 import attrs
 
 from executor.errors import MalformedFrame
+from executor.transport.rdma.contact import Contact, decode_contact, encode_contact
 from specs.units import INTEGER_MAX, Bytes
 
 MAGIC = b"HFT1"
@@ -26,7 +30,12 @@ RECEIPT = struct.Struct("!4s?xxxI")  # magic, whether all digests match, the fir
 
 FRAME_BYTES_MAX = Bytes(256 << 20)  # activations of a few thousand tokens; a bigger thing is a blob
 
+SPAN_BYTES_MAX = Bytes(64 << 20)  # of memory that is open to a peer in one piece
+
 PONG = b"\x01"
+
+_HELLO = frozenset({"from", "realm", "to"})
+_HELLO_KEYS = (_HELLO, _HELLO | {"bytes", "transfer"}, _HELLO | {"bytes", "contact", "span", "transfer"})
 
 
 class FrameKind(enum.IntEnum):
@@ -46,11 +55,20 @@ class Verdict(enum.IntEnum):
 
 
 @attrs.frozen(kw_only=True)
+class Writing:
+    """What a caller that can write into its peer's memory says with an offer."""
+
+    contact: Contact
+    span_bytes: Bytes  # it writes so much at a time; the last of a blob may be less
+
+
+@attrs.frozen(kw_only=True)
 class Offer:
     """A blob that the caller would send on this connection."""
 
     transfer_id: str
     size_bytes: Bytes
+    writing: Writing | None = None  # the caller can write into its peer's memory
 
 
 @attrs.frozen(kw_only=True)
@@ -65,9 +83,11 @@ class Hello:
 
 def encode_hello(hello: Hello) -> bytes:
     """Make the first bytes of a connection."""
-    document: dict[str, str | int] = {"from": hello.sender, "realm": hello.realm, "to": hello.receiver}
+    document: dict[str, object] = {"from": hello.sender, "realm": hello.realm, "to": hello.receiver}
     if hello.offer is not None:
         document |= {"bytes": hello.offer.size_bytes, "transfer": hello.offer.transfer_id}
+        if (writing := hello.offer.writing) is not None:
+            document |= {"contact": encode_contact(writing.contact), "span": writing.span_bytes}
     body = _canonical(document)
     assert len(body) <= HELLO_BYTES_MAX, "names and realm are short"
     return HELLO_HEAD.pack(MAGIC, PROTOCOL, len(body)) + body
@@ -93,17 +113,29 @@ def decode_hello_body(body: bytes) -> Hello:
         raise MalformedFrame(f"hello: the body is not JSON ({error}).") from error
     if not isinstance(document, dict) or _canonical(document) != body:
         raise MalformedFrame("hello: the body is not a canonical JSON object.")
-    wanted = {"from", "realm", "to"}
-    if set(document) not in (wanted, wanted | {"bytes", "transfer"}):
-        raise MalformedFrame(f"hello: keys {sorted(document)}, wanted {sorted(wanted)}, or these with an offer.")
+    if set(document) not in _HELLO_KEYS:
+        wanted = "; or ".join(", ".join(sorted(keys)) for keys in _HELLO_KEYS)
+        raise MalformedFrame(f"hello: keys {', '.join(sorted(document))}, wanted {wanted}.")
     texts = [document[key] for key in ("from", "realm", "to", "transfer") if key in document]
     if not all(isinstance(text, str) for text in texts):
         raise MalformedFrame("hello: a name that is not a string.")
-    size_bytes = document.get("bytes", 0)
+    offer = _offer(document) if "transfer" in document else None
+    return Hello(sender=document["from"], receiver=document["to"], realm=document["realm"], offer=offer)
+
+
+def _offer(document: dict[str, Any]) -> Offer:
+    size_bytes = document["bytes"]
     if type(size_bytes) is not int or not 0 <= size_bytes <= INTEGER_MAX:
         raise MalformedFrame(f"hello: an offer of {size_bytes!r} bytes, wanted an integer from 0 to {INTEGER_MAX}.")
-    offer = Offer(transfer_id=document["transfer"], size_bytes=Bytes(size_bytes)) if "transfer" in document else None
-    return Hello(sender=document["from"], receiver=document["to"], realm=document["realm"], offer=offer)
+    writing = None
+    if "contact" in document:
+        span_bytes = document["span"]
+        if type(span_bytes) is not int or not 1 <= span_bytes <= SPAN_BYTES_MAX:
+            raise MalformedFrame(
+                f"hello: a span of {span_bytes!r} bytes, wanted an integer from 1 to {SPAN_BYTES_MAX}."
+            )
+        writing = Writing(contact=decode_contact(document["contact"]), span_bytes=Bytes(span_bytes))
+    return Offer(transfer_id=document["transfer"], size_bytes=Bytes(size_bytes), writing=writing)
 
 
 def encode_verdict(verdict: Verdict, sentence: str) -> bytes:

@@ -10,6 +10,7 @@ import attrs
 from executor.errors import FrameTooLarge, MalformedFrame, TransportClosed, UnknownPeer
 from executor.transport import handshake
 from executor.transport.blob_desk import BlobDesk
+from executor.transport.carrier import Carrier, StreamCarrier
 from executor.transport.framing import Hello, Offer, Verdict
 from executor.transport.interface import (
     Buffer,
@@ -43,7 +44,16 @@ class TcpLimits:
 class TcpTransport:
     """One node's end; see `interface.Transport`.  Made by `listen_tcp`."""
 
-    def __init__(self, *, node: str, realm: str, listener: socket.socket, on_event: OnEvent, limits: TcpLimits) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        realm: str,
+        listener: socket.socket,
+        on_event: OnEvent,
+        limits: TcpLimits,
+        carrier: Carrier,
+    ) -> None:
         self._node = node
         self._realm = realm
         self._listener = listener
@@ -56,7 +66,10 @@ class TcpTransport:
         self._callers: dict[str, socket.socket] = {}  # the path on which a peer sends its messages
         self._tasks: set[asyncio.Task[None]] = set()  # all but those of blobs on the move
         self._told: dict[str, str] = {}  # why a peer was turned away last: it calls again, and one line is enough
-        self._desk = BlobDesk(emit=self._emit, hello=self._hello, threads_each_way=limits.blobs_each_way)
+        self._carrier = carrier
+        self._desk = BlobDesk(
+            emit=self._emit, hello=self._hello, carrier=carrier, threads_each_way=limits.blobs_each_way
+        )
         self._start(self._accept())
 
     @property
@@ -106,6 +119,7 @@ class TcpTransport:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._desk.close()
+        self._carrier.close()
         self._listener.close()
 
     def _known(self, name: str) -> Peer:
@@ -222,12 +236,13 @@ class TcpTransport:
             if verdict is Verdict.REFUSE:
                 self._turn_away(sock, address, verdict, sentence)
                 return
-            handshake.answer(sock, verdict)
-            if verdict is Verdict.WELCOME:
-                task = asyncio.current_task()
-                assert task is not None
-                self._tasks.discard(task)  # from here on the desk ends it
-                await self._desk.receive(sock, name, offer)
+            if verdict is Verdict.HAVE:
+                handshake.answer(sock, verdict)
+                return
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)  # from here on the desk ends it
+            await self._desk.receive(sock, name, offer)
 
     def _why_stranger(self, hello: Hello) -> str | None:
         if hello.realm != self._realm:
@@ -252,12 +267,25 @@ class TcpTransport:
         self._path_ended(name, sock, await receive_messages(sock, self._limits.messages, deliver))
 
 
-async def listen_tcp(address: Peer, *, realm: str, on_event: OnEvent, limits: TcpLimits | None = None) -> TcpTransport:
+async def listen_tcp(
+    address: Peer,
+    *,
+    realm: str,
+    on_event: OnEvent,
+    limits: TcpLimits | None = None,
+    carrier: Carrier | None = None,
+) -> TcpTransport:
     """Open a node's transport at its own address, on the running loop; port 0 lets the system choose.
 
-    The realm is what all nodes of a cluster must agree on.  Raises OSError when the address cannot be had.
+    The realm is what all nodes of a cluster must agree on.  Without a carrier blobs are streams.  Raises OSError when
+    the address cannot be had.
     """
     listener = handshake.listening_socket(address.host, address.port)
     return TcpTransport(
-        node=address.name, realm=realm, listener=listener, on_event=on_event, limits=limits or TcpLimits()
+        node=address.name,
+        realm=realm,
+        listener=listener,
+        on_event=on_event,
+        limits=limits or TcpLimits(),
+        carrier=carrier or StreamCarrier(),
     )

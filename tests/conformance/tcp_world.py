@@ -5,23 +5,24 @@ import contextlib
 import gc
 import pathlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import pytest
 
+from executor.transport.carrier import Carrier
 from executor.transport.interface import Event, Peer
 from executor.transport.message_link import MessageLimits
 from executor.transport.tcp import TcpLimits, TcpTransport, listen_tcp
 from specs.units import Bytes, Nanos
 from tests.conformance.relay import Harm, Relay
-from tests.conformance.world import NODE_NAMES
+from tests.conformance.world import NODE_NAMES, SLOWNESS
 
 E = TypeVar("E")
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 60 * SLOWNESS
 FRAME_BYTES = Bytes(4 << 20)
-LIMITS = TcpLimits(messages=MessageLimits(frame_bytes=FRAME_BYTES, silence_ns=Nanos(2_000_000_000)))
+LIMITS = TcpLimits(messages=MessageLimits(frame_bytes=FRAME_BYTES, silence_ns=Nanos(SLOWNESS * 2_000_000_000)))
 
 
 class Diary:
@@ -58,13 +59,19 @@ class TcpWorld:
 
     async def node(self, name: str) -> TcpTransport:
         address = Peer(name=name, host="127.0.0.1", port=0)
-        node = await listen_tcp(address, realm="realm", on_event=self._diaries[name].note, limits=LIMITS)
+        node = await listen_tcp(
+            address, realm="realm", on_event=self._diaries[name].note, limits=LIMITS, carrier=self.carrier(name)
+        )
         self._relays[name].node_port = node.port
         node.meet(
             [Peer(name=other, host="127.0.0.1", port=relay.port) for other, relay in self._relays.items()],
         )
         self.nodes[name] = node
         return node
+
+    def carrier(self, name: str) -> Carrier | None:
+        """What moves the blobs of a node; None: streams."""
+        return None
 
     def events(self, name: str) -> list[Event]:
         return self._diaries[name].events
@@ -102,12 +109,12 @@ def blob_threads() -> int:
 
 
 @contextlib.asynccontextmanager
-async def a_world() -> AsyncIterator[TcpWorld]:
+async def a_world(make: Callable[[], TcpWorld] = TcpWorld) -> AsyncIterator[TcpWorld]:
     """A world that leaves no socket, thread, task or silent error behind."""
     errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     files = open_files()
-    world = TcpWorld()
+    world = make()
     try:
         yield world
     finally:
