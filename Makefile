@@ -5,8 +5,10 @@ PYTHON ?= python3
 TORCH ?= $(if $(wildcard /dev/nvidia0),torch==2.13.0,torch==2.13.0+cpu)
 VENV := .venv
 BIN := $(VENV)/bin
+# A folder whose `run COMMAND...` runs a command in a virtual machine that has Soft-RoCE devices.
+HOLDFAST_RDMA_LAB ?= ../shared/rdma-lab
 
-.PHONY: help setup demo demo-move test test-slow lint format bench clean
+.PHONY: help setup demo demo-move test test-slow test-rdma lint format bench clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +33,9 @@ test: $(VENV)/ready ## All tests that need no GPU, no RDMA and no network
 
 test-slow: $(VENV)/ready ## The long searches and soaks
 	$(BIN)/python -m pytest -q -m slow
+
+test-rdma: $(VENV)/ready ## What needs RDMA, in a virtual machine with Soft-RoCE; where that cannot be, says why
+	@tests/rdma/in_lab $(HOLDFAST_RDMA_LAB) $(BIN)/python
 
 lint: $(VENV)/ready ## mypy --strict and ruff
 	$(BIN)/python -m ruff check .

@@ -43,9 +43,9 @@ def ports_in(verbs: Any, context: Any, device: str) -> Iterator[Port]:
     states = {number: context.query_port(number) for number in numbers}
     table = context.query_gid_table(sum(state.gid_tbl_len for state in states.values()))
     for number, state in states.items():
-        if state.state != verbs.enums.ibv_port_state.IBV_PORT_ACTIVE:
+        if state.state != verbs.libibverbs_enums.ibv_port_state.IBV_PORT_ACTIVE:
             continue
-        is_infiniband = state.link_layer == verbs.enums.IBV_LINK_LAYER_INFINIBAND
+        is_infiniband = state.link_layer == verbs.libibverbs_enums.IBV_LINK_LAYER_INFINIBAND
         entries = [entry for entry in table if entry.port_num == number]
         for entry in entries[:1] if is_infiniband else _usable(verbs, entries):
             yield Port(
@@ -61,7 +61,7 @@ def ports_in(verbs: Any, context: Any, device: str) -> Iterator[Port]:
 
 def _usable(verbs: Any, entries: list[Any]) -> list[Any]:
     """Of RoCE v2 if there is any; link-local addresses only if there is no other."""
-    routable = verbs.enums.ibv_gid_type.IBV_GID_TYPE_ROCE_V2
+    routable = verbs.libibverbs_enums.ibv_gid_type.IBV_GID_TYPE_ROCE_V2
     usable = [entry for entry in entries if entry.gid_type == routable] or entries
     return [entry for entry in usable if not _address_in(entry).is_link_local] or usable
 

@@ -134,7 +134,7 @@ class QueuePair:
         there is no room.
         """
         assert 0 <= offset_bytes <= offset_bytes + size_bytes <= source.size_bytes
-        operations = self._opened.verbs.enums.ibv_wr_opcode
+        operations = self._opened.verbs.libibverbs_enums.ibv_wr_opcode
         with self._lock:
             self._check_open()
             if not self.room:
@@ -189,9 +189,9 @@ class QueuePair:
         verbs = self._opened.verbs
         with self._lock:
             if self._is_open:
-                broken = verbs.qp.QPAttr(qp_state=verbs.enums.ibv_qp_state.IBV_QPS_ERR)
+                broken = verbs.qp.QPAttr(qp_state=verbs.libibverbs_enums.ibv_qp_state.IBV_QPS_ERR)
                 with self._opened.refusing(f"{self._where} cannot be broken off", Failure.DEVICE):
-                    self._pair.modify(broken, verbs.enums.ibv_qp_attr_mask.IBV_QP_STATE)
+                    self._pair.modify(broken, verbs.libibverbs_enums.ibv_qp_attr_mask.IBV_QP_STATE)
 
     def close(self) -> None:
         """End it: from here on no write of either side touches memory, and nothing completes.  May be called again."""
@@ -210,7 +210,7 @@ class QueuePair:
             raise DeviceFailed(Failure.FLUSHED, f"{self._where} was closed here.")
 
     def _completion(self, work: Any) -> Completion:
-        enums = self._opened.verbs.enums
+        enums = self._opened.verbs.libibverbs_enums
         is_receive = work.wr_id & 1
         if is_receive:
             self._receives -= 1
@@ -229,8 +229,8 @@ def _initial_pair(opened: Opened, queue: Any, writes_max: int, receives_max: int
     verbs = opened.verbs
     sizes = verbs.qp.QPCap(max_send_wr=writes_max, max_recv_wr=receives_max, max_send_sge=1, max_recv_sge=1)
     kind = verbs.qp.QPInitAttr(
-        qp_type=verbs.enums.ibv_qp_type.IBV_QPT_RC, scq=queue, rcq=queue, cap=sizes, sq_sig_all=1
+        qp_type=verbs.libibverbs_enums.ibv_qp_type.IBV_QPT_RC, scq=queue, rcq=queue, cap=sizes, sq_sig_all=1
     )
     first = verbs.qp.QPAttr(port_num=opened.port.number)
-    first.qp_access_flags = verbs.enums.ibv_access_flags.IBV_ACCESS_REMOTE_WRITE
+    first.qp_access_flags = verbs.libibverbs_enums.ibv_access_flags.IBV_ACCESS_REMOTE_WRITE
     return verbs.qp.QP(opened.protection_domain, kind, first)

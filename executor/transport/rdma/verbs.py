@@ -24,7 +24,7 @@ from executor.transport.rdma.contact import Contact, decode_contact, encode_cont
 from executor.transport.rdma.opened import DESCRIPTORS, Opened, open_context, ready, refusing
 from executor.transport.rdma.ports import Port, port_of, ports_in
 from executor.transport.rdma.queue_pair import Completion, QueuePair
-from executor.transport.rdma.region import Region
+from executor.transport.rdma.region import Region, fault_in
 
 __all__ = [
     "Completion",
@@ -60,7 +60,7 @@ def ports() -> tuple[Port, ...]:
         ) from error
     found: list[Port] = []
     for device in devices:
-        if device.node_type != verbs.enums.ibv_node_type.IBV_NODE_CA:
+        if device.node_type != verbs.libibverbs_enums.ibv_node_type.IBV_NODE_CA:
             continue  # iWARP and the like, which connect otherwise
         name = device.name.decode()
         try:
@@ -98,28 +98,32 @@ class Device:
     def register(self, memory: memoryview, *, is_remote: bool) -> Region:
         """Pin contiguous memory, at least a byte: for writes out of it, or, where `is_remote`, by a peer into it.
 
+        What is pinned may be read-only where it is not remote; before Linux 6.2 it may not be a shared mapping then.
         Raises DeviceFailed.
         """
-        self._check_open()
-        region = Region(self._opened, memory, is_remote=is_remote, on_close=lambda: self._made.discard(region))
-        self._made.add(region)
+        fault_in(memory, is_written=is_remote)
+        with DESCRIPTORS:
+            self._check_open()
+            region = Region(self._opened, memory, is_remote=is_remote, on_close=lambda: self._made.discard(region))
+            self._made.add(region)
         return region
 
     def queue_pair(self, *, writes_max: int, receives_max: int) -> QueuePair:
         """Make a queue pair for so many writes and receives under way at once.  Raises DeviceFailed."""
-        self._check_open()
-        pair = QueuePair(
-            self._opened,
-            writes_max=writes_max,
-            receives_max=receives_max,
-            on_close=lambda: self._made.discard(pair),
-        )
-        self._made.add(pair)
+        with DESCRIPTORS:
+            self._check_open()
+            pair = QueuePair(
+                self._opened,
+                writes_max=writes_max,
+                receives_max=receives_max,
+                on_close=lambda: self._made.discard(pair),
+            )
+            self._made.add(pair)
         return pair
 
     def failed(self) -> Failure | None:
         """Take the events of the device, if there are any; say DEVICE while it or its port is lost."""
-        kinds = self._opened.verbs.enums.ibv_event_type
+        kinds = self._opened.verbs.libibverbs_enums.ibv_event_type
         with DESCRIPTORS:
             while self._is_open and not self._is_lost and (events := ready(self.events_fd)):
                 if not events & select.POLLIN:
@@ -135,7 +139,8 @@ class Device:
 
     def close(self) -> None:
         """Close everything that was made here, and the device.  May be called again."""
-        self._is_open = False
+        with DESCRIPTORS:
+            self._is_open = False
         for part in sorted(self._made, key=lambda part: isinstance(part, Region)):  # first those who write
             part.close()
         with DESCRIPTORS, self._opened.refusing(f"{self.port.device} cannot be closed", Failure.DEVICE):
@@ -147,7 +152,7 @@ class Device:
 
     def _look_down(self) -> bool:
         state = self._opened.context.query_port(self.port.number).state
-        return bool(state != self._opened.verbs.enums.ibv_port_state.IBV_PORT_ACTIVE)
+        return bool(state != self._opened.verbs.libibverbs_enums.ibv_port_state.IBV_PORT_ACTIVE)
 
 
 @functools.cache
@@ -166,7 +171,7 @@ def _pyverbs() -> Any:
         import pyverbs.qp
         import pyverbs.wr
     except ModuleNotFoundError as error:
-        raise VerbsMissing("RDMA: pyverbs is not installed: pip install 'holdfast[rdma]'.") from error
+        raise VerbsMissing("RDMA: pyverbs is not installed here: pip install 'holdfast[rdma]'.") from error
     except ImportError as error:
         raise VerbsMissing(
             f"RDMA: pyverbs is installed, but its libraries do not fit ({error}): it needs libibverbs and librdmacm of "
@@ -174,5 +179,4 @@ def _pyverbs() -> Any:
         ) from error
     finally:
         root.removeHandler(silent)
-    pyverbs.enums = pyverbs.libibverbs_enums
     return pyverbs
