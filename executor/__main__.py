@@ -16,6 +16,9 @@ import typer
 from executor.api.app import make_app
 from executor.api.server import serve
 from executor.daemon import Daemon
+from executor.errors import VerbsMissing
+from executor.transport.choosing import TransportKind
+from executor.transport.rdma import verbs
 from specs import fields
 from specs.cluster import NodeId
 from specs.errors import MalformedDocument
@@ -28,6 +31,8 @@ _SWITCH_SECONDS = 0.0005
 
 _log = logging.getLogger("holdfastd")
 
+_DaemonOf = tuple[NodeId, dict[LlmId, Path], Path, TransportKind]
+
 
 def _run(
     node: Annotated[str, typer.Option(help="This node's name in the cluster description.")],
@@ -37,6 +42,10 @@ def _run(
         list[str] | None,
         typer.Option(metavar="LLM=DIR", help="A checkpoint on this node's disk; may be given again."),
     ] = None,
+    transport: Annotated[
+        TransportKind,
+        typer.Option(help="How blobs move: through the RDMA device that has the node's address, or over TCP."),
+    ] = TransportKind.AUTO,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads that compute.")] = 1,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
@@ -53,16 +62,21 @@ def _run(
     torch.set_num_threads(threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     host, port = _address(http)
-    daemon_of = (NodeId(node), dict(_checkpoint(each) for each in checkpoint or []), state)
+    daemon_of = (NodeId(node), dict(_checkpoint(each) for each in checkpoint or []), state, transport)
     try:
+        if transport is TransportKind.RDMA:
+            verbs.ports()  # what is lacking is said at once, not with the first plan
         code = asyncio.run(_serve(daemon_of, host, port))
+    except VerbsMissing as error:
+        typer.echo(f"holdfastd: {error}", err=True)
+        raise typer.Exit(_BAD_INPUT) from None
     except OSError as error:
         typer.echo(f"holdfastd: {error.filename or http}: {error.strerror or error}", err=True)
         raise typer.Exit(_BAD_INPUT) from None
     raise typer.Exit(code)
 
 
-async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, port: int) -> int:
+async def _serve(daemon_of: _DaemonOf, host: str, port: int) -> int:
     """Serve, one life after the other, until a signal comes or something breaks; give the exit code."""
     while True:
         code = await _live(daemon_of, host, port)
@@ -71,7 +85,7 @@ async def _serve(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, p
         _log.warning("%s has given up its plan and begins a new life", daemon_of[0])
 
 
-async def _live(daemon_of: tuple[NodeId, dict[LlmId, Path], Path], host: str, port: int) -> int | None:
+async def _live(daemon_of: _DaemonOf, host: str, port: int) -> int | None:
     """Serve until a signal comes, something breaks, or the plan is given up (None)."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int | None] = loop.create_future()

@@ -33,6 +33,7 @@ from executor.run import Run, Setting
 from executor.shell import Shell
 from executor.status import state_of, status_of
 from executor.tasks import Tasks
+from executor.transport.choosing import TransportKind
 from specs import journal
 from specs.cluster import NodeId
 from specs.llm import LlmId
@@ -53,13 +54,14 @@ class Daemon:
         node: NodeId,
         checkpoints: Mapping[LlmId, Path],
         state_directory: Path,
+        transport: TransportKind = TransportKind.AUTO,
         on_given_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
         self.registry = CollectorRegistry()
         self._journal = Journal(state_directory / "journal", node)
         tasks = Tasks()
-        setting = Setting(node=node, checkpoints=checkpoints, state_directory=state_directory)
+        setting = Setting(node=node, checkpoints=checkpoints, state_directory=state_directory, transport=transport)
         self._run = Run(setting, self._journal, tasks)
         self._agreement = Agreement(self._run, self._journal, tasks, state_directory)
         self._agreement.on_left = on_given_up

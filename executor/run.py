@@ -33,6 +33,7 @@ from executor.store import Store
 from executor.tasks import Tasks
 from executor.traffic import Missed
 from executor.transport import interface as wire
+from executor.transport.choosing import TransportKind, choose_carrier
 from executor.transport.tcp import listen_tcp
 from specs import journal
 from specs.checker import VerifiedPlan
@@ -60,6 +61,7 @@ class Setting:
     node: NodeId
     checkpoints: Mapping[LlmId, Path]  # of the LLMs that this node holds on disk
     state_directory: Path
+    transport: TransportKind
 
 
 class Run:
@@ -180,7 +182,8 @@ class Run:
         self._address, self._met = None, {}
         if self._equipment is not None:
             await self._equipment.transport.close()
-        transport = await listen_tcp(address, realm=realm, on_event=self._on_transport)
+        carrier = choose_carrier(self._setting.transport, address.host)
+        transport = await listen_tcp(address, realm=realm, on_event=self._on_transport, carrier=carrier)
         if self._equipment is None:
             self._tasks.spawn(self._tick())
         self._mail.connect(transport)

@@ -24,6 +24,7 @@ from executor.engine import stage
 from executor.mail import REPORT
 from executor.pipelines import host
 from executor.transport import memory
+from executor.transport.carrier import Carrier
 from executor.transport.interface import OnEvent, Peer
 from executor.transport.memory_clock import Action, Actor, Clock
 from specs.journal import read_lines
@@ -186,8 +187,8 @@ def virtual_time(seed: int) -> Iterator[tuple[Network, random.Random]]:
     loop = VirtualLoop(_WORK_S)
     network = Network(loop, chance)
 
-    async def listen(address: Peer, *, realm: str, on_event: OnEvent) -> memory.MemoryTransport:
-        del realm
+    async def listen(address: Peer, *, realm: str, on_event: OnEvent, carrier: Carrier) -> memory.MemoryTransport:
+        del realm, carrier
         return network.node(address.name, on_event)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -75,5 +75,5 @@ def test_an_offer_to_write_that_makes_no_sense_is_refused(changes, sentence):
 
 
 def test_a_span_without_a_contact_is_refused():
-    with pytest.raises(MalformedFrame, match="hello: keys .*, wanted from, realm, to; or bytes, from"):
+    with pytest.raises(MalformedFrame, match=r"hello: keys .*, wanted from, realm, to; or bytes, from"):
         framing.decode_hello_body(body_of(HELLO).replace(b'"span"', b'"spin"'))
