@@ -162,13 +162,19 @@ class Shell:
             self._let_go(passage)
             return
         match event:
-            case wire.BlobArrived(elapsed_ns=elapsed, size_bytes=size):
+            case wire.BlobArrived(elapsed_ns=elapsed, size_bytes=size, detour=detour):
+                self._note_detour(step, detour)
                 self._arrived(passage, elapsed, size)
-            case wire.BlobSent(elapsed_ns=elapsed, sent_bytes=size):
+            case wire.BlobSent(elapsed_ns=elapsed, sent_bytes=size, detour=detour):
+                self._note_detour(step, detour)
                 self.note(journal.TransferSent(step=step, elapsed_ns=elapsed, bytes=size))
                 self.take(core.SendDone(step))
             case wire.BlobFailed():
                 self._failed(passage, event)
+
+    def _note_detour(self, step: StepId, detour: str) -> None:
+        if detour:
+            self.note(journal.TransferDetoured(step=step, reason=detour))
 
     def _let_go(self, passage: Passage) -> None:
         """Give up the memory at this end of a transfer that outlived its plan."""

@@ -181,6 +181,14 @@ class TransferEnded:
 
 
 @attrs.frozen(kw_only=True)
+class TransferDetoured:
+    """This end of a transfer that was to be written into memory went on as a stream."""
+
+    step: StepId = fields.natural()
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class TransferFailed:
     """This end of a transfer ended without success; it may be tried again."""
 
@@ -314,6 +322,7 @@ What = (
     | TransferStarted
     | TransferSent
     | TransferEnded
+    | TransferDetoured
     | TransferFailed
     | StageBuilt
     | StageFailed

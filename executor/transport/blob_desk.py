@@ -124,7 +124,13 @@ class BlobDesk:
         if len(self._arrived) > ARRIVED_MAX:
             del self._arrived[next(iter(self._arrived))]
         self._emit(
-            BlobArrived(transfer_id=offer.transfer_id, peer=peer, size_bytes=end.moved_bytes, elapsed_ns=end.elapsed_ns)
+            BlobArrived(
+                transfer_id=offer.transfer_id,
+                peer=peer,
+                size_bytes=end.moved_bytes,
+                elapsed_ns=end.elapsed_ns,
+                detour=end.detour,
+            )
         )
 
     async def close(self) -> None:
@@ -170,17 +176,19 @@ class BlobDesk:
             if verdict is Verdict.STRANGER:
                 return _failed(key, FailureKind.UNREACHABLE, f"{where}: turned away there: {sentence}")
             if verdict is Verdict.HAVE:
-                return _sent(key, Bytes(0), Nanos(0))
+                return _sent(key, Bytes(0), Nanos(0), "")
             running.sock = sock
             loop = asyncio.get_running_loop()
             end = await loop.run_in_executor(self._pool, outgoing.send, sock, sentence, running.stop)
             running.sock = None
-        return _sent(key, end.moved_bytes, end.elapsed_ns) if end.kind is None else _blob_failed(key, end.kind, end)
+        if end.kind is not None:
+            return _blob_failed(key, end.kind, end)
+        return _sent(key, end.moved_bytes, end.elapsed_ns, end.detour)
 
 
-def _sent(key: _Key, sent_bytes: Bytes, elapsed_ns: Nanos) -> BlobSent:
+def _sent(key: _Key, sent_bytes: Bytes, elapsed_ns: Nanos, detour: str) -> BlobSent:
     peer, transfer_id = key
-    return BlobSent(transfer_id=transfer_id, peer=peer, sent_bytes=sent_bytes, elapsed_ns=elapsed_ns)
+    return BlobSent(transfer_id=transfer_id, peer=peer, sent_bytes=sent_bytes, elapsed_ns=elapsed_ns, detour=detour)
 
 
 def _failed(key: _Key, kind: FailureKind, sentence: str) -> BlobFailed:

@@ -35,6 +35,7 @@ class BlobEnd:
     segment: int | None = None
     moved_bytes: Bytes
     elapsed_ns: Nanos
+    detour: str = ""  # why it went on as a stream, where it began otherwise
     sentence: str
 
 
@@ -182,7 +183,7 @@ class Course:
     transfer: str  # as sentences name it
     total_bytes: Bytes
     moved_bytes: Bytes = Bytes(0)
-    detour: str = ""  # why it went on as a stream, if it began otherwise
+    detour: str = ""
     _started_ns: int = attrs.field(init=False, factory=time.monotonic_ns)
 
     @property
@@ -198,7 +199,9 @@ class Course:
         """Say how it ended; without a halt, well."""
         elapsed_ns = Nanos(time.monotonic_ns() - self._started_ns)
         if halt is None:
-            return BlobEnd(kind=None, moved_bytes=self.moved_bytes, elapsed_ns=elapsed_ns, sentence="")
+            return BlobEnd(
+                kind=None, moved_bytes=self.moved_bytes, elapsed_ns=elapsed_ns, detour=self.detour, sentence=""
+            )
         return BlobEnd(
             kind=halt.kind,
             segment=halt.segment,

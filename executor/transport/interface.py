@@ -115,6 +115,7 @@ class BlobArrived:
     peer: str
     size_bytes: Bytes
     elapsed_ns: Nanos  # from the offer
+    detour: str = ""  # why it came as a stream in the end, though it was to be written to memory
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +126,7 @@ class BlobSent:
     peer: str
     sent_bytes: Bytes  # 0 when the receiver had it already
     elapsed_ns: Nanos  # from the receiver's consent to its receipt
+    detour: str = ""  # why it went as a stream in the end, though it was to be written to memory
 
 
 @attrs.frozen(kw_only=True)

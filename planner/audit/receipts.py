@@ -83,6 +83,9 @@ def _transfer(step: Transfer, what: str, found: _Found) -> Receipt:
     ended = found.of_step.get((journal.TransferEnded, step.id))
     if ended is not None and isinstance(ended.what, journal.TransferEnded):
         took = f"{ended.what.bytes:,} bytes in {ended.what.elapsed_ns / 1e6:,.1f} ms"
+        detoured = found.of_step.get((journal.TransferDetoured, step.id))
+        if detoured is not None and isinstance(detoured.what, journal.TransferDetoured):
+            took += f"; in the end as a stream: {detoured.what.reason}"
         return _written("transfer", step.id, what, ended, took)
     started = found.of_step.get((journal.TransferStarted, step.id))
     failed = found.of_step.get((journal.TransferFailed, step.id))

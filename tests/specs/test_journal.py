@@ -45,6 +45,7 @@ RECORDS = (
     journal.TransferStarted(step=7),
     journal.TransferSent(step=7, elapsed_ns=12, bytes=64),
     journal.TransferEnded(step=7, elapsed_ns=12, bytes=64),
+    journal.TransferDetoured(step=7, reason="the peer's device did not answer."),
     journal.TransferFailed(step=7, reason="the peer's digest is another"),
     journal.StageBuilt(pipeline="pair"),
     journal.StageFailed(pipeline="pair", reason="16 bytes are missing"),

@@ -42,6 +42,7 @@ class BlobWriter:
         self._due: deque[int] = deque()  # spans to write
         self._regions: dict[int, Region] = {}  # of the spans that are being written
         self._asked = 0  # the first span of the stream
+        self._why = "the receiver asked for a stream."  # if there is no reason here
         rate, now_ns = blob.bytes_per_second, Nanos(time.monotonic_ns())
         self._pace = None if rate is None else pacing.Pace(bytes_per_second=rate, start_ns=now_ns)
         self._paid_at_ns: int | None = None  # when the next span may leave; None: it was not asked for yet
@@ -58,6 +59,7 @@ class BlobWriter:
         finally:
             self._shut()
         if self._state.way is Way.STREAM:
+            self._course.detour = self._why
             self._course.moved_bytes = Bytes(self._asked * self._span_bytes)
             self._line.say(encode_senders_word(SenderSays.STREAM))
             stream_out(self._line, self._blob, self._course)
@@ -84,7 +86,7 @@ class BlobWriter:
     def _fail(self, why: str) -> None:
         if self._state.way is Way.WRITES:
             _log.warning("%s: it cannot be written to the end: %s", self._course.transfer, why)
-            self._course.detour = why
+            self._why = why
             self._take(protocol.Failed())
 
     def _shut(self) -> None:

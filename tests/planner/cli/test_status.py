@@ -135,6 +135,13 @@ def test_what_was_done_is_told_with_its_figures(facts):
     known = {each.id for each in facts.plan.steps if isinstance(each, Transfer | Activate | Switch | Release)}
     assert {each.state for each in found if each.step in known} <= {"done"}
     assert all(each.detail == "1,000 bytes in 5.0 ms" for each in found if each.kind == "transfer")
+    why = "the peer's device did not answer."
+    detours = [
+        ("n1", journal.TransferDetoured(step=what.step, reason=why)) for _, what in whats if hasattr(what, "bytes")
+    ]
+    found = receipts(facts, records(facts, *detours, *whats))
+    as_stream = f"1,000 bytes in 5.0 ms; in the end as a stream: {why}"
+    assert all(each.detail == as_stream for each in found if each.kind == "transfer")
     later = attrs.evolve(facts.plan, generation=facts.plan.generation + 1)
     assert codec.digest(later) != codec.digest(facts.plan)
     assert {each.state for each in receipts(Facts(facts.problem, later), records(facts, *whats))} <= {"to come"}

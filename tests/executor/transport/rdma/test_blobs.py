@@ -30,7 +30,21 @@ def test_keeps_every_promise(check: Check) -> None:
 SIZE = 20 * MEBI + 12_345  # one and twenty spans, the last of them short
 
 
-def carry(harm):
+@pytest.fixture
+def streamed(monkeypatch):
+    """Where each stream began."""
+    began = []
+    stream_in = blob_taker.stream_in
+
+    def noting(line, destination, hasher, course):
+        began.append(course.moved_bytes)
+        stream_in(line, destination, hasher, course)
+
+    monkeypatch.setattr(blob_taker, "stream_in", noting)
+    return began
+
+
+def carry(harm, streamed):
     """Carry a blob from a to b, to a good end; give the fabric."""
     fabric = Fabric()
     data = noise(SIZE)
@@ -43,6 +57,7 @@ def carry(harm):
             send(a, "b", data)
             (sent,), (arrived,) = await world.until("a", BlobSent), await world.until("b", BlobArrived)
             assert (sent.sent_bytes, arrived.size_bytes) == (SIZE, SIZE)
+            assert bool(sent.detour) == bool(arrived.detour) == bool(streamed)
             assert place == data
 
     asyncio.run(run())
@@ -50,11 +65,10 @@ def carry(harm):
     return fabric
 
 
-def test_all_is_written_where_nothing_fails(caplog):
+def test_all_is_written_where_nothing_fails(streamed, caplog):
     with caplog.at_level(logging.WARNING):
-        fabric = carry(lambda _: None)
-    assert fabric.writes == 21
-    assert caplog.records == []
+        fabric = carry(lambda _: None, streamed)
+    assert (fabric.writes, streamed, caplog.records) == (21, [], [])
 
 
 def at(write, failure):
@@ -96,22 +110,17 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_the_rest_comes_as_a_stream(harm, caplog):
+def test_the_rest_comes_as_a_stream(harm, streamed, caplog):
     with caplog.at_level(logging.WARNING):
-        fabric = carry(HARMS[harm])
+        fabric = carry(HARMS[harm], streamed)
     assert fabric.writes <= 21
     assert any("cannot be written to the end" in record.message for record in caplog.records)
+    # A device that is lost with the last write may be missed by nobody.
+    assert len(streamed) == 1 or "at 20" in harm
 
 
-def test_what_was_written_is_not_streamed_again(monkeypatch):
-    """The stream begins with the first span that has not arrived."""
-    streamed = []
-    stream_in = blob_taker.stream_in
-
-    def noting(line, destination, hasher, course):
-        streamed.append(course.moved_bytes)
-        stream_in(line, destination, hasher, course)
-
-    monkeypatch.setattr(blob_taker, "stream_in", noting)
-    carry(at(10, Failure.PEER_SILENT))
-    assert streamed == [10 * MEBI]
+def test_what_was_written_is_not_streamed_again(streamed):
+    """The stream begins with the first span of which the receiver has not heard when it shuts its side."""
+    carry(at(10, Failure.PEER_SILENT), streamed)
+    assert 0 < streamed[0] <= 10 * MEBI
+    assert streamed[0] % MEBI == 0
