@@ -32,8 +32,6 @@ FRAME_BYTES_MAX = Bytes(256 << 20)  # activations of a few thousand tokens; a bi
 
 SPAN_BYTES_MAX = Bytes(64 << 20)  # of memory that is open to a peer in one piece
 
-PONG = b"\x01"
-
 _HELLO = frozenset({"from", "realm", "to"})
 _HELLO_KEYS = (_HELLO, _HELLO | {"bytes", "transfer"}, _HELLO | {"bytes", "contact", "span", "transfer"})
 

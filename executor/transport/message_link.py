@@ -1,13 +1,12 @@
-"""Messages over one connected socket, one way: the two ends of it, on the event loop.
+"""Messages over one path, one way: the two ends of it, on the event loop.
 
-The sending end hands buffers to the kernel as they are, at once when nothing is queued.  It also pings: a peer whose
-process is stopped keeps its connections, and only its silence shows that it is gone.
+The sending end hands buffers on as they are, at once when nothing is queued.  It also pings: a peer whose process is
+stopped keeps its connections, and only its silence shows that it is gone.
 """
 
 import asyncio
 import contextlib
 import itertools
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,10 +17,11 @@ import numpy as np
 from executor.errors import MalformedFrame
 from executor.transport import framing
 from executor.transport.interface import Buffer
+from executor.transport.message_path import ReadingPath, WritingPath
 from specs.units import NANOS_PER_SECOND, Bytes, Nanos
 
 SCRATCH_BYTES = Bytes(64 << 10)  # small frames are read many at a time, larger ones into memory of their own
-BUFFERS_PER_CALL = 64  # far below the kernel's limit of 1024
+BUFFERS_PER_CALL = 64
 PINGS_PER_SILENCE = 4
 
 
@@ -39,7 +39,7 @@ class SendingLink:
 
     def __init__(self, limits: MessageLimits) -> None:
         self._limits = limits
-        self._sock: socket.socket | None = None
+        self._path: WritingPath | None = None
         self._queue: deque[memoryview] = deque()
         self._queued_bytes = 0
         self._filled = asyncio.Event()
@@ -52,27 +52,27 @@ class SendingLink:
         size_bytes = sum(len(view) for view in views)
         self._push([memoryview(framing.FRAME_HEAD.pack(framing.FrameKind.MESSAGE, size_bytes)), *views])
 
-    async def run(self, sock: socket.socket) -> str:
-        """Use this connection until it ends; return a sentence that says why it did."""
-        self._sock = sock
+    async def run(self, path: WritingPath) -> str:
+        """Use this path until it ends; return a sentence that says why it did."""
+        self._path = path
         self._heard_ns = time.monotonic_ns()
         self._filled.set()
-        work = (self._drain(sock), self._hear(sock), self._ping(), self._overflow())
+        work = (self._drain(path), self._hear(path), self._ping(), self._overflow())
         parts = [asyncio.create_task(part) for part in work]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             return next(part for part in parts if part in done).result()
         finally:
-            self._sock = None
+            self._path = None
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
 
     def _push(self, views: list[memoryview]) -> None:
-        if self._sock is not None and not self._queue:
+        if self._path is not None and not self._queue:
             # A broken connection is left for `_drain` to find, so that a request never fails halfway.
             with contextlib.suppress(OSError):
-                views = _unsent(views, self._sock.sendmsg(views[:BUFFERS_PER_CALL]))
+                views = _unsent(views, self._path.write(views))
         self._queue.extend(views)
         self._queued_bytes += sum(len(view) for view in views)
         if self._queue:
@@ -84,20 +84,17 @@ class SendingLink:
         await self._overfull.wait()
         return f"it left more than {self._limits.queued_bytes} bytes of messages unread"
 
-    async def _drain(self, sock: socket.socket) -> str:
-        loop = asyncio.get_running_loop()
+    async def _drain(self, path: WritingPath) -> str:
         while True:
             await self._filled.wait()
             self._filled.clear()
             while self._queue:
                 try:
-                    sent = sock.sendmsg(list(itertools.islice(self._queue, BUFFERS_PER_CALL)))
+                    self._pop(path.write(list(itertools.islice(self._queue, BUFFERS_PER_CALL))))
                 except BlockingIOError:
-                    await _until_writable(loop, sock)
+                    await path.until_writable()
                 except OSError as error:
                     return f"the connection broke: {error}"
-                else:
-                    self._pop(sent)
 
     def _pop(self, sent_bytes: int) -> None:
         self._queued_bytes -= sent_bytes
@@ -106,11 +103,10 @@ class SendingLink:
         if sent_bytes:
             self._queue[0] = self._queue[0][sent_bytes:]
 
-    async def _hear(self, sock: socket.socket) -> str:
+    async def _hear(self, path: WritingPath) -> str:
         """Take the answers to pings; they say nothing but that the peer lives."""
-        loop = asyncio.get_running_loop()
         try:
-            while await loop.sock_recv(sock, SCRATCH_BYTES):
+            while await path.hear():
                 self._heard_ns = time.monotonic_ns()
         except OSError as error:
             return f"the connection broke: {error}"
@@ -132,17 +128,16 @@ class SendingLink:
             self._push([memoryview(framing.FRAME_HEAD.pack(framing.FrameKind.PING, 0))])
 
 
-async def receive_messages(sock: socket.socket, limits: MessageLimits, deliver: Callable[[memoryview], None]) -> str:
-    """Read frames until the connection ends; return a sentence that says why it did."""
-    loop = asyncio.get_running_loop()
+async def receive_messages(path: ReadingPath, limits: MessageLimits, deliver: Callable[[memoryview], None]) -> str:
+    """Read frames until the path ends; return a sentence that says why it did."""
     scratch = memoryview(bytearray(SCRATCH_BYTES))
     held = 0  # bytes at the front of scratch that are not a whole frame yet
     try:
         while True:
-            received = await loop.sock_recv_into(sock, scratch[held:])
+            received = await path.read_into(scratch[held:])
             if received == 0:
                 return "it closed the connection" if held == 0 else "it closed the connection within a message"
-            held = await _take_frames(sock, scratch, held + received, limits.frame_bytes, deliver)
+            held = await _take_frames(path, scratch, held + received, limits.frame_bytes, deliver)
             await asyncio.sleep(0)  # a peer that always has more to say must not keep others from speaking
     except OSError as error:
         return f"the connection broke: {error}"
@@ -151,7 +146,7 @@ async def receive_messages(sock: socket.socket, limits: MessageLimits, deliver: 
 
 
 async def _take_frames(
-    sock: socket.socket, scratch: memoryview, held: int, limit_bytes: Bytes, deliver: Callable[[memoryview], None]
+    path: ReadingPath, scratch: memoryview, held: int, limit_bytes: Bytes, deliver: Callable[[memoryview], None]
 ) -> int:
     """Deliver every frame that begins in scratch[:held]; move what is left to the front and return its length."""
     at = 0
@@ -164,7 +159,7 @@ async def _take_frames(
         payload = _fresh(size_bytes)
         payload[:here] = scratch[body : body + here]
         while here < size_bytes:
-            received = await asyncio.get_running_loop().sock_recv_into(sock, payload[here:])
+            received = await path.read_into(payload[here:])
             if received == 0:
                 raise MalformedFrame(f"it closed the connection {size_bytes - here} bytes before a message's end")
             here += received
@@ -172,8 +167,8 @@ async def _take_frames(
         if kind is framing.FrameKind.MESSAGE:
             deliver(payload)
         else:
-            with contextlib.suppress(OSError):  # a peer that does not take its pongs will find out by itself
-                sock.send(framing.PONG)
+            with contextlib.suppress(OSError):
+                path.answer_ping()
     left = held - at
     scratch[:left] = bytes(scratch[at:held])
     return left
@@ -190,17 +185,3 @@ def _unsent(views: list[memoryview], sent_bytes: int) -> list[memoryview]:
             return [view[sent_bytes:], *views[index + 1 :]]
         sent_bytes -= len(view)
     return []
-
-
-async def _until_writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    writable = loop.create_future()
-
-    def settle() -> None:
-        if not writable.done():
-            writable.set_result(None)
-
-    loop.add_writer(sock, settle)
-    try:
-        await writable
-    finally:
-        loop.remove_writer(sock)

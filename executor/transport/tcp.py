@@ -23,6 +23,7 @@ from executor.transport.interface import (
     PeerLost,
 )
 from executor.transport.message_link import MessageLimits, SendingLink, receive_messages
+from executor.transport.message_path import SocketReading, SocketWriting
 from specs.units import Nanos
 
 _log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class TcpTransport:
                 self._give_up(link, peer.name, f"{where} turned us away: {sentence}")
             elif self._links.get(peer.name) is link:
                 self._paths.setdefault(peer.name, set()).add(sock)
-                why = await link.run(sock)
+                why = await link.run(SocketWriting(sock))
                 self._path_ended(peer.name, sock, why)
 
     def _give_up(self, link: SendingLink, name: str, sentence: str) -> None:
@@ -264,7 +265,7 @@ class TcpTransport:
             if sock in self._paths.get(name, ()):
                 self._emit(MessageReceived(peer=name, payload=payload))
 
-        self._path_ended(name, sock, await receive_messages(sock, self._limits.messages, deliver))
+        self._path_ended(name, sock, await receive_messages(SocketReading(sock), self._limits.messages, deliver))
 
 
 async def listen_tcp(
