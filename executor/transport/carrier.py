@@ -1,14 +1,18 @@
-"""How the bytes of a blob move once its two ends are connected: as a stream, or however else both ends can."""
+"""How bytes move once two ends are connected: as a stream, or however else both ends can."""
 
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
+from executor.transport import handshake
 from executor.transport.blob_line import BlobEnd
 from executor.transport.blob_stream import receive_stream, send_stream
-from executor.transport.framing import Offer, Writing
+from executor.transport.framing import Offer, Verdict, Writing
 from executor.transport.interface import ExpectedBlob, OutgoingBlob
+from executor.transport.message_path import ReadingPath, SocketReading, SocketWriting, WritingPath
+from executor.transport.rdma.contact import Contact
 
 
 class Outgoing(Protocol):
@@ -20,8 +24,17 @@ class Outgoing(Protocol):
         """Move the blob, in a thread, after the receiver has welcomed it with this answer.  `stop` ends it soon."""
 
 
+class OutgoingMessages(Protocol):
+    """A path for messages to a peer, to be."""
+
+    contact: Contact | None  # for the hello: what the reader has to know; None: a stream
+
+    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractContextManager[WritingPath]:
+        """Make the path, after the reader has welcomed it with this answer.  Raises OSError."""
+
+
 class Carrier(Protocol):
-    """What moves blobs."""
+    """What moves blobs and messages."""
 
     def outgoing(self, blob: OutgoingBlob) -> contextlib.AbstractContextManager[Outgoing]:
         """Make ready to send a blob, on the event loop; what was made is given up at the end."""
@@ -29,8 +42,16 @@ class Carrier(Protocol):
     def receive(self, sock: socket.socket, blob: ExpectedBlob, offer: Offer, stop: threading.Event) -> BlobEnd:
         """Welcome an offer, and take the blob, in a thread.  `stop`, once set, ends it soon."""
 
+    def outgoing_messages(self, peer: str) -> contextlib.AbstractContextManager[OutgoingMessages]:
+        """Make ready for messages to a peer; what was made is given up at the end."""
+
+    def incoming_messages(
+        self, sock: socket.socket, peer: str, contact: Contact | None
+    ) -> contextlib.AbstractContextManager[ReadingPath]:
+        """Welcome a peer that has messages, and make the path on which they come."""
+
     def close(self) -> None:
-        """Give everything up; no blob is on the move any more."""
+        """Give everything up; nothing is on the move any more."""
 
 
 class StreamCarrier:
@@ -45,8 +66,33 @@ class StreamCarrier:
         del offer  # its sender streams when nobody answers otherwise
         return receive_stream(sock, blob, stop)
 
+    @contextlib.contextmanager
+    def outgoing_messages(self, peer: str) -> Iterator[OutgoingMessages]:
+        """As `Carrier.outgoing_messages`."""
+        del peer
+        yield MessageStream()
+
+    @contextlib.contextmanager
+    def incoming_messages(self, sock: socket.socket, peer: str, contact: Contact | None) -> Iterator[ReadingPath]:
+        """As `Carrier.incoming_messages`."""
+        del peer, contact
+        handshake.answer(sock, Verdict.WELCOME)
+        yield SocketReading(sock)
+
     def close(self) -> None:
         """As `Carrier.close`."""
+
+
+class MessageStream:
+    """Messages as a stream on their connection."""
+
+    def __init__(self) -> None:
+        self.contact: Contact | None = None
+
+    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractContextManager[WritingPath]:
+        """As `OutgoingMessages.path`."""
+        del answer  # nothing was asked
+        return contextlib.nullcontext(SocketWriting(sock))
 
 
 class _OutgoingStream:

@@ -33,7 +33,12 @@ FRAME_BYTES_MAX = Bytes(256 << 20)  # activations of a few thousand tokens; a bi
 SPAN_BYTES_MAX = Bytes(64 << 20)  # of memory that is open to a peer in one piece
 
 _HELLO = frozenset({"from", "realm", "to"})
-_HELLO_KEYS = (_HELLO, _HELLO | {"bytes", "transfer"}, _HELLO | {"bytes", "contact", "span", "transfer"})
+_HELLO_KEYS = (
+    _HELLO,
+    _HELLO | {"contact"},
+    _HELLO | {"bytes", "transfer"},
+    _HELLO | {"bytes", "contact", "span", "transfer"},
+)
 
 
 class FrameKind(enum.IntEnum):
@@ -77,11 +82,14 @@ class Hello:
     receiver: str
     realm: str  # what both must agree on, such as the digest of the cluster
     offer: Offer | None  # None: a connection for messages
+    contact: Contact | None = None  # with messages: the caller can write them into its peer's memory
 
 
 def encode_hello(hello: Hello) -> bytes:
     """Make the first bytes of a connection."""
     document: dict[str, object] = {"from": hello.sender, "realm": hello.realm, "to": hello.receiver}
+    if hello.contact is not None:
+        document["contact"] = encode_contact(hello.contact)
     if hello.offer is not None:
         document |= {"bytes": hello.offer.size_bytes, "transfer": hello.offer.transfer_id}
         if (writing := hello.offer.writing) is not None:
@@ -118,7 +126,10 @@ def decode_hello_body(body: bytes) -> Hello:
     if not all(isinstance(text, str) for text in texts):
         raise MalformedFrame("hello: a name that is not a string.")
     offer = _offer(document) if "transfer" in document else None
-    return Hello(sender=document["from"], receiver=document["to"], realm=document["realm"], offer=offer)
+    contact = decode_contact(document["contact"]) if offer is None and "contact" in document else None
+    return Hello(
+        sender=document["from"], receiver=document["to"], realm=document["realm"], offer=offer, contact=contact
+    )
 
 
 def _offer(document: dict[str, Any]) -> Offer:

@@ -10,7 +10,7 @@ import attrs
 from executor.errors import FrameTooLarge, MalformedFrame, TransportClosed, UnknownPeer
 from executor.transport import handshake
 from executor.transport.blob_desk import BlobDesk
-from executor.transport.carrier import Carrier, StreamCarrier
+from executor.transport.carrier import Carrier, OutgoingMessages, StreamCarrier
 from executor.transport.framing import Hello, Offer, Verdict
 from executor.transport.interface import (
     Buffer,
@@ -23,7 +23,6 @@ from executor.transport.interface import (
     PeerLost,
 )
 from executor.transport.message_link import MessageLimits, SendingLink, receive_messages
-from executor.transport.message_path import SocketReading, SocketWriting
 from specs.units import Nanos
 
 _log = logging.getLogger(__name__)
@@ -152,9 +151,14 @@ class TcpTransport:
     # Messages out.
 
     async def _run_link(self, peer: Peer, link: SendingLink) -> None:
+        with self._carrier.outgoing_messages(peer.name) as outgoing:
+            await self._call(peer, link, outgoing)
+
+    async def _call(self, peer: Peer, link: SendingLink, outgoing: OutgoingMessages) -> None:
         where = f"{peer.name!r} at {peer.host}:{peer.port}"
+        hello = attrs.evolve(self._hello(peer.name, None), contact=outgoing.contact)
         try:
-            sock, verdict, sentence = await handshake.call(peer, self._hello(peer.name, None), self._limits.hello_ns)
+            sock, verdict, sentence = await handshake.call(peer, hello, self._limits.hello_ns)
         except TimeoutError:
             self._give_up(link, peer.name, f"{where} did not answer for {self._limits.hello_ns} ns.")
             return
@@ -166,7 +170,11 @@ class TcpTransport:
                 self._give_up(link, peer.name, f"{where} turned us away: {sentence}")
             elif self._links.get(peer.name) is link:
                 self._paths.setdefault(peer.name, set()).add(sock)
-                why = await link.run(SocketWriting(sock))
+                try:
+                    with outgoing.path(sock, sentence) as path:
+                        why = await link.run(path)
+                except OSError as error:
+                    why = f"there is no path for messages: {error}"
                 self._path_ended(peer.name, sock, why)
 
     def _give_up(self, link: SendingLink, name: str, sentence: str) -> None:
@@ -216,8 +224,7 @@ class TcpTransport:
             elif hello.offer is not None:
                 await self._take_blob(sock, address, hello.sender, hello.offer)
             else:
-                handshake.answer(sock, Verdict.WELCOME)
-                await self._take_messages(sock, hello.sender)
+                await self._take_messages(sock, hello)
 
     def _turn_stranger_away(self, sock: socket.socket, address: str, sender: str, sentence: str) -> None:
         if self._told.get(sender) == sentence:
@@ -254,7 +261,8 @@ class TcpTransport:
             return f"{hello.sender!r} was not introduced to {self._node!r}."
         return None
 
-    async def _take_messages(self, sock: socket.socket, name: str) -> None:
+    async def _take_messages(self, sock: socket.socket, hello: Hello) -> None:
+        name = hello.sender
         if name in self._callers:
             self._lose(name, f"{name!r}: it called again, so the messages of its last call are over.")
         self._callers[name] = sock
@@ -265,7 +273,9 @@ class TcpTransport:
             if sock in self._paths.get(name, ()):
                 self._emit(MessageReceived(peer=name, payload=payload))
 
-        self._path_ended(name, sock, await receive_messages(SocketReading(sock), self._limits.messages, deliver))
+        with self._carrier.incoming_messages(sock, name, hello.contact) as path:
+            why = await receive_messages(path, self._limits.messages, deliver)
+        self._path_ended(name, sock, why)
 
 
 async def listen_tcp(

@@ -1,34 +1,43 @@
-"""Blobs that are written into their receivers' memory, where both ends can; streams otherwise."""
+"""Blobs and messages that are written into their receivers' memory, where both ends can; streams otherwise."""
 
 import contextlib
 import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 from executor.errors import DeviceFailed, MalformedFrame
 from executor.transport import handshake
 from executor.transport.blob_line import BlobEnd, Course, Halt, Line, require_intact
 from executor.transport.blob_stream import receive_stream, send_stream
-from executor.transport.carrier import Outgoing
+from executor.transport.carrier import MessageStream, Outgoing, OutgoingMessages
 from executor.transport.framing import Offer, Verdict, Writing
 from executor.transport.interface import ExpectedBlob, FailureKind, OutgoingBlob
+from executor.transport.message_path import ReadingPath, SocketReading, SocketWriting, WritingPath
 from executor.transport.rdma.blob_taker import BlobTaker
 from executor.transport.rdma.blob_words import SPANS_MAX
 from executor.transport.rdma.blob_writer import BlobWriter
+from executor.transport.rdma.ring_paths import RING, WRITES_MAX, OnFailed, RingReading, RingWriting
+from executor.transport.rdma.ring_words import decode_ring_offer, encode_ring_offer
 from executor.transport.rdma.spans import OPEN_MAX, span_bytes_of, terms_of
 from executor.transport.rdma.verbs import Contact, Device, QueuePair, decode_contact, encode_contact
-from specs.units import Bytes
+from specs.units import Bytes, Nanos
 
 _log = logging.getLogger(__name__)
 
 
+# A peer with which a ring has failed is spoken to over TCP for so long: a device that is down does not come up at once.
+SHUN_NS = Nanos(30_000_000_000)
+
+
 class RdmaCarrier:
-    """Moves blobs through a device.  It closes the device."""
+    """Moves blobs and messages through a device.  It closes the device."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self._shunned_ns: dict[str, int] = {}  # by peer: when a ring failed, by a monotonic clock
 
     @contextlib.contextmanager
     def outgoing(self, blob: OutgoingBlob) -> Iterator[Outgoing]:
@@ -72,9 +81,90 @@ class RdmaCarrier:
             return course.ended(halt)
         return course.ended()
 
+    @contextlib.contextmanager
+    def outgoing_messages(self, peer: str) -> Iterator[OutgoingMessages]:
+        """As `Carrier.outgoing_messages`."""
+        pair = None if self._is_shunned(peer) else self._pair(peer, writes_max=WRITES_MAX, receives_max=1)
+        if pair is None:
+            yield MessageStream()
+            return
+        with contextlib.closing(pair):
+            yield _OutgoingRing(self._device, pair, lambda failed: self._shun(peer, failed))
+
+    @contextlib.contextmanager
+    def incoming_messages(self, sock: socket.socket, peer: str, contact: Contact | None) -> Iterator[ReadingPath]:
+        """As `Carrier.incoming_messages`."""
+        with contextlib.ExitStack() as stack:
+            path = None
+            if contact is not None and not self._is_shunned(peer):
+                path = self._ring(sock, peer, contact, stack)
+            if path is None:
+                handshake.answer(sock, Verdict.WELCOME)
+                yield SocketReading(sock)
+            else:
+                handshake.answer(sock, Verdict.WELCOME, json.dumps(encode_ring_offer(path.offer)))
+                yield path
+
+    def _ring(
+        self, sock: socket.socket, peer: str, contact: Contact, stack: contextlib.ExitStack
+    ) -> RingReading | None:
+        pair = self._pair(peer, writes_max=1, receives_max=RING.notes_max)
+        if pair is None:
+            return None
+        stack.enter_context(contextlib.closing(pair))
+        try:
+            path = RingReading(self._device, pair, sock, lambda failed: self._shun(peer, failed))
+            stack.callback(path.close)
+            pair.connect(contact)
+            path.begin()
+        except DeviceFailed as failed:
+            self._shun(peer, failed)
+            return None
+        return path
+
+    def _pair(self, peer: str, *, writes_max: int, receives_max: int) -> QueuePair | None:
+        try:
+            return self._device.queue_pair(writes_max=writes_max, receives_max=receives_max)
+        except DeviceFailed as failed:
+            self._shun(peer, failed)
+            return None
+
+    def _is_shunned(self, peer: str) -> bool:
+        since_ns = self._shunned_ns.get(peer)
+        return since_ns is not None and time.monotonic_ns() - since_ns < SHUN_NS
+
+    def _shun(self, peer: str, failed: DeviceFailed) -> None:
+        if not self._is_shunned(peer):
+            _log.warning("messages with %r go over TCP for a while: %s", peer, failed)
+            self._shunned_ns[peer] = time.monotonic_ns()
+
     def close(self) -> None:
         """As `Carrier.close`."""
         self._device.close()
+
+
+class _OutgoingRing:
+    def __init__(self, device: Device, pair: QueuePair, on_failed: OnFailed) -> None:
+        self._device, self._pair, self._on_failed = device, pair, on_failed
+        self.contact: Contact | None = pair.contact
+
+    @contextlib.contextmanager
+    def path(self, sock: socket.socket, answer: str) -> Iterator[WritingPath]:
+        """As `OutgoingMessages.path`."""
+        if not answer:
+            yield SocketWriting(sock)
+            return
+        try:
+            offer = decode_ring_offer(json.loads(answer))
+        except (ValueError, RecursionError, MalformedFrame) as error:
+            raise OSError(f"the answer makes no sense: {error}") from error
+        try:
+            ring = RingWriting(self._device, self._pair, offer, sock, self._on_failed)
+        except DeviceFailed as failed:
+            self._on_failed(failed)
+            raise OSError(str(failed)) from failed
+        with contextlib.closing(ring):
+            yield ring
 
 
 class _OutgoingWrites:

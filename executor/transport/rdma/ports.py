@@ -23,6 +23,7 @@ class Port:
     address: str | None  # the IPv4 or IPv6 address that the GID carries; None on InfiniBand
     mtu_bytes: int
     bytes_per_second: BytesPerSecond | None  # as the kernel reports it
+    interface: int = 0  # the index of the network interface that the GID belongs to; 0: there is none
 
 
 def port_of(host: str, ports: Sequence[Port]) -> Port | None:
@@ -35,6 +36,12 @@ def port_of(host: str, ports: Sequence[Port]) -> Port | None:
         if port.address is not None and ipaddress.ip_address(port.address) == address:
             return port
     return None
+
+
+def address_in(gid: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address that a GID of RoCE carries."""
+    address = ipaddress.IPv6Address(gid)
+    return address.ipv4_mapped or address
 
 
 def ports_in(verbs: Any, context: Any, device: str) -> Iterator[Port]:
@@ -53,9 +60,10 @@ def ports_in(verbs: Any, context: Any, device: str) -> Iterator[Port]:
                 number=number,
                 gid_index=entry.gid_index,
                 gid=entry.gid_str(),
-                address=None if is_infiniband else str(_address_in(entry)),
+                address=None if is_infiniband else str(address_in(entry.gid_str())),
                 mtu_bytes=128 << state.active_mtu,
                 bytes_per_second=_rate_of(device, number),
+                interface=entry.ndev_ifindex,
             )
 
 
@@ -63,12 +71,7 @@ def _usable(verbs: Any, entries: list[Any]) -> list[Any]:
     """Of RoCE v2 if there is any; link-local addresses only if there is no other."""
     routable = verbs.libibverbs_enums.ibv_gid_type.IBV_GID_TYPE_ROCE_V2
     usable = [entry for entry in entries if entry.gid_type == routable] or entries
-    return [entry for entry in usable if not _address_in(entry).is_link_local] or usable
-
-
-def _address_in(entry: Any) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.IPv6Address(entry.gid_str())
-    return address.ipv4_mapped or address
+    return [entry for entry in usable if not address_in(entry.gid_str()).is_link_local] or usable
 
 
 def _rate_of(device: str, number: int) -> BytesPerSecond | None:

@@ -12,7 +12,9 @@ import attrs
 
 from executor.errors import DeviceFailed, Failure
 from executor.transport.rdma.contact import QUEUE_PAIR_MAX, Contact
+from executor.transport.rdma.neighbours import is_silent
 from executor.transport.rdma.opened import DESCRIPTORS, Opened, ready
+from executor.transport.rdma.ports import address_in
 from executor.transport.rdma.region import Region
 
 POLL_MAX = 64  # completions taken from a queue at a time
@@ -101,10 +103,15 @@ class QueuePair:
         """Aim it at the peer, and let the peer write to it.
 
         A peer is silent after (retries + 1) times 4.096 us * 2^timeout_exponent: about 0.5 s; 7 retries would be for
-        ever on Soft-RoCE.  Raises DeviceFailed.
+        ever on Soft-RoCE.  Waits for the peer's address to be found, up to a second.  Raises DeviceFailed.
         """
         assert 0 <= retries < 7
         verbs, port = self._opened.verbs, self._opened.port
+        where = f"{port.device} cannot be connected to {peer.gid}"
+        if port.interface and port.address is not None:
+            source = address_in(port.gid)
+            if is_silent(address_in(peer.gid), source=source, interface=port.interface):
+                raise DeviceFailed(Failure.PEER_SILENT, f"{where}: nobody answers to this address.")
         route = verbs.addr.GlobalRoute(dgid=verbs.addr.GID(peer.gid), sgid_index=port.gid_index, hop_limit=HOP_LIMIT)
         wanted = verbs.qp.QPAttr(port_num=port.number)
         wanted.ah_attr = verbs.addr.AHAttr(gr=route, is_global=1, port_num=port.number, dlid=peer.lid)
@@ -114,7 +121,7 @@ class QueuePair:
         wanted.timeout, wanted.retry_cnt = timeout_exponent, retries
         with self._lock:
             self._check_open()
-            with self._opened.refusing(f"{port.device} cannot be connected to {peer.gid}", Failure.LOCAL):
+            with self._opened.refusing(where, Failure.LOCAL):
                 self._pair.to_rts(wanted)
 
     def write(

@@ -6,8 +6,7 @@ pyverbs 59 holds the GIL in every call, so whatever blocks in it stops the whole
     CQ.close, QP.close              wait until every event that was taken is acknowledged: locks let nobody close
                                     between the one and the other
     MR(...)                         faults in every page: they are faulted in before, without the GIL
-    QP.to_rtr                       has the kernel look for the peer, for up to a second, unless it was just heard of:
-                                    connect right after a talk over TCP with the same address
+    QP.to_rtr                       has the kernel look for the peer, for a second: `neighbours` does it before
 
 All else is a short system call, or none.  What pyverbs has closed crashes the process when it is used: nothing of
 pyverbs is handed out, and what is closed here says so.  Any thread may call anything.

@@ -57,7 +57,7 @@ class FakePair:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.peer = None
         self.receives: list[int] = []
-        self.ended: list[Completion] = []
+        self.ended: list[tuple[bool, Completion]] = []  # whether it was a write
         self.is_broken = False
         self.is_open = True
         self.under_way = 0
@@ -88,19 +88,20 @@ class FakePair:
             fabric.writes += 1
             if fabric.before_write is not None:
                 fabric.before_write(number)
-            failure = self._failure(number, address, key, size_bytes)
+            failure = self._failure(number, address, key, size_bytes, immediate)
             if failure is not None:
-                self._end(Completion(id=id, immediate=None, failure=failure))
+                self._end(True, Completion(id=id, immediate=None, failure=failure))
                 self.break_off()
                 return
             place = fabric.regions[key]
             at = address - place.address
             place.memory[at : at + size_bytes] = source.memory[offset_bytes : offset_bytes + size_bytes]
-            peer = fabric.pairs[self.peer]
-            peer._end(Completion(id=peer.receives.pop(0), immediate=immediate, failure=None))
-            self._end(Completion(id=id, immediate=None, failure=None))
+            if immediate is not None:
+                peer = fabric.pairs[self.peer]
+                peer._end(False, Completion(id=peer.receives.pop(0), immediate=immediate, failure=None))
+            self._end(True, Completion(id=id, immediate=None, failure=None))
 
-    def _failure(self, number, address, key, size_bytes) -> Failure | None:
+    def _failure(self, number, address, key, size_bytes, immediate) -> Failure | None:
         fabric = self.fabric
         if fabric.fail_write is not None and fabric.fail_write[0] == number:
             return fabric.fail_write[1]
@@ -113,10 +114,10 @@ class FakePair:
         if place is None or not place.is_remote or not 0 <= address - place.address <= place.size_bytes - size_bytes:
             peer.break_off()
             return Failure.ACCESS_REFUSED
-        return None if peer.receives else Failure.NOT_READY
+        return None if peer.receives or immediate is None else Failure.NOT_READY
 
-    def _end(self, completion: Completion) -> None:
-        self.ended.append(completion)
+    def _end(self, is_write: bool, completion: Completion) -> None:
+        self.ended.append((is_write, completion))
         if self.is_open:
             os.eventfd_write(self.fd, 1)
 
@@ -124,7 +125,7 @@ class FakePair:
         with self.fabric.lock:
             self.is_broken = True
             for receive in self.receives:
-                self._end(Completion(id=receive, immediate=None, failure=Failure.FLUSHED))
+                self._end(False, Completion(id=receive, immediate=None, failure=Failure.FLUSHED))
             self.receives.clear()
 
     def completions(self) -> list[Completion]:
@@ -137,8 +138,8 @@ class FakePair:
             except BlockingIOError:
                 return []
             taken, self.ended = self.ended, []
-            self.under_way -= sum(each.immediate is None for each in taken)
-            return taken
+            self.under_way -= sum(is_write for is_write, _ in taken)
+            return [completion for _, completion in taken]
 
     def close(self) -> None:
         with self.fabric.lock:

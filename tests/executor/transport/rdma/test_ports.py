@@ -34,7 +34,9 @@ class FakeContext:
 
     def query_gid_table(self, entries_max):
         table = [
-            SimpleNamespace(port_num=number, gid_index=index, gid_type=kind, gid_str=lambda gid=gid: gid)
+            SimpleNamespace(
+                port_num=number, gid_index=index, gid_type=kind, gid_str=lambda gid=gid: gid, ndev_ifindex=7
+            )
             for number, (_, _, gids) in enumerate(self.ports, 1)
             for index, (gid, kind) in enumerate(gids)
         ]
@@ -67,10 +69,11 @@ def test_a_gid_of_infiniband_carries_no_address():
     assert found((ACTIVE, INFINIBAND, [(LINK_LOCAL, 0), (IPV6, 0)])) == [(1, 0, None)]
 
 
-def test_mtu_and_rate():
+def test_mtu_rate_and_interface():
     (port,) = ports_in(VERBS, FakeContext((ACTIVE, ETHERNET, [(IPV4, ROCE_V2)])), "none0")
     assert port.mtu_bytes == 1024
     assert port.bytes_per_second is None  # the kernel knows no such device
+    assert port.interface == 7
 
 
 @pytest.mark.parametrize(
