@@ -1,16 +1,22 @@
 """Nodes whose blobs are written through devices, one for each; what they say to each other goes by relays."""
 
+import os
 from collections.abc import Callable
 
-from executor.transport.rdma import blob_taker
+from executor.transport.rdma import blob_taker, verbs
 from executor.transport.rdma.carrier import RdmaCarrier
-from executor.transport.rdma.verbs import Device
 from specs.units import Bytes
 from tests.conformance.tcp_world import TcpWorld
+from tests.conformance.world import NODE_NAMES
+
+
+def real_device(name: str) -> verbs.Device:
+    """Open a node's device: one of its own in the lab, where one bridge joins all; elsewhere the first for all nodes."""
+    return verbs.Device(verbs.ports()[NODE_NAMES.index(name) if "RDMA_LAB" in os.environ else 0])
 
 
 class RdmaWorld(TcpWorld):
-    def __init__(self, device: Callable[[str], Device]) -> None:
+    def __init__(self, device: Callable[[str], verbs.Device]) -> None:
         super().__init__()
         self._device = device
         self._check = blob_taker.BlobTaker._check
