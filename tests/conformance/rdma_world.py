@@ -11,7 +11,7 @@ from tests.conformance.world import NODE_NAMES
 
 
 def real_device(name: str) -> verbs.Device:
-    """Open a node's device: one of its own in the lab, where one bridge joins all; elsewhere the first for all nodes."""
+    """Open a node's device: its own in the lab, where one bridge joins all; elsewhere the first of the machine."""
     return verbs.Device(verbs.ports()[NODE_NAMES.index(name) if "RDMA_LAB" in os.environ else 0])
 
 
