@@ -18,7 +18,8 @@ end that sees it shuts its side and says so.  The receiver shuts its side before
 asked for no key is open, and no write that was late can land in what the stream brings.  It asks from the first span
 that has not arrived, which it alone knows.  The sender that fails says that it is broken, and waits to be asked.
 
-`step_receiver` and `step_sender` are pure; the threads of `executor.transport.rdma.blob_lane` run them.
+`step_receiver` and `step_sender` are pure; the threads of `executor.transport.rdma`, in `blob_taker` and `blob_writer`,
+run them.
 """
 
 from collections.abc import Iterator
