@@ -16,7 +16,7 @@ import torch
 from executor.addresses import check_free, peers_of
 from executor.admission import Current
 from executor.equipment import Equipment
-from executor.errors import Rewired
+from executor.errors import ExecutorError, Rewired
 from executor.files import Files
 from executor.hearing import Hearing
 from executor.journal import Journal
@@ -169,7 +169,7 @@ class Run:
         try:
             if shell is None:
                 await self._listen(peers[self.node], problem.cluster.name)
-        except OSError:
+        except (OSError, ExecutorError):
             loaded.store.clear()
             raise
         self._meet(peer for name, peer in peers.items() if name not in self._met)

@@ -41,8 +41,11 @@ class _Running:
     stop: threading.Event = attrs.field(factory=threading.Event)
 
     def halt(self) -> None:
-        """Make it end soon, whatever it waits for."""
+        """Make it end soon, whatever it waits for; on a later turn of the loop, by which its task has begun."""
         self.stop.set()
+        asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
         if self.sock is not None:
             handshake.hang_up(self.sock)
         elif self.task is not None:
@@ -115,8 +118,10 @@ class BlobDesk:
         blob = self._expected.pop(key)
         running = self._incoming[key] = _Running(sock=sock, task=asyncio.current_task())
         loop = asyncio.get_running_loop()
-        end = await loop.run_in_executor(self._pool, self._carrier.receive, sock, blob, offer, running.stop)
-        del self._incoming[key]
+        try:
+            end = await loop.run_in_executor(self._pool, self._carrier.receive, sock, blob, offer, running.stop)
+        finally:
+            del self._incoming[key]
         if end.kind is not None:
             self._emit(_blob_failed(key, end.kind, end))
             return
@@ -138,7 +143,8 @@ class BlobDesk:
         running = [*self._outgoing.values(), *self._incoming.values()]
         for transfer in running:
             transfer.halt()
-        await asyncio.gather(*(transfer.task for transfer in running if transfer.task is not None))
+        tasks = (transfer.task for transfer in running if transfer.task is not None)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._pool.shutdown()  # at once: no thread has anything to do
 
     async def _send(self, peer: Peer, blob: OutgoingBlob, running: _Running) -> None:
@@ -149,7 +155,8 @@ class BlobDesk:
         except asyncio.CancelledError:
             sentence = f"transfer {blob.transfer_id!r} to {blob.peer!r}: it was abandoned on this side, before consent."
             event = _failed(key, FailureKind.ABANDONED, sentence)
-        del self._outgoing[key]
+        finally:
+            del self._outgoing[key]
         self._emit(event)
 
     async def _carry(self, peer: Peer, blob: OutgoingBlob, running: _Running) -> BlobSent | BlobFailed:

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 from executor.transport import handshake
@@ -29,7 +29,7 @@ class OutgoingMessages(Protocol):
 
     contact: Contact | None  # for the hello: what the reader has to know; None: a stream
 
-    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractContextManager[WritingPath]:
+    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractAsyncContextManager[WritingPath]:
         """Make the path, after the reader has welcomed it with this answer.  Raises OSError."""
 
 
@@ -47,7 +47,7 @@ class Carrier(Protocol):
 
     def incoming_messages(
         self, sock: socket.socket, peer: str, contact: Contact | None
-    ) -> contextlib.AbstractContextManager[ReadingPath]:
+    ) -> contextlib.AbstractAsyncContextManager[ReadingPath]:
         """Welcome a peer that has messages, and make the path on which they come."""
 
     def close(self) -> None:
@@ -72,8 +72,10 @@ class StreamCarrier:
         del peer
         yield MessageStream()
 
-    @contextlib.contextmanager
-    def incoming_messages(self, sock: socket.socket, peer: str, contact: Contact | None) -> Iterator[ReadingPath]:
+    @contextlib.asynccontextmanager
+    async def incoming_messages(
+        self, sock: socket.socket, peer: str, contact: Contact | None
+    ) -> AsyncIterator[ReadingPath]:
         """As `Carrier.incoming_messages`."""
         del peer, contact
         handshake.answer(sock, Verdict.WELCOME)
@@ -89,7 +91,7 @@ class MessageStream:
     def __init__(self) -> None:
         self.contact: Contact | None = None
 
-    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractContextManager[WritingPath]:
+    def path(self, sock: socket.socket, answer: str) -> contextlib.AbstractAsyncContextManager[WritingPath]:
         """As `OutgoingMessages.path`."""
         del answer  # nothing was asked
         return contextlib.nullcontext(SocketWriting(sock))

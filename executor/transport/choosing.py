@@ -1,4 +1,4 @@
-"""How this node's blobs move: through an RDMA device, where it has one, or as streams over TCP; it is said aloud."""
+"""How this node's bytes move: through an RDMA device, where it has one, or as streams over TCP; it is said aloud."""
 
 import ipaddress
 import logging
@@ -22,7 +22,10 @@ class TransportKind(StrEnum):
 
 
 def choose_carrier(kind: TransportKind, host: str) -> Carrier:
-    """Choose for a node at this address or name.  Raises VerbsMissing or DeviceFailed where RDMA cannot be had."""
+    """Choose for a node at this address or name.
+
+    Raises VerbsMissing or DeviceFailed where RDMA is wanted and cannot be had, and OSError for a name nobody knows.
+    """
     if kind is TransportKind.TCP:
         return StreamCarrier()
     try:
@@ -30,10 +33,12 @@ def choose_carrier(kind: TransportKind, host: str) -> Carrier:
     except (VerbsMissing, DeviceFailed) as error:
         if kind is TransportKind.RDMA:
             raise
-        _log.info("blobs go over TCP: %s", error)
+        _log.info("blobs and messages go over TCP: %s", error)
         return StreamCarrier()
     rate = "unknown" if port.bytes_per_second is None else f"{8 * port.bytes_per_second / 10**9:g} Gb/s"
-    _log.info("blobs are written through %s, port %d (%s, rate %s)", port.device, port.number, port.address, rate)
+    _log.info(
+        "blobs and messages are written through %s, port %d (%s, rate %s)", port.device, port.number, port.address, rate
+    )
     return carrier
 
 

@@ -30,7 +30,7 @@ RECEIPT = struct.Struct("!4s?xxxI")  # magic, whether all digests match, the fir
 
 FRAME_BYTES_MAX = Bytes(256 << 20)  # activations of a few thousand tokens; a bigger thing is a blob
 
-SPAN_BYTES_MAX = Bytes(64 << 20)  # of memory that is open to a peer in one piece
+SPAN_BYTES_MAX = Bytes(1 << 20)  # of memory that is open to a peer in one piece
 
 _HELLO = frozenset({"from", "realm", "to"})
 _HELLO_KEYS = (
@@ -115,9 +115,10 @@ def decode_hello_body(body: bytes) -> Hello:
     """Read the body strictly.  Raises MalformedFrame for anything that `encode_hello` does not write."""
     try:
         document = json.loads(body)
+        is_canonical = isinstance(document, dict) and _canonical(document) == body
     except (ValueError, RecursionError) as error:
         raise MalformedFrame(f"hello: the body is not JSON ({error}).") from error
-    if not isinstance(document, dict) or _canonical(document) != body:
+    if not is_canonical:
         raise MalformedFrame("hello: the body is not a canonical JSON object.")
     if set(document) not in _HELLO_KEYS:
         wanted = "; or ".join(", ".join(sorted(keys)) for keys in _HELLO_KEYS)

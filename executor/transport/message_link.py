@@ -108,6 +108,7 @@ class SendingLink:
         try:
             while await path.hear():
                 self._heard_ns = time.monotonic_ns()
+                await asyncio.sleep(0)  # a peer that always answers must not keep others from speaking
         except OSError as error:
             return f"the connection broke: {error}"
         return "it closed the connection"

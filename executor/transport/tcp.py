@@ -1,6 +1,7 @@
 """The transport over TCP: one listening port per node, a connection per direction for messages, one per blob."""
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Coroutine, Sequence
@@ -117,10 +118,12 @@ class TcpTransport:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._desk.close()
-        self._carrier.close()
-        self._listener.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._desk.close()
+        finally:
+            self._listener.close()
+            self._carrier.close()
 
     def _known(self, name: str) -> Peer:
         if self._closed:
@@ -137,10 +140,11 @@ class TcpTransport:
         if not self._closed:
             self._on_event(event)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -171,7 +175,7 @@ class TcpTransport:
             elif self._links.get(peer.name) is link:
                 self._paths.setdefault(peer.name, set()).add(sock)
                 try:
-                    with outgoing.path(sock, sentence) as path:
+                    async with outgoing.path(sock, sentence) as path:
                         why = await link.run(path)
                 except OSError as error:
                     why = f"there is no path for messages: {error}"
@@ -204,27 +208,28 @@ class TcpTransport:
                 _log.warning("%s: cannot take a connection: %s", self._node, error)
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
             else:
-                self._start(self._greet(sock, f"{address[0]}:{address[1]}"))
+                greeting = self._start(self._greet(sock, f"{address[0]}:{address[1]}"))
+                # Not within the task: it may be cancelled before it begins.
+                greeting.add_done_callback(functools.partial(_close, sock))
 
     async def _greet(self, sock: socket.socket, address: str) -> None:
-        with sock:
-            sock.setblocking(False)
-            handshake.prepare(sock)
-            try:
-                hello = await handshake.hear_hello(sock, self._limits.hello_ns)
-            except TimeoutError:
-                _log.warning("%s: hung up on %s, which did not say who it is", self._node, address)
-                return
-            except (OSError, MalformedFrame) as error:
-                _log.warning("%s: hung up on %s: %s", self._node, address, error)
-                return
-            stranger = self._why_stranger(hello)
-            if stranger:
-                self._turn_stranger_away(sock, address, hello.sender, stranger)
-            elif hello.offer is not None:
-                await self._take_blob(sock, address, hello.sender, hello.offer)
-            else:
-                await self._take_messages(sock, hello)
+        sock.setblocking(False)
+        handshake.prepare(sock)
+        try:
+            hello = await handshake.hear_hello(sock, self._limits.hello_ns)
+        except TimeoutError:
+            _log.warning("%s: hung up on %s, which did not say who it is", self._node, address)
+            return
+        except (OSError, MalformedFrame) as error:
+            _log.warning("%s: hung up on %s: %s", self._node, address, error)
+            return
+        stranger = self._why_stranger(hello)
+        if stranger:
+            self._turn_stranger_away(sock, address, hello.sender, stranger)
+        elif hello.offer is not None:
+            await self._take_blob(sock, address, hello.sender, hello.offer)
+        else:
+            await self._take_messages(sock, hello)
 
     def _turn_stranger_away(self, sock: socket.socket, address: str, sender: str, sentence: str) -> None:
         if self._told.get(sender) == sentence:
@@ -273,9 +278,13 @@ class TcpTransport:
             if sock in self._paths.get(name, ()):
                 self._emit(MessageReceived(peer=name, payload=payload))
 
-        with self._carrier.incoming_messages(sock, name, hello.contact) as path:
+        async with self._carrier.incoming_messages(sock, name, hello.contact) as path:
             why = await receive_messages(path, self._limits.messages, deliver)
         self._path_ended(name, sock, why)
+
+
+def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
+    sock.close()
 
 
 async def listen_tcp(

@@ -302,6 +302,20 @@ async def abandoned_transfers_end(world: World) -> None:
     assert place == data
 
 
+async def what_is_abandoned_at_once_ends_too(world: World) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    data = noise(MEBI)
+    send(a, "b", data)
+    a.abandon_blob("b", "t")
+    assert (await world.until("a", BlobFailed))[0].kind is FailureKind.ABANDONED
+    place = expect(b, "a", data)
+    send(a, "b", data)
+    await world.until("b", BlobArrived)
+    assert place == data
+    send(a, "b", data, "other")
+    await a.close()
+
+
 async def a_node_closes_twice_and_is_silent_then(world: World) -> None:
     a, b = await world.node("a"), await world.node("b")
     data = noise(8 * MEBI)
@@ -348,6 +362,7 @@ CHECKS: tuple[Check, ...] = (
     bad_segments_are_refused,
     a_transfer_in_use_is_not_begun_again,
     abandoned_transfers_end,
+    what_is_abandoned_at_once_ends_too,
     a_node_closes_twice_and_is_silent_then,
     *FAULT_CHECKS,
 )

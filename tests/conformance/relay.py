@@ -64,16 +64,17 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._listener.close()
 
-    def _start(self, work) -> None:
+    def _start(self, work) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self) -> None:
         while True:
             sock, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             sock.setblocking(False)
-            self._start(self._serve(sock))
+            self._start(self._serve(sock)).add_done_callback(lambda _, sock=sock: sock.close())
 
     async def _serve(self, caller: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -81,6 +82,8 @@ class Relay:
             # A relay that answers before its node does must not make a dead node look alive.
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             hello = await loop.sock_recv(caller, PIECE_BYTES)
+            if len(hello) <= HELLO_HEAD.size:  # it was given up before it was said
+                return
             body = json.loads(hello[HELLO_HEAD.size :])
             call = _Call(ends={body["from"], body["to"]}, transfer=body.get("transfer"), sockets=(caller, callee))
             if self.node_port is None or call.ends & self._harm.killed:

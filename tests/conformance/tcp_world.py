@@ -120,6 +120,6 @@ async def a_world(make: Callable[[], TcpWorld] = TcpWorld) -> AsyncIterator[TcpW
     finally:
         await world.close()
     gc.collect()
-    assert errors == []
+    assert errors == [], errors
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert (blob_threads(), open_files()) == (0, files)

@@ -1,5 +1,6 @@
 """The receiving end of a blob that is written into this node's memory: the blocking half, in a thread of its own."""
 
+import contextlib
 import logging
 
 from executor.errors import DeviceFailed, MalformedFrame
@@ -73,15 +74,18 @@ class BlobTaker:
                         self._fail(str(failed))
                         return  # what else was due is void
                 case protocol.CloseSpan(span):
-                    self._regions.pop(span).close()
+                    self._close(span)
                 case protocol.Check(span):
                     self._check(self._piece(span))
                 case protocol.Shut():
                     self._shut()
                 case protocol.Ask(span):
+                    self._course.detour = self._course.detour or "the peer wrote spans out of turn."
+                    self._course.moved_bytes = Bytes(span * self._span_bytes)
                     self._say(ReceiversWord(says=ReceiverSays.ASKED, span=span))
                 case protocol.Acknowledge() if is_writing:
-                    self._say(ReceiversWord(says=ReceiverSays.DONE))
+                    with contextlib.suppress(Halt):  # as with the receipt: who is gone by now changes nothing
+                        self._say(ReceiversWord(says=ReceiverSays.DONE))
 
     def _fail(self, why: str) -> None:
         if self._state.way is Way.WRITES:
@@ -93,6 +97,14 @@ class BlobTaker:
         region = self._regions[span] = self._device.register(self._piece(span), is_remote=True)
         self._pair.expect(span)
         self._say(ReceiversWord(says=ReceiverSays.GRANTED, span=span, address=region.address, key=region.remote_key))
+
+    def _close(self, span: int) -> None:
+        """Take the key away.  Where that cannot be, nothing may be looked at: the blob ends."""
+        try:
+            self._regions[span].close()
+        except DeviceFailed as failed:
+            raise Halt(FailureKind.PATH_LOST, str(failed)) from failed
+        del self._regions[span]
 
     def _check(self, piece: memoryview) -> None:
         self._hasher.update(piece)
@@ -136,12 +148,16 @@ class BlobTaker:
             self._take(protocol.Said())
 
     def _wait_for_stream(self) -> None:
-        """Pass over what the sender said before it heard that it was asked."""
-        says = None
+        """Pass over what the sender said before it heard that it was asked: once, that it is broken."""
         word = bytearray(SENDERS_WORD.size)
-        while says is not SenderSays.STREAM:
-            if self._line.receive_into(memoryview(word)):
-                says = _decoded(bytes(word))
+        for passed in (SenderSays.BROKEN, SenderSays.STREAM):
+            while not self._line.receive_into(memoryview(word)):
+                pass
+            says = _decoded(bytes(word))
+            if says is SenderSays.STREAM:
+                return
+            if says is not passed:
+                raise Halt(FailureKind.PATH_LOST, "the sender says again that it is broken")
 
 
 def _decoded(word: bytes) -> SenderSays:

@@ -95,6 +95,7 @@ class BlobWriter:
             region.close()
         self._regions.clear()
         self._due.clear()
+        self._granted.clear()
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -141,7 +142,8 @@ class BlobWriter:
                 if done.failure is not None:
                     self._fail(f"{done.failure.value}.")
                     break
-                self._regions.pop(done.id).close()
+                self._regions[done.id].close()
+                del self._regions[done.id]
                 self._course.moved(len(self._piece(done.id)))
                 moved = True
             if (failure := self._device.failed()) is not None:
@@ -153,8 +155,9 @@ class BlobWriter:
     # --- words ---------------------------------------------------------------------------------------------------
 
     def _take_word(self) -> None:
-        """Take one word, if all of it is here: after the last word comes the receipt, which is not for this."""
+        """Take the words that are here, one by one: after the last comes the receipt, which is not for this."""
         while self._state.way in (Way.WRITES, Way.BROKEN):
+            self._line.note(moved=False)
             taken = self._line.take(RECEIVERS_WORD.size - len(self._word))
             self._word += taken
             if len(self._word) < RECEIVERS_WORD.size:
@@ -168,8 +171,9 @@ class BlobWriter:
                 raise Halt(FailureKind.PATH_LOST, str(error)) from error
             match word.says:
                 case ReceiverSays.GRANTED:
-                    self._granted[word.span] = word
                     self._take(protocol.Granted(word.span))
+                    if self._due and self._due[-1] == word.span:
+                        self._granted[word.span] = word
                 case ReceiverSays.ASKED:
                     self._take(protocol.Asked(word.span))
                 case ReceiverSays.DONE:

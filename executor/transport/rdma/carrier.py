@@ -1,12 +1,15 @@
 """Blobs and messages that are written into their receivers' memory, where both ends can; streams otherwise."""
 
+import asyncio
 import contextlib
 import json
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+
+import attrs
 
 from executor.errors import DeviceFailed, MalformedFrame
 from executor.transport import handshake
@@ -28,7 +31,8 @@ from specs.units import Bytes, Nanos
 _log = logging.getLogger(__name__)
 
 
-# A peer with which a ring has failed is spoken to over TCP for so long: a device that is down does not come up at once.
+# When a ring has failed, a path that is made sooner than this is a stream, as long as it lasts: a device that is down
+# does not come up at once.
 SHUN_NS = Nanos(30_000_000_000)
 
 
@@ -47,7 +51,7 @@ class RdmaCarrier:
             pair = self._device.queue_pair(writes_max=OPEN_MAX, receives_max=1)
         except DeviceFailed as failed:
             _log.warning("transfer %r to %r goes as a stream: %s", blob.transfer_id, blob.peer, failed)
-            yield _OutgoingWrites(blob, span_bytes, self._device, None)
+            yield _OutgoingStream(blob, str(failed))
             return
         with contextlib.closing(pair):
             yield _OutgoingWrites(blob, span_bytes, self._device, pair)
@@ -56,17 +60,14 @@ class RdmaCarrier:
         """As `Carrier.receive`."""
         if offer.writing is None or terms_of(offer.size_bytes, offer.writing.span_bytes).spans > SPANS_MAX:
             return receive_stream(sock, blob, stop)
-        try:
-            pair = self._device.queue_pair(writes_max=1, receives_max=OPEN_MAX)
-        except DeviceFailed as failed:
-            _log.warning("transfer %r from %r comes as a stream: %s", blob.transfer_id, blob.peer, failed)
-            return receive_stream(sock, blob, stop)
-        with contextlib.closing(pair):
+        with contextlib.ExitStack() as stack:
             try:
+                pair = self._device.queue_pair(writes_max=1, receives_max=OPEN_MAX)
+                stack.enter_context(contextlib.closing(pair))
                 pair.connect(offer.writing.contact)
             except DeviceFailed as failed:
                 _log.warning("transfer %r from %r comes as a stream: %s", blob.transfer_id, blob.peer, failed)
-                return receive_stream(sock, blob, stop)
+                return attrs.evolve(receive_stream(sock, blob, stop), detour=str(failed))
             handshake.answer(sock, Verdict.WELCOME, json.dumps(encode_contact(pair.contact)))
             return self._take(sock, blob, offer.writing.span_bytes, pair, stop)
 
@@ -91,36 +92,41 @@ class RdmaCarrier:
         with contextlib.closing(pair):
             yield _OutgoingRing(self._device, pair, lambda failed: self._shun(peer, failed))
 
-    @contextlib.contextmanager
-    def incoming_messages(self, sock: socket.socket, peer: str, contact: Contact | None) -> Iterator[ReadingPath]:
+    @contextlib.asynccontextmanager
+    async def incoming_messages(
+        self, sock: socket.socket, peer: str, contact: Contact | None
+    ) -> AsyncIterator[ReadingPath]:
         """As `Carrier.incoming_messages`."""
         with contextlib.ExitStack() as stack:
-            path = None
+            ring = None
             if contact is not None and not self._is_shunned(peer):
-                path = self._ring(sock, peer, contact, stack)
-            if path is None:
+                ring = await self._ring(sock, peer, contact, stack)
+            if ring is None:
                 handshake.answer(sock, Verdict.WELCOME)
                 yield SocketReading(sock)
             else:
-                handshake.answer(sock, Verdict.WELCOME, json.dumps(encode_ring_offer(path.offer)))
-                yield path
+                handshake.answer(sock, Verdict.WELCOME, json.dumps(encode_ring_offer(ring.offer)))
+                yield ring
 
-    def _ring(
+    async def _ring(
         self, sock: socket.socket, peer: str, contact: Contact, stack: contextlib.ExitStack
     ) -> RingReading | None:
-        pair = self._pair(peer, writes_max=1, receives_max=RING.notes_max)
-        if pair is None:
-            return None
-        stack.enter_context(contextlib.closing(pair))
-        try:
-            path = RingReading(self._device, pair, sock, lambda failed: self._shun(peer, failed))
-            stack.callback(path.close)
-            pair.connect(contact)
-            path.begin()
-        except DeviceFailed as failed:
-            self._shun(peer, failed)
-            return None
-        return path
+        """Make a ring; the stack gives it up.  None where that cannot be."""
+        with contextlib.ExitStack() as parts:
+            pair = self._pair(peer, writes_max=1, receives_max=RING.notes_max)
+            if pair is None:
+                return None
+            parts.enter_context(contextlib.closing(pair))
+            try:
+                await asyncio.to_thread(pair.connect, contact)  # it may have to look for the peer
+                ring = RingReading(self._device, pair, sock, lambda failed: self._shun(peer, failed))
+                parts.callback(ring.close)
+                ring.begin()
+            except DeviceFailed as failed:
+                self._shun(peer, failed)
+                return None
+            stack.push(parts.pop_all())
+        return ring
 
     def _pair(self, peer: str, *, writes_max: int, receives_max: int) -> QueuePair | None:
         try:
@@ -135,7 +141,7 @@ class RdmaCarrier:
 
     def _shun(self, peer: str, failed: DeviceFailed) -> None:
         if not self._is_shunned(peer):
-            _log.warning("messages with %r go over TCP for a while: %s", peer, failed)
+            _log.warning("the next path of messages with %r is a stream: %s", peer, failed)
             self._shunned_ns[peer] = time.monotonic_ns()
 
     def close(self) -> None:
@@ -148,8 +154,8 @@ class _OutgoingRing:
         self._device, self._pair, self._on_failed = device, pair, on_failed
         self.contact: Contact | None = pair.contact
 
-    @contextlib.contextmanager
-    def path(self, sock: socket.socket, answer: str) -> Iterator[WritingPath]:
+    @contextlib.asynccontextmanager
+    async def path(self, sock: socket.socket, answer: str) -> AsyncIterator[WritingPath]:
         """As `OutgoingMessages.path`."""
         if not answer:
             yield SocketWriting(sock)
@@ -159,6 +165,7 @@ class _OutgoingRing:
         except (ValueError, RecursionError, MalformedFrame) as error:
             raise OSError(f"the answer makes no sense: {error}") from error
         try:
+            await asyncio.to_thread(self._pair.connect, offer.contact)  # it may have to look for the peer
             ring = RingWriting(self._device, self._pair, offer, sock, self._on_failed)
         except DeviceFailed as failed:
             self._on_failed(failed)
@@ -167,14 +174,27 @@ class _OutgoingRing:
             yield ring
 
 
-class _OutgoingWrites:
-    def __init__(self, blob: OutgoingBlob, span_bytes: Bytes, device: Device, pair: QueuePair | None) -> None:
-        self._blob, self._span_bytes, self._device, self._pair = blob, span_bytes, device, pair
-        self.writing = None if pair is None else Writing(contact=pair.contact, span_bytes=span_bytes)
+class _OutgoingStream:
+    """A blob that was to be written, and cannot be."""
+
+    def __init__(self, blob: OutgoingBlob, why: str) -> None:
+        self._blob, self._why = blob, why
+        self.writing: Writing | None = None
 
     def send(self, sock: socket.socket, answer: str, stop: threading.Event) -> BlobEnd:
         """As `Outgoing.send`."""
-        if self._pair is None or not answer:
+        del answer  # nothing was asked
+        return attrs.evolve(send_stream(sock, self._blob, stop), detour=self._why)
+
+
+class _OutgoingWrites:
+    def __init__(self, blob: OutgoingBlob, span_bytes: Bytes, device: Device, pair: QueuePair) -> None:
+        self._blob, self._span_bytes, self._device, self._pair = blob, span_bytes, device, pair
+        self.writing: Writing | None = Writing(contact=pair.contact, span_bytes=span_bytes)
+
+    def send(self, sock: socket.socket, answer: str, stop: threading.Event) -> BlobEnd:
+        """As `Outgoing.send`."""
+        if not answer:  # the receiver has no device, or it says itself why it does not use it
             return send_stream(sock, self._blob, stop)
         blob = self._blob
         course = Course(f"transfer {blob.transfer_id!r} to {blob.peer!r}", Bytes(len(blob.buffer)))

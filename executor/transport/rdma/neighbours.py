@@ -13,8 +13,9 @@ import struct
 import time
 from collections.abc import Iterator
 
-from specs.units import NANOS_PER_SECOND, Nanos
+from specs.units import Nanos, ceil_div
 
+NANOS_PER_MILLISECOND = 1_000_000
 PATIENCE_NS = Nanos(1_000_000_000)  # as the kernel's own when it connects
 DISCARD_PORT = 9  # a datagram to it asks for nothing
 
@@ -110,7 +111,9 @@ def _ask(netlink: socket.socket, kind: int, body: bytes, attributes: dict[int, b
 def _messages(netlink: socket.socket, until_ns: int) -> Iterator[tuple[int, bytes]]:
     """Give each message that comes in time: its kind, and what follows its head."""
     while (left_ns := until_ns - time.monotonic_ns()) > 0:
-        if not select.select([netlink], [], [], left_ns / NANOS_PER_SECOND)[0]:
+        asked = select.poll()  # select takes no descriptor above 1023
+        asked.register(netlink, select.POLLIN)
+        if not asked.poll(ceil_div(left_ns, NANOS_PER_MILLISECOND)):
             return
         data = netlink.recv(1 << 16)
         while len(data) >= _HEAD.size:

@@ -19,6 +19,7 @@ from specs.protocols.message_ring import Terms
 
 # Pinned for each peer that sends: enough that one iteration's activations, or a chunk of KV, need not wait.
 RING = Terms(size_bytes=1 << 20, notes_max=64)
+CREDITS_AT_ONCE = 64
 WRITES_MAX = 2 * RING.notes_max  # each note may go with two pieces
 
 OnFailed = Callable[[DeviceFailed], None]  # the device ended a path
@@ -30,7 +31,7 @@ class RingWriting:
     def __init__(
         self, device: Device, pair: QueuePair, offer: RingOffer, sock: socket.socket, on_failed: OnFailed
     ) -> None:
-        """Raises DeviceFailed."""
+        """Use a pair that is connected.  Raises DeviceFailed."""
         self._pair, self._offer, self._sock, self._on_failed = pair, offer, sock, on_failed
         self._memory = mmap.mmap(-1, offer.terms.size_bytes)
         self._view = memoryview(self._memory)
@@ -38,11 +39,6 @@ class RingWriting:
         self._word = b""  # what has come of the next credit
         self._news = asyncio.Event()  # there may be more room than before
         self._region = device.register(self._view, is_remote=False)
-        try:
-            pair.connect(offer.contact)
-        except DeviceFailed:
-            self._region.close()
-            raise
         asyncio.get_running_loop().add_reader(pair.fd, self._take_completions)
         self._broken: DeviceFailed | None = None
 
@@ -96,11 +92,12 @@ class RingWriting:
 
     async def hear(self) -> bool:
         """As `WritingPath.hear`: every credit shows that the reader lives."""
+        heard = await asyncio.get_running_loop().sock_recv(self._sock, CREDITS_AT_ONCE * CREDIT.size)
         self._check()
-        heard = await asyncio.get_running_loop().sock_recv(self._sock, CREDIT.size - len(self._word))
         self._word += heard
-        if len(self._word) == CREDIT.size:
-            word, self._word = self._word, b""
+        whole = len(self._word) - len(self._word) % CREDIT.size
+        if whole:  # the last one says all
+            word, self._word = self._word[whole - CREDIT.size : whole], self._word[whole:]
             try:
                 self._state = ring.hear(self._state, decode_credit(word))
             except ring.Refused as refused:
@@ -155,7 +152,7 @@ class RingReading:
         )
 
     def begin(self) -> None:
-        """Take notes from now on.  Raises DeviceFailed."""
+        """Take notes from now on, from a pair that is connected.  Raises DeviceFailed."""
         for _ in range(RING.notes_max):
             self._pair.expect(0)
         loop = asyncio.get_running_loop()
@@ -178,7 +175,7 @@ class RingReading:
 
     def answer_ping(self) -> None:
         """As `ReadingPath.answer_ping`: what was taken so far is said again."""
-        self._sock.send(encode_credit(self._state.told))
+        self._sock.send(encode_credit(self._state.done))
 
     def _tell(self) -> None:
         self._state, credit = ring.tell(RING, self._state)

@@ -11,7 +11,7 @@ from specs.units import Bytes
 
 CREDIT = struct.Struct("!QQ")  # bytes taken, notes; all zero: nothing but that this end lives
 
-RING_BYTES_MAX = Bytes(256 << 20)
+RING_BYTES_MAX = Bytes(16 << 20)
 NOTES_MAX = 1 << 16
 _KEYS = {"address", "bytes", "contact", "key", "notes"}
 _RANGES = {"address": (1 << 64) - 1, "bytes": RING_BYTES_MAX, "key": (1 << 32) - 1, "notes": NOTES_MAX}
@@ -46,6 +46,8 @@ def decode_ring_offer(document: object) -> RingOffer:
         number = document[key]
         if type(number) is not int or not 1 <= number <= highest:
             raise MalformedFrame(f"ring: {key} {number!r}, wanted an integer from 1 to {highest}.")
+    if document["address"] + document["bytes"] > 1 << 64:
+        raise MalformedFrame(f"ring: {document['bytes']} bytes at {document['address']}, which is beyond any memory.")
     return RingOffer(
         contact=decode_contact(document["contact"]),
         address=document["address"],

@@ -15,6 +15,7 @@ pyverbs is handed out, and what is closed here says so.  Any thread may call any
 import contextlib
 import functools
 import logging
+import os
 import select
 from typing import Any
 
@@ -122,19 +123,26 @@ class Device:
 
     def failed(self) -> Failure | None:
         """Take the events of the device, if there are any; say DEVICE while it or its port is lost."""
-        kinds = self._opened.verbs.libibverbs_enums.ibv_event_type
         with DESCRIPTORS:
             while self._is_open and not self._is_lost and (events := ready(self.events_fd)):
                 if not events & select.POLLIN:
                     self._is_lost = True  # the device was taken away
                     break
-                event = self._opened.context.get_async_event()
-                event.ack()
-                if event.event_type == kinds.IBV_EVENT_DEVICE_FATAL:
+                try:
+                    with self._opened.refusing(f"{self.port.device} cannot be asked", Failure.DEVICE):
+                        self._take_event()
+                except DeviceFailed:
                     self._is_lost = True
-                elif event.event_type in (kinds.IBV_EVENT_PORT_ERR, kinds.IBV_EVENT_PORT_ACTIVE):
-                    self._is_down = self._look_down()  # pyverbs does not say whose event it is
         return Failure.DEVICE if self._is_lost or self._is_down else None
+
+    def _take_event(self) -> None:
+        kinds = self._opened.verbs.libibverbs_enums.ibv_event_type
+        event = self._opened.context.get_async_event()
+        event.ack()
+        if event.event_type == kinds.IBV_EVENT_DEVICE_FATAL:
+            self._is_lost = True
+        elif event.event_type in (kinds.IBV_EVENT_PORT_ERR, kinds.IBV_EVENT_PORT_ACTIVE):
+            self._is_down = self._look_down()  # pyverbs does not say whose event it is
 
     def close(self) -> None:
         """Close everything that was made here, and the device.  May be called again."""
@@ -157,6 +165,8 @@ class Device:
 @functools.cache
 def _pyverbs() -> Any:
     """Import pyverbs when it is first needed.  Raises VerbsMissing."""
+    # Of a device that was taken away the kernel has closed everything: closing it here is no error then.
+    os.environ.setdefault("RDMAV_ALLOW_DISASSOC_DESTROY", "1")
     root, silent = logging.getLogger(), logging.NullHandler()
     root.addHandler(silent)  # else pyverbs gives the root logger a handler and a level
     try:

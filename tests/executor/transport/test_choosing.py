@@ -42,7 +42,7 @@ def test_the_device_with_the_nodes_address_is_used(kind, host, devices, caplog):
     with caplog.at_level(logging.INFO):
         assert isinstance(choose_carrier(kind, host), RdmaCarrier)
     assert devices == [PORTS[0]]
-    assert caplog.messages == ["blobs are written through mlx5_1, port 1 (127.0.0.1, rate 200 Gb/s)"]
+    assert caplog.messages == ["blobs and messages are written through mlx5_1, port 1 (127.0.0.1, rate 200 Gb/s)"]
 
 
 def test_tcp_asks_no_device(monkeypatch):
@@ -54,7 +54,7 @@ def test_without_a_device_for_the_address_it_is_tcp_and_that_is_said(devices, ca
     sentence = "RDMA: no active port has the address of 10.1.1.1; there are: mlx5_1 127.0.0.1, mlx5_2 127.0.0.2."
     with caplog.at_level(logging.INFO):
         assert isinstance(choose_carrier(TransportKind.AUTO, "10.1.1.1"), StreamCarrier)
-    assert (devices, caplog.messages) == ([], [f"blobs go over TCP: {sentence}"])
+    assert (devices, caplog.messages) == ([], [f"blobs and messages go over TCP: {sentence}"])
     with pytest.raises(VerbsMissing) as error:
         choose_carrier(TransportKind.RDMA, "10.1.1.1")
     assert str(error.value) == sentence

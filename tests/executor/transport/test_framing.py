@@ -101,3 +101,11 @@ def test_a_frame_over_the_limit_is_refused_and_one_at_it_is_not() -> None:
     assert framing.decode_frame_head(head(100), Bytes(100)) == (framing.FrameKind.MESSAGE, 100)
     with pytest.raises(MalformedFrame, match="of 101 bytes, wanted at most 100"):
         framing.decode_frame_head(head(101), Bytes(100))
+
+
+def test_a_body_that_is_nested_as_deep_as_can_be_is_refused():
+    """At one depth it can be read, and not be written again."""
+    for depth in range(900, 1010):
+        body = b'{"from":' + b"[" * depth + b"]" * depth + b"}"
+        with pytest.raises(MalformedFrame):
+            framing.decode_hello_body(body)

@@ -62,7 +62,7 @@ def test_an_offer_to_write_is_read_back():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"span_bytes": 0}, "a span of 0 bytes, wanted an integer from 1 to 67108864"),
+        ({"span_bytes": 0}, "a span of 0 bytes, wanted an integer from 1 to 1048576"),
         ({"span_bytes": 2**40}, "a span of 1099511627776 bytes"),
         ({"contact": attrs.evolve(CONTACT, queue_pair=2**24)}, "contact: queue_pair 16777216"),
         ({"contact": attrs.evolve(CONTACT, gid="here")}, "contact: gid 'here'"),
@@ -75,5 +75,5 @@ def test_an_offer_to_write_that_makes_no_sense_is_refused(changes, sentence):
 
 
 def test_a_span_without_a_contact_is_refused():
-    with pytest.raises(MalformedFrame, match=r"hello: keys .*, wanted from, realm, to; or bytes, from"):
+    with pytest.raises(MalformedFrame, match=r"hello: keys .*, wanted from, realm, to; or contact, from"):
         framing.decode_hello_body(body_of(HELLO).replace(b'"span"', b'"spin"'))

@@ -124,3 +124,23 @@ def test_what_was_written_is_not_streamed_again(streamed):
     carry(at(10, Failure.PEER_SILENT), streamed)
     assert 0 < streamed[0] <= 10 * MEBI
     assert streamed[0] % MEBI == 0
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_without_a_device_it_is_a_stream_and_that_end_says_so(index):
+    fabric = Fabric()
+    data = noise(MEBI)
+
+    async def run():
+        async with a_world(lambda: RdmaWorld(lambda _: FakeDevice(fabric))) as world:
+            a, b = await world.node("a"), await world.node("b")
+            fabric.devices[index].is_lost = True
+            place = expect(b, "a", data)
+            send(a, "b", data)
+            (sent,), (arrived,) = await world.until("a", BlobSent), await world.until("b", BlobArrived)
+            assert place == data
+            return [sent.detour, arrived.detour]
+
+    detours = asyncio.run(run())
+    assert detours[index] == "fake0: it was taken away."
+    assert (fabric.writes, fabric.left) == (0, (0, 0))
