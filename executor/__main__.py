@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ def _run(
     logging.basicConfig(level=level, format=f"%(asctime)s {node} %(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    # Of an RDMA device that was taken away the kernel has closed everything: to libibverbs closing it is no error then.
+    os.environ.setdefault("RDMAV_ALLOW_DISASSOC_DESTROY", "1")
     host, port = _address(http)
     daemon_of = (NodeId(node), dict(_checkpoint(each) for each in checkpoint or []), state, transport)
     try:

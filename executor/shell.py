@@ -38,10 +38,7 @@ _MEMORY_AGAIN_SECONDS = 1
 
 
 class Shell:
-    """Carries out one plan, from its adoption until `end`.
-
-    Afterwards it does nothing but wait for the ends of transfers that were under way: their memory is free only then.
-    """
+    """Carries out one plan, from its adoption until `end`; then it waits for what is under way, to free its memory."""
 
     def __init__(self, loaded: Loaded, before: InForce | None, equipment: Equipment) -> None:
         self.loaded = loaded
@@ -87,10 +84,7 @@ class Shell:
             await asyncio.sleep(0)
 
     def end(self) -> InForce:
-        """Stop: another plan takes over what this one has.  What is under way is abandoned.
-
-        Nothing that happens from now on is taken for an event of the plan.
-        """
+        """Stop: another plan takes over what this one has, what is under way is abandoned, and nothing is heard."""
         self.take_receipts()
         self._over = True
         state, plan = self.machine.state, self.machine.plan
@@ -99,9 +93,9 @@ class Shell:
         for leader in self._equipment.leaders.values():
             leader.resizing.abort()
         under_way = [plan.passage[step] for step in sorted(state.receiving | state.sending)]
+        needed = (copy for passage in under_way for copy in (passage.source, passage.destination))
         for passage in under_way:
             self._abandon(passage)
-        needed = (copy for passage in under_way for copy in (passage.source, passage.destination))
         self.store.clear(kept={(copy.blob, copy.place) for copy in needed})
         return self.machine.now
 
@@ -163,8 +157,7 @@ class Shell:
             return
         match event:
             case wire.BlobArrived(elapsed_ns=elapsed, size_bytes=size, detour=detour):
-                self._note_detour(step, detour)
-                self._arrived(passage, elapsed, size)
+                self._arrived(passage, elapsed, size, detour)
             case wire.BlobSent(elapsed_ns=elapsed, sent_bytes=size, detour=detour):
                 self._note_detour(step, detour)
                 self.note(journal.TransferSent(step=step, elapsed_ns=elapsed, bytes=size))
@@ -182,8 +175,9 @@ class Shell:
             if node == self._node:
                 self.store.release(copy.blob, copy.place)
 
-    def _arrived(self, passage: Passage, elapsed_ns: Nanos, size: Bytes) -> None:
+    def _arrived(self, passage: Passage, elapsed_ns: Nanos, size: Bytes, detour: str = "") -> None:
         copy = passage.destination
+        self._note_detour(passage.step, detour)
         self.store.hold(self._blobs[copy.blob], copy.place)
         self.note(journal.TransferEnded(step=passage.step, elapsed_ns=elapsed_ns, bytes=size))
         self.note(journal.BlobHeld(blob=copy.blob, place=copy.place))

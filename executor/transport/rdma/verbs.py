@@ -15,7 +15,6 @@ pyverbs is handed out, and what is closed here says so.  Any thread may call any
 import contextlib
 import functools
 import logging
-import os
 import select
 from typing import Any
 
@@ -162,11 +161,17 @@ class Device:
         return bool(state != self._opened.verbs.libibverbs_enums.ibv_port_state.IBV_PORT_ACTIVE)
 
 
-@functools.cache
 def _pyverbs() -> Any:
     """Import pyverbs when it is first needed.  Raises VerbsMissing."""
-    # Of a device that was taken away the kernel has closed everything: closing it here is no error then.
-    os.environ.setdefault("RDMAV_ALLOW_DISASSOC_DESTROY", "1")
+    found = _imported()
+    if isinstance(found, str):
+        raise VerbsMissing(found)
+    return found
+
+
+@functools.cache
+def _imported() -> Any:
+    """Import pyverbs, or say what lacks.  Once only: what could not be imported is half there, and fails otherwise."""
     root, silent = logging.getLogger(), logging.NullHandler()
     root.addHandler(silent)  # else pyverbs gives the root logger a handler and a level
     try:
@@ -179,13 +184,13 @@ def _pyverbs() -> Any:
         import pyverbs.pyverbs_error
         import pyverbs.qp
         import pyverbs.wr
-    except ModuleNotFoundError as error:
-        raise VerbsMissing("RDMA: pyverbs is not installed here: pip install 'holdfast[rdma]'.") from error
+    except ModuleNotFoundError:
+        return "RDMA: pyverbs is not installed here: pip install 'holdfast[rdma]'."
     except ImportError as error:
-        raise VerbsMissing(
+        return (
             f"RDMA: pyverbs is installed, but its libraries do not fit ({error}): it needs libibverbs and librdmacm of "
             "the rdma-core release with its own number, in the system or in LD_LIBRARY_PATH."
-        ) from error
+        )
     finally:
         root.removeHandler(silent)
     return pyverbs
